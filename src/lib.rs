@@ -1,0 +1,20 @@
+//! rtrec: records the Linux kernel's traces through tracefs and reports them.
+//!
+//! The floors, lowest first; imports point down only:
+//!
+//! | floor | modules | what they know |
+//! | --- | --- | --- |
+//! | ground | [`wire`] | bytes in, values out: sub-buffers, event formats, print fmt; no files, no clock, no threads |
+//! | first | [`tracefs`], [`dat`], [`symbols`] | one door each: the kernel's control files, the trace.dat container, names of addresses |
+//! | second | [`record`], [`report`] | the two engines; they do not know each other |
+//! | third | [`plugins`] | what single families of events look like |
+//! | roof | [`cli`] | arguments, words for errors, exit codes |
+
+pub mod cli;
+pub mod dat;
+pub mod plugins;
+pub mod record;
+pub mod report;
+pub mod symbols;
+pub mod tracefs;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! The kernel lab and the project's chores.

@@ -1,0 +1,3 @@
+//! rtrec's own chores.
+
+fn main() {}
