@@ -12,12 +12,26 @@ use std::sync::{Arc, OnceLock};
 
 use crate::wire::abi::Abi;
 use crate::wire::format::{self, EventFormat, Field, FormatError, Value};
-use crate::wire::print_fmt::{self, Flavor, Program, fields};
+use crate::wire::print_fmt::{self, Flavor, Helper, Program, Setting, fields};
 use crate::wire::record::Record;
 use crate::wire::tables::{Cmdlines, Kallsyms, Names, PrintkFormats};
 
+mod arguments;
+mod field;
 pub mod funcgraph;
+pub mod function;
+pub mod futex;
+pub mod hrtimer;
+pub mod jbd2;
+pub mod kmem;
+pub mod kvm;
 pub mod latency;
+pub mod print;
+pub mod sched;
+pub mod scsi;
+pub mod stack;
+pub mod tlb;
+pub mod xen;
 
 pub use latency::latency_flags;
 
@@ -338,14 +352,24 @@ pub struct OptionSpec {
 
 /// A family of events.
 pub struct Family {
-    /// The file's name.
+    /// The plugin's name.
     pub name: &'static str,
     /// What it does, in one sentence.
     pub about: &'static str,
     /// Its options.
     pub options: &'static [OptionSpec],
+    /// Kernel functions it teaches to print fmt.
+    pub helpers: &'static [(&'static str, Helper)],
+    /// Whether it is used even without plugins, because the print fmt of its events says nothing.
+    pub always: bool,
     /// Binds to an event's format, or declines.
     pub bind: fn(&Context<'_>, &EventFormat) -> Option<Box<dyn Plugin>>,
+}
+
+impl Family {
+    /// A family of nothing, for the fields that an entry leaves out.
+    pub const NONE: Family =
+        Family { name: "", about: "", options: &[], helpers: &[], always: false, bind: |_, _| None };
 }
 
 /// What a plugin may ask while it is bound.
@@ -365,7 +389,27 @@ impl Context<'_> {
 }
 
 /// Every plugin.
-pub static FAMILIES: &[Family] = &[funcgraph::FAMILY];
+pub static FAMILIES: &[Family] = &[
+    funcgraph::FAMILY,
+    function::FAMILY,
+    sched::FAMILY,
+    stack::FAMILY,
+    print::BPRINT,
+    print::RAW_DATA,
+    hrtimer::FAMILY,
+    kmem::FAMILY,
+    futex::FAMILY,
+    tlb::FAMILY,
+    kvm::FAMILY,
+    jbd2::FAMILY,
+    scsi::FAMILY,
+    xen::FAMILY,
+];
+
+fn helper(name: &str) -> Option<Helper> {
+    let all = FAMILIES.iter().flat_map(|family| family.helpers);
+    all.into_iter().find(|helper| helper.0 == name).map(|helper| helper.1)
+}
 
 /// Every option of every plugin.
 pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
@@ -376,14 +420,17 @@ pub fn options() -> impl Iterator<Item = &'static OptionSpec> {
 struct Switches(Vec<(&'static OptionSpec, bool)>);
 
 impl Switches {
-    fn new(settings: &[PluginSetting]) -> Result<Switches, StyleError> {
+    /// trace-cmd takes no notice of options and values it does not know.
+    fn new(settings: &[PluginSetting], compat: Compat) -> Result<Switches, StyleError> {
+        let strict = compat == Compat::Rtrec;
         let mut switches = Switches(options().map(|spec| (spec, spec.default)).collect());
         for setting in settings {
             let value = match setting.value.as_deref() {
                 None => None,
                 Some("1" | "true") => Some(true),
                 Some("0" | "false") => Some(false),
-                Some(_) => return Err(StyleError::BadValue(setting.clone())),
+                Some(_) if strict => return Err(StyleError::BadValue(setting.clone())),
+                Some(_) => continue,
             };
             let mut found = false;
             for (spec, on) in &mut switches.0 {
@@ -392,7 +439,7 @@ impl Switches {
                     found = true;
                 }
             }
-            if !found {
+            if !found && strict {
                 return Err(StyleError::UnknownOption(setting.clone()));
             }
         }
@@ -416,7 +463,7 @@ pub struct Decoders<'t> {
 impl<'t> Decoders<'t> {
     /// Decoders for `trace` in `style`; nothing is parsed yet.
     pub fn new(trace: &'t Trace, style: Style) -> Result<Decoders<'t>, StyleError> {
-        let switches = Switches::new(&style.options)?;
+        let switches = Switches::new(&style.options, style.compat)?;
         let slots = (0..trace.formats.by_id.len()).map(|_| OnceLock::new()).collect();
         let funcgraph = funcgraph::Pairing::new(trace, &style);
         Ok(Decoders { trace, style, switches, slots, funcgraph })
@@ -428,13 +475,26 @@ impl<'t> Decoders<'t> {
         self.slots.get(usize::from(id))?.get_or_init(|| self.make(id).map(Box::new)).as_deref()
     }
 
-    /// The trackers this trace needs in this style.
+    /// The trackers this trace needs in this style. Records that will not be printed must not be shown to them.
     pub fn trackers<'n>(&self, names: &'n Names<'n>) -> Vec<Tracked<'n>>
     where
         't: 'n,
     {
-        let _ = names;
-        Vec::new()
+        if self.style.plugins != PluginSet::All {
+            return Vec::new();
+        }
+        let abi = self.trace.abi;
+        let formats = |system: &str, events: &[&str]| -> Vec<&EventFormat> {
+            let ids = events.iter().filter_map(|event| self.trace.formats.find(system, event));
+            ids.filter_map(|id| self.trace.formats.get(id)).filter(|format| !self.style.ignore.holds(format)).collect()
+        };
+        let sched = formats("sched", &["sched_switch", "sched_wakeup", "sched_wakeup_new"]);
+        let calls = match self.switches.on("ftrace", "indent") {
+            true => formats("ftrace", &["function", "func_repeats"]),
+            false => Vec::new(),
+        };
+        let trackers = [sched::learner(abi, &sched, names), function::indenter(abi, &calls, &self.trace.kallsyms)];
+        trackers.into_iter().flatten().map(|(ids, tracker)| Tracked { ids, tracker }).collect()
     }
 
     /// Which records open and close a function, for folding leaves.
@@ -450,15 +510,17 @@ impl<'t> Decoders<'t> {
     fn make(&self, id: u16) -> Option<Decoder<'t>> {
         let format = self.trace.formats.get(id)?;
         let context = Context { trace: self.trace, compat: self.style.compat, switches: &self.switches };
-        let plugin = match self.style.plugins {
-            PluginSet::All if !self.style.ignore.holds(format) => {
-                FAMILIES.iter().find_map(|family| (family.bind)(&context, format))
-            }
-            _ => None,
-        };
+        let wanted = self.style.plugins == PluginSet::All && !self.style.ignore.holds(format);
+        let families = FAMILIES.iter().filter(|family| wanted || family.always);
+        let bound = families.into_iter().find_map(|family| Some(((family.bind)(&context, format)?, family.always)));
+        let (plugin, opaque) = bound.map_or((None, false), |(plugin, always)| (Some(plugin), always));
         let flavor = flavor(self.style.compat);
-        let program = print_fmt::compile_plain(format, self.trace.abi, flavor);
-        Some(Decoder { format, abi: self.trace.abi, flavor, plugin, program })
+        let helpers: &dyn Fn(&str) -> Option<Helper> = match self.style.plugins {
+            PluginSet::All => &helper,
+            _ => &|_| None,
+        };
+        let program = print_fmt::compile(format, &Setting { abi: self.trace.abi, flavor, helpers });
+        Some(Decoder { format, abi: self.trace.abi, flavor, plugin, opaque, program })
     }
 }
 
@@ -477,6 +539,8 @@ pub struct Decoder<'t> {
     abi: Abi,
     flavor: Flavor,
     plugin: Option<Box<dyn Plugin>>,
+    /// The print fmt says nothing about the fields.
+    opaque: bool,
     program: Result<Program, print_fmt::Refusal>,
 }
 
@@ -491,14 +555,16 @@ impl<'t> Decoder<'t> {
         self.program.as_ref().err()
     }
 
-    /// Appends the event's text, without a final newline.
+    /// Appends the event's text; one newline at its end is dropped.
     pub fn text(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) {
-        if let Some(plugin) = &self.plugin
-            && plugin.text(record, scene, out) == Then::Done
-        {
-            return;
+        let start = out.len();
+        match &self.plugin {
+            Some(plugin) if plugin.text(record, scene, out) == Then::Done => {}
+            _ => self.generic_text(record, scene, out),
         }
-        self.generic_text(record, scene, out);
+        if out.len() > start && out.last() == Some(&b'\n') {
+            out.pop();
+        }
     }
 
     /// Appends the text that the event's print fmt gives, without any plugin.
@@ -512,8 +578,8 @@ impl<'t> Decoder<'t> {
     /// Appends ` name=value` for each of the event's own fields (`report -R`).
     pub fn raw_fields(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) {
         match &self.program {
-            Ok(program) => fields::raw(self.format, program, record.data, &tables(scene), out),
-            Err(_) => fields::list(self.format, record.data, self.abi, self.flavor, out),
+            Ok(program) if !self.opaque => fields::raw(self.format, program, record.data, &tables(scene), out),
+            _ => fields::list(self.format, record.data, self.abi, self.flavor, out),
         }
     }
 

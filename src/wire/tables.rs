@@ -427,6 +427,12 @@ impl<'t> Names<'t> {
         None
     }
 
+    /// True if `pid` has a name, stored or learned at any time.
+    #[inline]
+    pub fn is_known(&self, pid: i32) -> bool {
+        self.known(pid, u64::MAX).is_some()
+    }
+
     /// Notes a name seen in the record numbered `seq`; the first name of a pid stays.
     pub fn learn(&self, pid: i32, name: &[u8], seq: u64) {
         if pid == 0 || self.table.get(pid).is_some() {

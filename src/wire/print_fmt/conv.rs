@@ -76,6 +76,19 @@ fn cut_signed(value: u64, bits: u8) -> i64 {
 }
 
 impl Number {
+    /// `%d`
+    pub const PLAIN: Number = Number {
+        base: Base::Signed,
+        bits: 32,
+        width: 0,
+        precision: None,
+        minus: false,
+        zero: false,
+        plus: false,
+        space: false,
+        alt: false,
+    };
+
     /// Appends `value`.
     pub fn put(&self, out: &mut Vec<u8>, value: u64) {
         let (negative, magnitude) = if self.base == Base::Signed {
@@ -122,7 +135,7 @@ impl Number {
 }
 
 /// Cuts what was appended since `start` to `precision` and widens it to `width` columns.
-pub(super) fn fit(out: &mut Vec<u8>, start: usize, width: usize, precision: Option<usize>, minus: bool) {
+pub fn fit(out: &mut Vec<u8>, start: usize, width: usize, precision: Option<usize>, minus: bool) {
     if let Some(precision) = precision {
         out.truncate(start.saturating_add(precision));
     }
@@ -141,17 +154,7 @@ pub(super) fn fit(out: &mut Vec<u8>, start: usize, width: usize, precision: Opti
 mod tests {
     use super::*;
 
-    const PLAIN: Number = Number {
-        base: Base::Signed,
-        bits: 32,
-        width: 0,
-        precision: None,
-        minus: false,
-        zero: false,
-        plus: false,
-        space: false,
-        alt: false,
-    };
+    const PLAIN: Number = Number::PLAIN;
 
     fn put(number: Number, value: u64) -> String {
         let mut out = Vec::new();

@@ -23,7 +23,7 @@ mod pointer;
 mod run;
 
 pub use compile::compile;
-pub use conv::Number;
+pub use conv::{Base, Number, fit};
 pub use run::Program;
 
 /// By whose rules expressions are evaluated and numbers are spelled.

@@ -1,0 +1,87 @@
+//! Fields as plugins need them: found once when a plugin is bound, read from each record.
+
+use crate::wire::abi::Abi;
+use crate::wire::bytes::until_nul;
+use crate::wire::format::{EventFormat, Field, FieldKind};
+use crate::wire::tables::Kallsyms;
+use crate::wire::text;
+
+/// An integer or an address in a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Int {
+    at: usize,
+    size: usize,
+    signed: bool,
+    abi: Abi,
+}
+
+impl Int {
+    /// The integer field called `name`.
+    pub(super) fn find(format: &EventFormat, name: &str, abi: Abi) -> Option<Int> {
+        let field = format.field(name)?;
+        if !matches!(field.kind, FieldKind::Int | FieldKind::Pointer) {
+            return None;
+        }
+        Some(Int { at: field.offset.into(), size: field.size.into(), signed: field.signed, abi })
+    }
+
+    /// The value, sign-extended if it has a sign; 0 if the record is too short.
+    #[inline]
+    pub(super) fn get(&self, data: &[u8]) -> u64 {
+        let value = self.raw(data);
+        if !self.signed {
+            return value;
+        }
+        match self.size {
+            4 => value as i32 as u64,
+            2 => value as i16 as u64,
+            1 => value as i8 as u64,
+            _ => value,
+        }
+    }
+
+    /// The value, never sign-extended.
+    #[inline]
+    pub(super) fn raw(&self, data: &[u8]) -> u64 {
+        data.get(self.at..self.at + self.size).and_then(|bytes| self.abi.uint(bytes)).unwrap_or(0)
+    }
+
+    /// Appends the value in decimal; by libtraceevent's rules without a sign.
+    #[inline]
+    pub(super) fn put(&self, data: &[u8], lte: bool, out: &mut Vec<u8>) {
+        if lte || !self.signed { text::dec(out, self.raw(data)) } else { text::signed(out, self.get(data) as i64) }
+    }
+}
+
+/// Text in a record.
+#[derive(Clone, Debug)]
+pub(super) struct Text {
+    field: Field,
+    abi: Abi,
+}
+
+impl Text {
+    /// The field called `name`, if it holds text.
+    pub(super) fn find(format: &EventFormat, name: &str, abi: Abi) -> Option<Text> {
+        let field = format.field(name).filter(|field| field.is_text())?;
+        Some(Text { field: field.clone(), abi })
+    }
+
+    /// Its bytes up to the first NUL.
+    #[inline]
+    pub(super) fn get<'a>(&self, data: &'a [u8]) -> &'a [u8] {
+        until_nul(self.field.bytes(data, self.abi))
+    }
+}
+
+/// Appends the name of the function at `address`, with its offset if asked for; false if it has none.
+#[inline]
+pub(super) fn symbol(kallsyms: &Kallsyms, address: u64, offset: bool, out: &mut Vec<u8>) -> bool {
+    let Some(symbol) = kallsyms.lookup(address) else { return false };
+    out.extend_from_slice(symbol.name);
+    if offset {
+        out.extend_from_slice(b"+0x");
+        text::hex(out, symbol.offset);
+    }
+    true
+}

@@ -1,0 +1,25 @@
+//! Helpers of the journal's events.
+
+use crate::wire::print_fmt::Helper;
+use crate::wire::text;
+
+use super::Family;
+
+/// The registry's entry.
+pub const FAMILY: Family = Family {
+    name: "jbd2",
+    about: "Teaches print fmt jbd2_dev_to_name and jiffies_to_msecs (which stays in jiffies: a trace does not know HZ).",
+    helpers: &[
+        (
+            "jbd2_dev_to_name",
+            Helper::Text(|_, args, out| {
+                let device = args.first().map_or(0, |arg| arg.number());
+                text::dec(out, u64::from(device as u32 >> 20));
+                out.push(b':');
+                text::dec(out, device & 0xfffff);
+            }),
+        ),
+        ("jiffies_to_msecs", Helper::Number(|_, args| args.first().map_or(0, |arg| arg.number()))),
+    ],
+    ..Family::NONE
+};
