@@ -266,8 +266,7 @@ impl<'a> Formatter<'a, '_, '_, '_> {
             let start = memchr::memchr(b'%', rest)? + 1;
             let spec = Spec::parse(rest.get(start..)?, self.long());
             self.scan += start + spec.len.max(1);
-            let passed_over =
-                spec.number.minus || spec.size < 4 || (spec.conversion == b'c' && self.compat == Compat::V31);
+            let passed_over = spec.number.minus || spec.size < 4 || spec.conversion == b'c';
             if !passed_over {
                 let star = |wide: Wide| if wide == Wide::Next { Some(Kind::Int(4)) } else { None };
                 self.pending = [star(spec.width), star(spec.precision), spec.kind(self.long())];
