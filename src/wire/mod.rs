@@ -1,4 +1,5 @@
 //! Ground floor: bytes in, values out. No files, no clock, no threads, no printing.
 
 pub mod abi;
+pub mod pattern;
 pub mod record;
