@@ -1,1 +1,5 @@
-//! (being laid)
+//! The trace.dat container.
+
+pub mod chunks;
+pub mod ids;
+pub mod writer;

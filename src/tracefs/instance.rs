@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::bracketed::Bracketed;
-use super::buffer::{BufferStats, RawBuffer};
+use super::buffer::{BufferStats, RawBuffer, SubbufLayout};
 use super::error::{Error, Operation};
 use super::error_log;
 use super::file::{self, Mode};
@@ -241,14 +241,15 @@ impl Instance {
     }
 
     /// Opens a CPU's raw buffer.
-    pub fn raw_buffer(&self, cpu: u32) -> Result<RawBuffer, Error> {
-        RawBuffer::open(&self.dir.join(format!("per_cpu/cpu{cpu}/trace_pipe_raw")), self.subbuf_bytes()?)
+    pub fn raw_buffer(&self, cpu: u32, subbuf_bytes: usize) -> Result<RawBuffer, Error> {
+        RawBuffer::open(&self.dir.join(format!("per_cpu/cpu{cpu}/trace_pipe_raw")), subbuf_bytes)
     }
 
-    /// Bytes of a sub-buffer of this instance, its header included.
-    pub fn subbuf_bytes(&self) -> Result<usize, Error> {
-        let text = file::read_text(&self.header_page_path())?;
-        Ok(page_bytes(&text).unwrap_or(4096))
+    /// Layout of this instance's sub-buffers.
+    pub fn subbuf_layout(&self) -> Result<SubbufLayout, Error> {
+        let path = self.header_page_path();
+        SubbufLayout::parse(&file::read_text(&path)?)
+            .ok_or_else(|| Error::new(Operation::Read, &path, std::io::Error::other("it describes no data field")))
     }
 
     /// `events/header_page`, the instance's own where the kernel has one.
@@ -333,13 +334,6 @@ fn mask_has(mask: &str, cpu: u32) -> bool {
     (digit as char).to_digit(16).is_some_and(|bits| bits & (1 << (cpu % 4)) != 0)
 }
 
-/// Size of a sub-buffer by the `data` line of `header_page`: its offset plus its size.
-fn page_bytes(header_page: &str) -> Option<usize> {
-    let line = header_page.lines().find(|line| line.contains(" data;"))?;
-    let number = |key: &str| line.split(';').find_map(|part| part.trim().strip_prefix(key)?.parse::<usize>().ok());
-    Some(number("offset:")? + number("size:")?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,6 +356,6 @@ mod tests {
     fn the_data_line_gives_the_size_of_a_sub_buffer() {
         let text = "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n\tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n\
                     \tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;\n\tfield: char data;\toffset:16;\tsize:4080;\tsigned:0;\n";
-        assert_eq!(page_bytes(text), Some(4096));
+        assert_eq!(SubbufLayout::parse(text), Some(SubbufLayout { bytes: 4096, data_offset: 16 }));
     }
 }
