@@ -93,9 +93,9 @@ pub(super) fn record_error(error: &Error) -> Explained {
             Explained::new(format!("{command} cannot be run")).row("cause", io_text(source)).row("try", tip).status(status)
         }
         Error::UnknownTracer { available, .. } => Explained::new(error.to_string())
-            .row("there is", available.join(", "))
+            .row("known", available.join(", "))
             .row("try", "another kernel, if the tracer was left out of this one (CONFIG_FUNCTION_GRAPH_TRACER and the like)"),
-        Error::UnknownClock { available, .. } => Explained::new(error.to_string()).row("there is", available.join(", ")),
+        Error::UnknownClock { available, .. } => Explained::new(error.to_string()).row("known", available.join(", ")),
         Error::UnknownOption { nearest, source, .. } => {
             Explained::new(error.to_string()).tracefs(source).nearest(nearest, "cat trace_options in the tracefs folder")
         }

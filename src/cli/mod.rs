@@ -6,6 +6,7 @@ mod explain;
 mod record;
 mod units;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -38,3 +39,16 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args, of_command, cli.verbose),
     }
 }
+
+/// Writes to stderr as it is. Nobody reading it is no reason to lose a recording.
+fn say_raw(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A line for stderr, as `eprintln!`, that survives a closed stderr.
+macro_rules! say {
+    ($($arg:tt)*) => {
+        $crate::cli::say_raw(&format!("{}\n", format_args!($($arg)*)))
+    };
+}
+use say;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, ArgMatches, Args};
 
-use super::explain;
 use super::units::{human_bytes, size_kb};
+use super::{explain, say, say_raw};
 use crate::dat::chunks::Compression;
 use crate::record::{
     self, BufferSettings, EventSettings, Note, Outcome, Progress, ReaderChoice, Settings, Stop, Watch,
@@ -265,7 +265,7 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
     let (settings, idle_invert) = match settings(&args, matches) {
         Ok(settings) => settings,
         Err(sentence) => {
-            eprintln!("rtrec record: {sentence}");
+            say!("rtrec record: {sentence}");
             return ExitCode::from(2);
         }
     };
@@ -282,7 +282,7 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
         Err(error) => {
             watch.clear_live();
             let explained = explain::record_error(&error);
-            eprint!("{}", explained.text("record"));
+            say_raw(&explained.text("record"));
             ExitCode::from(explained.status)
         }
     }
@@ -303,10 +303,10 @@ struct Stderr {
 impl Watch for Stderr {
     fn note(&self, note: Note) {
         match note {
-            Note::Started if self.live => eprintln!("recording; Ctrl-C ends it"),
+            Note::Started if self.live => say!("recording; Ctrl-C ends it"),
             note => {
                 let told = if self.quiet { None } else { explain::note(&note, self.verbose) };
-                told.into_iter().for_each(|line| eprintln!("rtrec record: {line}"));
+                told.into_iter().for_each(|line| say!("rtrec record: {line}"));
             }
         }
     }
@@ -329,7 +329,7 @@ impl Watch for Stderr {
 impl Stderr {
     fn clear_live(&self) {
         if self.live {
-            eprint!("\r\x1b[K");
+            say_raw("\r\x1b[K");
         }
     }
 
@@ -345,25 +345,25 @@ impl Stderr {
         for buffer in &outcome.buffers {
             for cpu in buffer.cpus.iter().filter(|cpu| cpu.stats.lost() > 0) {
                 let name = buffer.instance.as_deref().map_or(String::new(), |name| format!("{name} "));
-                eprintln!("rtrec record: {name}CPU {}: {} events lost", cpu.cpu, lost_kinds(&cpu.stats));
+                say!("rtrec record: {name}CPU {}: {} events lost", cpu.cpu, lost_kinds(&cpu.stats));
             }
         }
         if outcome.lost() > 0 {
             let now = settings.buffers.iter().find_map(|buffer| buffer.size_kb).unwrap_or(1408);
-            eprintln!("rtrec record: a larger buffer would have helped: -b {}", now.saturating_mul(8));
+            say!("rtrec record: a larger buffer would have helped: -b {}", now.saturating_mul(8));
         }
         if let Some(empty) = &outcome.empty {
-            eprintln!("rtrec record: {}", explain::emptiness(empty));
+            say!("rtrec record: {}", explain::emptiness(empty));
         }
         if let Stop::Signal(signal) = outcome.stop
             && !settings.command.is_empty()
         {
-            eprintln!("rtrec record: stopped by signal {signal}; {} is complete up to then", settings.output.display());
+            say!("rtrec record: stopped by signal {signal}; {} is complete up to then", settings.output.display());
         }
         if settings.command.is_empty() || self.verbose {
             let raw: u64 = outcome.cpus().map(|cpu| cpu.raw_bytes).sum();
             let seconds = outcome.elapsed.as_secs_f64();
-            eprintln!(
+            say!(
                 "rtrec record: {} of trace data in {seconds:.1} s, in {}",
                 human_bytes(raw),
                 settings.output.display()
@@ -375,7 +375,7 @@ impl Stderr {
         for buffer in &outcome.buffers {
             let name = buffer.instance.as_deref().map_or(String::new(), |name| format!("{name} "));
             for cpu in &buffer.cpus {
-                eprintln!(
+                say!(
                     "rtrec record: {name}CPU {}: {} events read, {} left, {} lost; {} raw, {} in the file, {} wake-ups",
                     cpu.cpu,
                     cpu.stats.read,
