@@ -65,12 +65,7 @@ thread_local! {
 }
 
 /// Expands one block of at most `bytes` bytes into `out`, which is cleared first. Fewer bytes than recorded are fine.
-pub fn expand(
-    algorithm: Algorithm,
-    block: &[u8],
-    bytes: usize,
-    out: &mut Vec<u8>,
-) -> Result<(), ExpandError> {
+pub fn expand(algorithm: Algorithm, block: &[u8], bytes: usize, out: &mut Vec<u8>) -> Result<(), ExpandError> {
     out.clear();
     match algorithm {
         Algorithm::None => {
@@ -83,13 +78,8 @@ pub fn expand(
             }
             let zstd = slot.as_mut().ok_or(ExpandError::Corrupt)?;
             out.reserve_exact(bytes);
-            zstd.decompress_to_buffer(block, out)
-                .map_err(|_| ExpandError::Corrupt)?;
-            if out.len() > bytes {
-                Err(ExpandError::Corrupt)
-            } else {
-                Ok(())
-            }
+            zstd.decompress_to_buffer(block, out).map_err(|_| ExpandError::Corrupt)?;
+            if out.len() > bytes { Err(ExpandError::Corrupt) } else { Ok(()) }
         }),
         Algorithm::Zlib => {
             out.reserve_exact(bytes);
@@ -114,23 +104,14 @@ mod tests {
         let mut out = Vec::new();
         expand(Algorithm::Zstd, &packed, text.len(), &mut out).unwrap();
         assert_eq!(out, text);
-        assert_eq!(
-            expand(Algorithm::Zstd, &packed, 10, &mut Vec::new()),
-            Err(ExpandError::Corrupt)
-        );
-        assert_eq!(
-            expand(Algorithm::Zstd, b"nonsense", 10, &mut out),
-            Err(ExpandError::Corrupt)
-        );
+        assert_eq!(expand(Algorithm::Zstd, &packed, 10, &mut Vec::new()), Err(ExpandError::Corrupt));
+        assert_eq!(expand(Algorithm::Zstd, b"nonsense", 10, &mut out), Err(ExpandError::Corrupt));
 
         let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
         std::io::Write::write_all(&mut zlib, &text).unwrap();
         let packed = zlib.finish().unwrap();
         expand(Algorithm::Zlib, &packed, text.len(), &mut out).unwrap();
         assert_eq!(out, text);
-        assert_eq!(
-            expand(Algorithm::Zlib, b"nonsense", 10, &mut out),
-            Err(ExpandError::Corrupt)
-        );
+        assert_eq!(expand(Algorithm::Zlib, b"nonsense", 10, &mut out), Err(ExpandError::Corrupt));
     }
 }

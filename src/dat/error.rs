@@ -43,16 +43,10 @@ impl fmt::Display for DatError {
             }
             DatError::Header(what) => write!(f, "the file header is damaged: {what}"),
             DatError::PageSize(size, Some(swapped)) => {
-                write!(
-                    f,
-                    "page size {size} cannot be; is the byte order wrong ({swapped} swapped)?"
-                )
+                write!(f, "page size {size} cannot be; is the byte order wrong ({swapped} swapped)?")
             }
             DatError::PageSize(size, None) => write!(f, "page size {size} cannot be"),
-            DatError::Algorithm(name) => write!(
-                f,
-                "compression {name:?} is not known (zstd, zlib and none are)"
-            ),
+            DatError::Algorithm(name) => write!(f, "compression {name:?} is not known (zstd, zlib and none are)"),
             DatError::NothingFound => f.write_str("nothing after the file header could be read"),
         }
     }
@@ -85,10 +79,7 @@ pub struct Note {
 impl Note {
     /// A note on the bytes at `offset`.
     pub fn new(offset: u64, what: impl Into<Cow<'static, str>>) -> Note {
-        Note {
-            offset,
-            what: what.into(),
-        }
+        Note { offset, what: what.into() }
     }
 }
 

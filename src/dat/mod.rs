@@ -45,11 +45,7 @@ mod tests {
         for (fixture, name, cpu, expected) in COUNTS {
             let dat = Dat::open(format!("{root}/{fixture}/trace.dat").as_ref()).unwrap();
             assert!(dat.notes.is_empty(), "{fixture}: {:?}", dat.notes);
-            let buffer = dat
-                .buffers
-                .iter()
-                .find(|buffer| buffer.name == name)
-                .unwrap();
+            let buffer = dat.buffers.iter().find(|buffer| buffer.name == name).unwrap();
             let data = buffer.cpus.iter().find(|data| data.cpu == cpu).unwrap();
             let mut chunks = dat.chunks(buffer, data);
             let (mut count, mut last, mut bytes) = (0, 0, Vec::new());

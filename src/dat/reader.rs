@@ -175,10 +175,7 @@ impl Dat {
     pub fn open(path: &Path) -> Result<Dat, DatError> {
         // Without O_NONBLOCK opening a FIFO nobody writes to would wait for ever.
         let nonblock = nix::fcntl::OFlag::O_NONBLOCK.bits();
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(nonblock)
-            .open(path)?;
+        let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
         let meta = file.metadata()?;
         let kind = meta.file_type();
         let odd = if kind.is_dir() {
@@ -212,22 +209,13 @@ impl Dat {
         if !start.starts_with(&ids::MAGIC) {
             return Err(DatError::NotTraceDat(looks_like(&start)));
         }
-        let mut cursor = Cursor::new(
-            &source,
-            Abi {
-                endian: Endian::Little,
-                long_bytes: 8,
-            },
-            ids::MAGIC.len() as u64,
-        );
+        let mut cursor = Cursor::new(&source, Abi { endian: Endian::Little, long_bytes: 8 }, ids::MAGIC.len() as u64);
         let version = cursor.cstr(64).ok_or(DatError::Header("no version"))?;
         let version = match leading_number(&version) {
             Some(6) => 6,
             Some(7) => 7,
             _ => {
-                return Err(DatError::Version(
-                    String::from_utf8_lossy(&version).into_owned(),
-                ));
+                return Err(DatError::Version(String::from_utf8_lossy(&version).into_owned()));
             }
         };
         let endian = match cursor.u8() {
@@ -236,38 +224,22 @@ impl Dat {
             Some(_) => return Err(DatError::Header("the byte order is neither little nor big")),
             None => return Err(DatError::Header("it ends before the byte order")),
         };
-        let user_long_bytes = cursor
-            .u8()
-            .ok_or(DatError::Header("it ends before the long size"))?;
-        let abi = Abi {
-            endian,
-            long_bytes: if user_long_bytes == 4 { 4 } else { 8 },
-        };
+        let user_long_bytes = cursor.u8().ok_or(DatError::Header("it ends before the long size"))?;
+        let abi = Abi { endian, long_bytes: if user_long_bytes == 4 { 4 } else { 8 } };
         let mut cursor = Cursor::new(&source, abi, cursor.at());
-        let page_bytes = cursor
-            .u32()
-            .ok_or(DatError::Header("it ends before the page size"))?;
+        let page_bytes = cursor.u32().ok_or(DatError::Header("it ends before the page size"))?;
         if !good_page_size(page_bytes) {
             let swapped = page_bytes.swap_bytes();
-            return Err(DatError::PageSize(
-                page_bytes,
-                good_page_size(swapped).then_some(swapped),
-            ));
+            return Err(DatError::PageSize(page_bytes, good_page_size(swapped).then_some(swapped)));
         }
         let mut algorithm = Algorithm::None;
         let mut first_options = 0;
         if version == 7 {
-            let name = cursor
-                .cstr(64)
-                .ok_or(DatError::Header("no compression name"))?;
+            let name = cursor.cstr(64).ok_or(DatError::Header("no compression name"))?;
             algorithm = Algorithm::named(&name)
                 .ok_or_else(|| DatError::Algorithm(String::from_utf8_lossy(&name).into_owned()))?;
-            cursor
-                .cstr(1024)
-                .ok_or(DatError::Header("no compression version"))?;
-            first_options = cursor
-                .u64()
-                .ok_or(DatError::Header("it ends before the offset of the options"))?;
+            cursor.cstr(1024).ok_or(DatError::Header("no compression version"))?;
+            first_options = cursor.u64().ok_or(DatError::Header("it ends before the offset of the options"))?;
         }
         let body = cursor.at();
         let mut dat = Dat {
@@ -322,10 +294,7 @@ impl Dat {
                 }
                 Err(error) => self.note(place.map_or(0, |place| place.offset), error.to_string()),
             },
-            _ => self.note(
-                place.map_or(0, |place| place.offset),
-                "no header_page: the usual layout is assumed",
-            ),
+            _ => self.note(place.map_or(0, |place| place.offset), "no header_page: the usual layout is assumed"),
         }
     }
 
@@ -343,29 +312,17 @@ impl Dat {
     fn block(&self, place: Place) -> Result<Vec<u8>, Note> {
         let io = |error: std::io::Error| Note::new(place.offset, error.to_string());
         if !place.compressed {
-            return self
-                .source
-                .bytes(place.offset, place.bytes.min(MAX_BLOCK_BYTES))
-                .map_err(io);
+            return self.source.bytes(place.offset, place.bytes.min(MAX_BLOCK_BYTES)).map_err(io);
         }
         let head = self.source.bytes(place.offset, 8).map_err(io)?;
         let mut take = Take::new(&head, self.abi);
         let (Some(packed), Some(bytes)) = (take.u32(), take.u32()) else {
-            return Err(Note::new(
-                place.offset,
-                "the file ends inside a compressed block",
-            ));
+            return Err(Note::new(place.offset, "the file ends inside a compressed block"));
         };
         if u64::from(bytes) > MAX_BLOCK_BYTES {
-            return Err(Note::new(
-                place.offset,
-                ExpandError::TooLarge(bytes.into()).to_string(),
-            ));
+            return Err(Note::new(place.offset, ExpandError::TooLarge(bytes.into()).to_string()));
         }
-        let block = self
-            .source
-            .bytes(place.offset + 8, packed.into())
-            .map_err(io)?;
+        let block = self.source.bytes(place.offset + 8, packed.into()).map_err(io)?;
         let mut out = Vec::new();
         match expand(self.algorithm, &block, bytes as usize, &mut out) {
             Ok(()) => Ok(out),
@@ -420,11 +377,7 @@ impl Dat {
         };
         let word = if id == ids::CMDLINES { 8 } else { 4 };
         let mut take = Take::new(&block, self.abi);
-        let len = if word == 8 {
-            take.u64()
-        } else {
-            take.u32().map(u64::from)
-        };
+        let len = if word == 8 { take.u64() } else { take.u32().map(u64::from) };
         let len = len.unwrap_or(0).min(take.rest.len() as u64) as usize;
         block.drain(..word.min(block.len()));
         block.truncate(len);
@@ -436,21 +389,14 @@ impl Dat {
         if !buffer.place.compressed {
             return self.block(buffer.place);
         }
-        let data = CpuData {
-            cpu: 0,
-            offset: buffer.place.offset,
-            bytes: buffer.place.bytes,
-        };
+        let data = CpuData { cpu: 0, offset: buffer.place.offset, bytes: buffer.place.bytes };
         let mut chunks = ChunkCursor::new(self, &data, true, 1);
         let (mut text, mut chunk) = (Vec::new(), Vec::new());
         while let Some(next) = chunks.next(self) {
             self.read_chunk(&next?, &mut chunk)?;
             text.extend_from_slice(&chunk);
             if text.len() as u64 > MAX_BLOCK_BYTES {
-                return Err(Note::new(
-                    data.offset,
-                    ExpandError::TooLarge(text.len() as u64).to_string(),
-                ));
+                return Err(Note::new(data.offset, ExpandError::TooLarge(text.len() as u64).to_string()));
             }
         }
         Ok(text)
@@ -472,23 +418,13 @@ impl Dat {
             return Ok(());
         }
         let block = self.source.bytes(at.offset, at.packed.into()).map_err(io)?;
-        expand(self.algorithm, &block, at.bytes as usize, out).map_err(|error| {
-            Note::new(
-                at.offset,
-                format!("{error}: this chunk of sub-buffers is skipped"),
-            )
-        })
+        expand(self.algorithm, &block, at.bytes as usize, out)
+            .map_err(|error| Note::new(at.offset, format!("{error}: this chunk of sub-buffers is skipped")))
     }
 
     /// Number of CPUs to state: what the file says, else one more than the highest seen.
     pub fn cpu_count(&self) -> u32 {
-        let seen = || {
-            self.buffers
-                .iter()
-                .flat_map(|b| &b.cpus)
-                .map(|data| data.cpu.saturating_add(1))
-                .max()
-        };
+        let seen = || self.buffers.iter().flat_map(|b| &b.cpus).map(|data| data.cpu.saturating_add(1)).max();
         self.options.cpu_count.or_else(seen).unwrap_or(0)
     }
 }
@@ -531,11 +467,7 @@ impl ChunkCursor {
             if bytes == 0 {
                 return None;
             }
-            let at = ChunkAt {
-                offset: self.at,
-                packed: 0,
-                bytes,
-            };
+            let at = ChunkAt { offset: self.at, packed: 0, bytes };
             self.at += u64::from(bytes);
             return Some(Ok(at));
         }
@@ -550,27 +482,17 @@ impl ChunkCursor {
         let offset = here.saturating_add(8);
         if got < 8 || u64::from(packed) > self.end.saturating_sub(offset) {
             let left = std::mem::take(&mut self.left) + 1;
-            return Some(Err(Note::new(
-                here,
-                format!("the file ends here: {left} chunks of sub-buffers are missing"),
-            )));
+            return Some(Err(Note::new(here, format!("the file ends here: {left} chunks of sub-buffers are missing"))));
         }
         self.at = offset + u64::from(packed);
         if bytes > MAX_CHUNK_BYTES {
             let error = ExpandError::TooLarge(bytes.into());
-            return Some(Err(Note::new(
-                here,
-                format!("{error}: this chunk of sub-buffers is skipped"),
-            )));
+            return Some(Err(Note::new(here, format!("{error}: this chunk of sub-buffers is skipped"))));
         }
         if packed == 0 {
             return Some(Err(Note::new(here, "an empty chunk of sub-buffers")));
         }
-        Some(Ok(ChunkAt {
-            offset,
-            packed,
-            bytes,
-        }))
+        Some(Ok(ChunkAt { offset, packed, bytes }))
     }
 
     /// Where the walk is in the file.
@@ -614,21 +536,14 @@ pub(super) fn c_integer(text: &[u8]) -> Option<i64> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let value = if let Some(hex) = digits
-        .strip_prefix("0x")
-        .or_else(|| digits.strip_prefix("0X"))
-    {
+    let value = if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         u64::from_str_radix(hex, 16).ok()?
     } else if digits.len() > 1 && digits.starts_with('0') {
         u64::from_str_radix(digits, 8).ok()?
     } else {
         digits.parse().ok()?
     };
-    Some(if negative {
-        (value as i64).wrapping_neg()
-    } else {
-        value as i64
-    })
+    Some(if negative { (value as i64).wrapping_neg() } else { value as i64 })
 }
 
 /// A text option: up to the first NUL.
@@ -674,11 +589,7 @@ impl Options {
                 if mult == 0 || shift > 63 {
                     return false;
                 }
-                self.tsc2nsec = Some(Tsc2Nsec {
-                    mult,
-                    shift,
-                    offset: take.u64().unwrap_or(0),
-                });
+                self.tsc2nsec = Some(Tsc2Nsec { mult, shift, offset: take.u64().unwrap_or(0) });
             }
             _ => {}
         }
@@ -696,19 +607,10 @@ fn time_shift(data: &[u8], abi: Abi) -> Option<TimeShift> {
         let count = take.u32()? as usize;
         let mut row = || {
             let bytes = take.bytes(count.checked_mul(8)?)?;
-            Some(
-                bytes
-                    .chunks_exact(8)
-                    .map(|b| abi.u64(b).unwrap_or(0) as i64)
-                    .collect::<Vec<i64>>(),
-            )
+            Some(bytes.chunks_exact(8).map(|b| abi.u64(b).unwrap_or(0) as i64).collect::<Vec<i64>>())
         };
         let (times, offsets, scalings) = (row()?, row()?, row()?);
-        cpus.push(
-            (0..count)
-                .map(|i| (times[i], offsets[i], scalings[i], 0))
-                .collect(),
-        );
+        cpus.push((0..count).map(|i| (times[i], offsets[i], scalings[i], 0)).collect());
     }
     // Fraction bits were added at the end later on.
     for samples in &mut cpus {
@@ -719,11 +621,7 @@ fn time_shift(data: &[u8], abi: Abi) -> Option<TimeShift> {
             sample.3 = abi.u64(bits).unwrap_or(0) as i64;
         }
     }
-    Some(TimeShift {
-        peer,
-        interpolate,
-        cpus,
-    })
+    Some(TimeShift { peer, interpolate, cpus })
 }
 
 fn guest(data: &[u8], abi: Abi) -> Option<Guest> {
@@ -735,11 +633,7 @@ fn guest(data: &[u8], abi: Abi) -> Option<Guest> {
     for _ in 0..n {
         cpus.push((take.u32()?, take.u32()?));
     }
-    Some(Guest {
-        name,
-        trace_id,
-        cpus,
-    })
+    Some(Guest { name, trace_id, cpus })
 }
 
 fn looks_like(start: &[u8]) -> Option<&'static str> {
@@ -751,10 +645,7 @@ fn looks_like(start: &[u8]) -> Option<&'static str> {
         (b"\xfd7zXZ", "an xz file"),
         (b"\x7fELF", "an ELF file"),
         (b"PK\x03\x04", "a zip file"),
-        (
-            b"\x17\x08\x44",
-            "a trace.dat file that is damaged in its first bytes",
-        ),
+        (b"\x17\x08\x44", "a trace.dat file that is damaged in its first bytes"),
     ];
     if let Some((_, what)) = known.iter().find(|(magic, _)| start.starts_with(magic)) {
         return Some(what);

@@ -49,10 +49,7 @@ impl Source {
                 Ok(done)
             }
             Source::Bytes(bytes) => {
-                let rest = usize::try_from(offset)
-                    .ok()
-                    .and_then(|at| bytes.get(at..))
-                    .unwrap_or(&[]);
+                let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or(&[]);
                 let n = rest.len().min(buffer.len());
                 buffer[..n].copy_from_slice(&rest[..n]);
                 Ok(n)
@@ -63,8 +60,7 @@ impl Source {
     /// Reads up to `len` bytes at `offset`, capped by what the source has, so that a claimed length costs nothing.
     pub fn bytes(&self, offset: u64, len: u64) -> io::Result<Vec<u8>> {
         let len = len.min(self.len().saturating_sub(offset));
-        let mut bytes =
-            vec![0; usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?];
+        let mut bytes = vec![0; usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?];
         let n = self.read_at(offset, &mut bytes)?;
         bytes.truncate(n);
         Ok(bytes)
@@ -84,13 +80,7 @@ pub(super) struct Cursor<'s> {
 
 impl<'s> Cursor<'s> {
     pub(super) fn new(source: &'s Source, abi: Abi, at: u64) -> Cursor<'s> {
-        Cursor {
-            source,
-            abi,
-            at,
-            window_at: 0,
-            window: Vec::new(),
-        }
+        Cursor { source, abi, at, window_at: 0, window: Vec::new() }
     }
 
     pub(super) fn at(&self) -> u64 {
@@ -108,16 +98,11 @@ impl<'s> Cursor<'s> {
 
     /// A view of up to `n` (at most a window) bytes at the cursor.
     fn view(&mut self, n: usize) -> &[u8] {
-        let inside = self
-            .at
-            .checked_sub(self.window_at)
-            .map(|start| start as usize);
+        let inside = self.at.checked_sub(self.window_at).map(|start| start as usize);
         let start = match inside {
             Some(start) if start <= self.window.len() && self.window.len() - start >= n => start,
             _ => {
-                let len = WINDOW.min(
-                    usize::try_from(self.source.len().saturating_sub(self.at)).unwrap_or(WINDOW),
-                );
+                let len = WINDOW.min(usize::try_from(self.source.len().saturating_sub(self.at)).unwrap_or(WINDOW));
                 self.window.resize(len, 0);
                 let got = self.source.read_at(self.at, &mut self.window).unwrap_or(0);
                 self.window.truncate(got);

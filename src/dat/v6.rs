@@ -37,11 +37,7 @@ pub(super) fn read(dat: &mut Dat, body: u64) {
 fn tables(dat: &mut Dat, cursor: &mut Cursor<'_>) -> Option<()> {
     let mut start = cursor.at();
     let mut keep = |dat: &mut Dat, id: u16, end: u64| {
-        dat.parts[usize::from(id)] = Some(Place {
-            offset: start,
-            bytes: end - start,
-            compressed: false,
-        });
+        dat.parts[usize::from(id)] = Some(Place { offset: start, bytes: end - start, compressed: false });
         start = end;
     };
     for _ in 0..2 {
@@ -59,11 +55,7 @@ fn tables(dat: &mut Dat, cursor: &mut Cursor<'_>) -> Option<()> {
     }
     keep(dat, ids::EVENT_FORMATS, cursor.at());
     for id in [ids::KALLSYMS, ids::PRINTK, ids::CMDLINES] {
-        let n = if id == ids::CMDLINES {
-            cursor.u64()?
-        } else {
-            u64::from(cursor.u32()?)
-        };
+        let n = if id == ids::CMDLINES { cursor.u64()? } else { u64::from(cursor.u32()?) };
         cursor.skip(n)?;
         keep(dat, id, cursor.at());
     }
@@ -89,22 +81,12 @@ fn data(dat: &mut Dat, cursor: &mut Cursor<'_>, instances: &mut Vec<Instance>) -
     dat.options.cpu_count = Some(cpus);
     if tag.starts_with(b"latency") {
         let offset = cursor.at();
-        let place = Place {
-            offset,
-            bytes: dat.source().len() - offset,
-            compressed: false,
-        };
-        dat.texts.push(TextBuffer {
-            name: String::new(),
-            place,
-        });
+        let place = Place { offset, bytes: dat.source().len() - offset, compressed: false };
+        dat.texts.push(TextBuffer { name: String::new(), place });
         return Some(());
     }
     if !tag.starts_with(b"flyrecord") {
-        dat.note(
-            cursor.at() - 10,
-            "neither CPU data nor text where one of them should be",
-        );
+        dat.note(cursor.at() - 10, "neither CPU data nor text where one of them should be");
         return Some(());
     }
     table(dat, cursor, String::new(), cpus)
@@ -117,20 +99,13 @@ fn instance(dat: &mut Dat, cursor: &mut Cursor<'_>, name: String, cpus: u32) -> 
         tag = cursor.tag()?;
     }
     if !tag.starts_with(b"flyrecord") {
-        dat.note(
-            cursor.at() - 10,
-            "no CPU data where the option of a buffer says",
-        );
+        dat.note(cursor.at() - 10, "no CPU data where the option of a buffer says");
         return Some(());
     }
     table(dat, cursor, name, cpus)
 }
 
-fn options(
-    dat: &mut Dat,
-    cursor: &mut Cursor<'_>,
-    mut instances: Option<&mut Vec<Instance>>,
-) -> Option<()> {
+fn options(dat: &mut Dat, cursor: &mut Cursor<'_>, mut instances: Option<&mut Vec<Instance>>) -> Option<()> {
     loop {
         let at = cursor.at();
         let id = cursor.u16()?;
@@ -165,14 +140,8 @@ fn options(
 /// The table of CPUs of one buffer, and its clock.
 fn table(dat: &mut Dat, cursor: &mut Cursor<'_>, name: String, cpus: u32) -> Option<()> {
     let layout: Layout = dat.layout;
-    let mut buffer = Buffer {
-        name,
-        clock: "local".to_owned(),
-        layout,
-        compressed: false,
-        cpus: Vec::new(),
-        cpu_count: Some(cpus),
-    };
+    let mut buffer =
+        Buffer { name, clock: "local".to_owned(), layout, compressed: false, cpus: Vec::new(), cpu_count: Some(cpus) };
     let mut whole = Some(());
     for cpu in 0..cpus {
         let (Some(offset), Some(bytes)) = (cursor.u64(), cursor.u64()) else {
@@ -182,10 +151,7 @@ fn table(dat: &mut Dat, cursor: &mut Cursor<'_>, name: String, cpus: u32) -> Opt
         add_cpu(dat, &mut buffer, CpuData { cpu, offset, bytes });
     }
     if whole.is_some() && dat.options.trace_clock.is_some() {
-        let clock = cursor
-            .u64()
-            .filter(|n| *n < MAX_NAME_BYTES as u64)
-            .and_then(|n| cursor.bytes(n));
+        let clock = cursor.u64().filter(|n| *n < MAX_NAME_BYTES as u64).and_then(|n| cursor.bytes(n));
         match clock {
             Some(clock) => buffer.clock = selected_clock(&clock),
             None => dat.note(cursor.at(), "the name of the clock is missing"),

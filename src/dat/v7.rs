@@ -25,11 +25,7 @@ fn section(dat: &Dat, at: u64) -> Option<Section> {
     let mut cursor = Cursor::new(dat.source(), dat.abi, at);
     let (id, flags) = (cursor.u16()?, cursor.u16()?);
     cursor.u32()?;
-    Some(Section {
-        id,
-        flags,
-        bytes: cursor.u64()?,
-    })
+    Some(Section { id, flags, bytes: cursor.u64()? })
 }
 
 pub(super) fn read(dat: &mut Dat, first_options: u64, body: u64) {
@@ -48,16 +44,9 @@ pub(super) fn read(dat: &mut Dat, first_options: u64, body: u64) {
         }
     }
     if !whole {
-        dat.note(
-            next,
-            "the chain of options ends here: the recording is incomplete, what is left is searched",
-        );
+        dat.note(next, "the chain of options ends here: the recording is incomplete, what is left is searched");
     }
-    let salvaged = if whole {
-        Vec::new()
-    } else {
-        walk(dat, body, &mut seen, &mut buffers)
-    };
+    let salvaged = if whole { Vec::new() } else { walk(dat, body, &mut seen, &mut buffers) };
     dat.learn_layout();
     for (offset, data) in buffers {
         if buffer_option(dat, &data).is_none() {
@@ -72,12 +61,7 @@ pub(super) fn read(dat: &mut Dat, first_options: u64, body: u64) {
 }
 
 /// Reads one OPTIONS section; `None` when there is none at this offset or it was read before.
-fn options_section(
-    dat: &mut Dat,
-    at: u64,
-    seen: &mut HashSet<u64>,
-    buffers: &mut Vec<(u64, Vec<u8>)>,
-) -> Option<End> {
+fn options_section(dat: &mut Dat, at: u64, seen: &mut HashSet<u64>, buffers: &mut Vec<(u64, Vec<u8>)>) -> Option<End> {
     if at == 0 {
         return None;
     }
@@ -91,11 +75,7 @@ fn options_section(
     let compressed = head.flags & ids::FLAG_COMPRESSED != 0;
     let slot = usize::from(ids::STRINGS);
     // Borrow a free slot of the table for the generic block reader.
-    let old = dat.parts[slot].replace(Place {
-        offset: payload,
-        bytes: head.bytes,
-        compressed,
-    });
+    let old = dat.parts[slot].replace(Place { offset: payload, bytes: head.bytes, compressed });
     let block = dat.part(ids::STRINGS);
     dat.parts[slot] = old;
     let block = match block? {
@@ -127,10 +107,7 @@ fn option(dat: &mut Dat, id: u16, at: u64, data: &[u8], buffers: &mut Vec<(u64, 
         ids::BUFFER_TEXT => {
             let mut take = Take::new(data, dat.abi);
             let offset = take.u64();
-            let name = take
-                .cstr()
-                .map(|name| String::from_utf8_lossy(name).into_owned())
-                .unwrap_or_default();
+            let name = take.cstr().map(|name| String::from_utf8_lossy(name).into_owned()).unwrap_or_default();
             match offset.and_then(|offset| place(dat, ids::BUFFER_TEXT, offset)) {
                 Some(place) => dat.texts.push(TextBuffer { name, place }),
                 None => dat.note(at, "a text buffer is not where its option says"),
@@ -156,11 +133,7 @@ fn place(dat: &mut Dat, id: u16, at: u64) -> Option<Place> {
     let head = section(dat, at).filter(|head| head.id == id)?;
     dat.sections.push((id, at));
     let offset = at + ids::SECTION_HEADER_BYTES;
-    Some(Place {
-        offset,
-        bytes: head.bytes,
-        compressed: head.flags & ids::FLAG_COMPRESSED != 0,
-    })
+    Some(Place { offset, bytes: head.bytes, compressed: head.flags & ids::FLAG_COMPRESSED != 0 })
 }
 
 fn buffer_option(dat: &mut Dat, data: &[u8]) -> Option<()> {
@@ -174,10 +147,7 @@ fn buffer_option(dat: &mut Dat, data: &[u8]) -> Option<()> {
         subbuf_bytes = dat.layout.subbuf_bytes;
     }
     if !good_page_size(subbuf_bytes) {
-        dat.note(
-            section_at,
-            format!("buffer {name:?} has sub-buffers of {subbuf_bytes} bytes: it is skipped"),
-        );
+        dat.note(section_at, format!("buffer {name:?} has sub-buffers of {subbuf_bytes} bytes: it is skipped"));
         return Some(());
     }
     let compressed = match section(dat, section_at) {
@@ -217,36 +187,19 @@ pub(super) fn add_cpu(dat: &mut Dat, buffer: &mut Buffer, data: CpuData) {
         return;
     }
     if buffer.cpus.iter().any(|other| other.cpu == data.cpu) {
-        dat.note(
-            data.offset,
-            format!(
-                "CPU {} is listed twice: the second entry is skipped",
-                data.cpu
-            ),
-        );
+        dat.note(data.offset, format!("CPU {} is listed twice: the second entry is skipped", data.cpu));
     } else if data.offset >= len {
-        dat.note(
-            data.offset,
-            format!("the file ends before the data of CPU {}", data.cpu),
-        );
+        dat.note(data.offset, format!("the file ends before the data of CPU {}", data.cpu));
     } else {
         if data.offset.saturating_add(data.bytes) > len {
-            dat.note(
-                len,
-                format!("the file ends inside the data of CPU {}", data.cpu),
-            );
+            dat.note(len, format!("the file ends inside the data of CPU {}", data.cpu));
         }
         buffer.cpus.push(data);
     }
 }
 
 /// Walks section headers from `at`, keeping the metadata that no option named; returns the BUFFER sections met.
-fn walk(
-    dat: &mut Dat,
-    mut at: u64,
-    seen: &mut HashSet<u64>,
-    buffers: &mut Vec<(u64, Vec<u8>)>,
-) -> Vec<(u64, u64)> {
+fn walk(dat: &mut Dat, mut at: u64, seen: &mut HashSet<u64>, buffers: &mut Vec<(u64, Vec<u8>)>) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
     while let Some(head) = section(dat, at) {
         match head.id {
@@ -265,19 +218,13 @@ fn walk(
                 if !dat.sections.contains(&(ids::BUFFER_TEXT, at))
                     && let Some(place) = place(dat, ids::BUFFER_TEXT, at)
                 {
-                    dat.texts.push(TextBuffer {
-                        name: String::new(),
-                        place,
-                    });
+                    dat.texts.push(TextBuffer { name: String::new(), place });
                 }
             }
             ids::STRINGS => {}
             _ => break,
         }
-        let Some(next) = at
-            .checked_add(ids::SECTION_HEADER_BYTES)
-            .and_then(|at| at.checked_add(head.bytes))
-        else {
+        let Some(next) = at.checked_add(ids::SECTION_HEADER_BYTES).and_then(|at| at.checked_add(head.bytes)) else {
             break;
         };
         at = next;
@@ -291,51 +238,27 @@ fn salvage_buffer(dat: &mut Dat, section_at: u64, bytes: u64) {
     let len = dat.source().len();
     let start = section_at + ids::SECTION_HEADER_BYTES;
     // A recorder that was killed has not yet written the size.
-    let end = if bytes == 0 {
-        len
-    } else {
-        start.saturating_add(bytes).min(len)
-    };
-    let compressed =
-        section(dat, section_at).is_some_and(|head| head.flags & ids::FLAG_COMPRESSED != 0);
-    let clock = dat
-        .options
-        .trace_clock
-        .as_deref()
-        .map(selected_clock)
-        .unwrap_or_else(|| "local".to_owned());
+    let end = if bytes == 0 { len } else { start.saturating_add(bytes).min(len) };
+    let compressed = section(dat, section_at).is_some_and(|head| head.flags & ids::FLAG_COMPRESSED != 0);
+    let clock = dat.options.trace_clock.as_deref().map(selected_clock).unwrap_or_else(|| "local".to_owned());
     let name = match dat.buffers.iter().any(|buffer| buffer.name.is_empty()) {
         true => format!("at-{section_at:#x}"),
         false => String::new(),
     };
-    let mut buffer = Buffer {
-        name,
-        clock,
-        layout: dat.layout,
-        compressed,
-        cpus: Vec::new(),
-        cpu_count: None,
-    };
+    let mut buffer = Buffer { name, clock, layout: dat.layout, compressed, cpus: Vec::new(), cpu_count: None };
     let subbuf = u64::from(dat.layout.subbuf_bytes);
     let mut at = start.next_multiple_of(subbuf);
     if compressed {
         while at < end && looks_like_chunks(dat, at, subbuf) {
             let cpu = buffer.cpus.len() as u32;
-            let data = CpuData {
-                cpu,
-                offset: at,
-                bytes: end - at,
-            };
+            let data = CpuData { cpu, offset: at, bytes: end - at };
             let mut chunks = dat.chunks(&buffer, &data);
             while let Some(next) = chunks.next(dat) {
                 if next.is_err() {
                     break;
                 }
             }
-            buffer.cpus.push(CpuData {
-                bytes: chunks.offset() - at,
-                ..data
-            });
+            buffer.cpus.push(CpuData { bytes: chunks.offset() - at, ..data });
             at = chunks.offset().next_multiple_of(subbuf);
         }
     } else {
@@ -346,11 +269,7 @@ fn salvage_buffer(dat: &mut Dat, section_at: u64, bytes: u64) {
             let time = dat.abi.u64(&head).unwrap_or(0);
             if time != 0 {
                 if time < before {
-                    buffer.cpus.push(CpuData {
-                        cpu: buffer.cpus.len() as u32,
-                        offset: first,
-                        bytes: at - first,
-                    });
+                    buffer.cpus.push(CpuData { cpu: buffer.cpus.len() as u32, offset: first, bytes: at - first });
                     first = at;
                 }
                 before = time;
@@ -358,19 +277,12 @@ fn salvage_buffer(dat: &mut Dat, section_at: u64, bytes: u64) {
             at += subbuf;
         }
         if first < end {
-            buffer.cpus.push(CpuData {
-                cpu: buffer.cpus.len() as u32,
-                offset: first,
-                bytes: end - first,
-            });
+            buffer.cpus.push(CpuData { cpu: buffer.cpus.len() as u32, offset: first, bytes: end - first });
         }
     }
     if !buffer.cpus.is_empty() {
         let n = buffer.cpus.len();
-        dat.note(
-            section_at,
-            format!("data of {n} CPUs found without description: their numbers are guessed"),
-        );
+        dat.note(section_at, format!("data of {n} CPUs found without description: their numbers are guessed"));
         dat.sections.push((ids::BUFFER, section_at));
         dat.buffers.push(buffer);
     }
@@ -378,8 +290,7 @@ fn salvage_buffer(dat: &mut Dat, section_at: u64, bytes: u64) {
 
 fn looks_like_chunks(dat: &Dat, at: u64, subbuf: u64) -> bool {
     let mut cursor = Cursor::new(dat.source(), dat.abi, at);
-    let (Some(count), Some(packed), Some(bytes)) = (cursor.u32(), cursor.u32(), cursor.u32())
-    else {
+    let (Some(count), Some(packed), Some(bytes)) = (cursor.u32(), cursor.u32(), cursor.u32()) else {
         return false;
     };
     let magic = cursor.u8();
@@ -395,9 +306,6 @@ fn looks_like_chunks(dat: &Dat, at: u64, subbuf: u64) -> bool {
 /// The clock in brackets of the content of `trace_clock`.
 pub(super) fn selected_clock(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let inside = text
-        .split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'))
-        .map(|(name, _)| name);
+    let inside = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map(|(name, _)| name);
     inside.unwrap_or(text.trim()).to_owned()
 }

@@ -26,11 +26,7 @@ pub struct Abi {
 impl Abi {
     /// The machine this program runs on.
     pub const HOST: Abi = Abi {
-        endian: if cfg!(target_endian = "big") {
-            Endian::Big
-        } else {
-            Endian::Little
-        },
+        endian: if cfg!(target_endian = "big") { Endian::Big } else { Endian::Little },
         long_bytes: size_of::<usize>() as u8,
     };
 

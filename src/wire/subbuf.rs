@@ -80,35 +80,21 @@ impl std::error::Error for LayoutError {}
 impl Layout {
     /// What kernels of this byte order and long size use when nothing better is known.
     pub fn standard(abi: Abi, subbuf_bytes: u32) -> Layout {
-        Layout {
-            abi,
-            commit_offset: 8,
-            data_offset: 8 + u16::from(abi.long_bytes),
-            subbuf_bytes,
-        }
+        Layout { abi, commit_offset: 8, data_offset: 8 + u16::from(abi.long_bytes), subbuf_bytes }
     }
 
     /// Reads the text of `events/header_page`. The long size comes from `commit`, never from elsewhere.
     pub fn parse(text: &[u8], endian: Endian) -> Result<Layout, LayoutError> {
-        let (commit_offset, commit_bytes) =
-            field(text, "commit").ok_or(LayoutError::Field("commit"))?;
+        let (commit_offset, commit_bytes) = field(text, "commit").ok_or(LayoutError::Field("commit"))?;
         let (data_offset, data_bytes) = field(text, "data").ok_or(LayoutError::Field("data"))?;
         let long_bytes = match commit_bytes {
             4 => 4,
             8 => 8,
             n => return Err(LayoutError::CommitSize(n)),
         };
-        let subbuf_bytes = data_offset
-            .checked_add(data_bytes)
-            .ok_or(LayoutError::Offsets)?;
-        let commit_end = commit_offset
-            .checked_add(commit_bytes)
-            .ok_or(LayoutError::Offsets)?;
-        if commit_end > data_offset
-            || commit_offset < 8
-            || data_offset > 256
-            || subbuf_bytes > MAX_SUBBUF_BYTES
-        {
+        let subbuf_bytes = data_offset.checked_add(data_bytes).ok_or(LayoutError::Offsets)?;
+        let commit_end = commit_offset.checked_add(commit_bytes).ok_or(LayoutError::Offsets)?;
+        if commit_end > data_offset || commit_offset < 8 || data_offset > 256 || subbuf_bytes > MAX_SUBBUF_BYTES {
             return Err(LayoutError::Offsets);
         }
         Ok(Layout {
@@ -121,62 +107,39 @@ impl Layout {
 
     /// The same layout for a buffer whose sub-buffers have another size.
     pub fn with_size(self, subbuf_bytes: u32) -> Layout {
-        Layout {
-            subbuf_bytes,
-            ..self
-        }
+        Layout { subbuf_bytes, ..self }
     }
 
     /// Reads the header of a sub-buffer. `page` may be shorter than a sub-buffer (a file cut in the middle): then as
     /// much as is there counts, and [`Head::cut`] says so.
     #[inline]
     pub fn head(&self, page: &[u8]) -> Result<Head, Damage> {
-        let ticks = self.abi.u64(page).ok_or(Damage {
-            at: 0,
-            kind: DamageKind::NoHeader,
-        })?;
+        let ticks = self.abi.u64(page).ok_or(Damage { at: 0, kind: DamageKind::NoHeader })?;
         let commit = page
             .get(usize::from(self.commit_offset)..)
             .and_then(|bytes| self.abi.ulong(bytes))
-            .ok_or(Damage {
-                at: u32::from(self.commit_offset),
-                kind: DamageKind::NoHeader,
-            })?;
+            .ok_or(Damage { at: u32::from(self.commit_offset), kind: DamageKind::NoHeader })?;
         let valid = (commit & COMMIT_BYTES_MASK) as u32;
         let end = u32::from(self.data_offset) + valid;
         if end > self.subbuf_bytes {
-            return Err(Damage {
-                at: u32::from(self.commit_offset),
-                kind: DamageKind::Commit(valid),
-            });
+            return Err(Damage { at: u32::from(self.commit_offset), kind: DamageKind::Commit(valid) });
         }
         let lost = if commit & COMMIT_LOST == 0 {
             Lost::None
         } else if commit & COMMIT_LOST_STORED == 0 {
             Lost::Unknown
         } else {
-            let count = page
-                .get(end as usize..)
-                .and_then(|bytes| self.abi.ulong(bytes));
+            let count = page.get(end as usize..).and_then(|bytes| self.abi.ulong(bytes));
             count.map_or(Lost::Unknown, Lost::Count)
         };
         let there = page.len().min(self.subbuf_bytes as usize) as u32;
-        Ok(Head {
-            ticks,
-            end: end.min(there),
-            cut: end > there,
-            lost,
-        })
+        Ok(Head { ticks, end: end.min(there), cut: end > there, lost })
     }
 
     /// Starts the walk over the records of a sub-buffer with this header.
     #[inline]
     pub fn walk(&self, head: &Head) -> Walk {
-        Walk {
-            at: u32::from(self.data_offset),
-            end: head.end,
-            ticks: head.ticks,
-        }
+        Walk { at: u32::from(self.data_offset), end: head.end, ticks: head.ticks }
     }
 }
 
@@ -254,16 +217,8 @@ impl fmt::Display for Damage {
         match self.kind {
             DamageKind::NoHeader => f.write_str("a sub-buffer shorter than its header"),
             DamageKind::Commit(n) => write!(f, "a sub-buffer that claims {n} valid bytes"),
-            DamageKind::Beyond => write!(
-                f,
-                "a record at {:#x} of its sub-buffer runs beyond the valid bytes",
-                self.at
-            ),
-            DamageKind::Length(n) => write!(
-                f,
-                "a record at {:#x} of its sub-buffer claims {n} bytes",
-                self.at
-            ),
+            DamageKind::Beyond => write!(f, "a record at {:#x} of its sub-buffer runs beyond the valid bytes", self.at),
+            DamageKind::Length(n) => write!(f, "a record at {:#x} of its sub-buffer claims {n} bytes", self.at),
         }
     }
 }
@@ -309,11 +264,7 @@ pub struct Walk {
 
 impl Walk {
     /// A walk that has nothing left.
-    pub const DONE: Walk = Walk {
-        at: 0,
-        end: 0,
-        ticks: 0,
-    };
+    pub const DONE: Walk = Walk { at: 0, end: 0, ticks: 0 };
 
     /// Offset of what comes next.
     pub fn offset(&self) -> u32 {
@@ -340,11 +291,7 @@ impl Walk {
                 }
                 self.ticks = self.ticks.wrapping_add(u64::from(delta));
                 self.at = at + 4 + len;
-                return Some(Ok(Found {
-                    ticks: self.ticks,
-                    start: at + 4,
-                    len,
-                }));
+                return Some(Ok(Found { ticks: self.ticks, start: at + 4, len }));
             }
             if type_len == TYPE_PADDING && delta == 0 {
                 self.at = self.end;
@@ -359,19 +306,13 @@ impl Walk {
                     if second < 4 {
                         return self.damaged(DamageKind::Length(second));
                     }
-                    let whole = second
-                        .checked_next_multiple_of(4)
-                        .and_then(|n| n.checked_add(4));
+                    let whole = second.checked_next_multiple_of(4).and_then(|n| n.checked_add(4));
                     let Some(whole) = whole.filter(|n| *n <= left) else {
                         return self.damaged(DamageKind::Beyond);
                     };
                     self.ticks = self.ticks.wrapping_add(u64::from(delta));
                     self.at = at + whole;
-                    return Some(Ok(Found {
-                        ticks: self.ticks,
-                        start: at + 8,
-                        len: second - 4,
-                    }));
+                    return Some(Ok(Found { ticks: self.ticks, start: at + 8, len: second - 4 }));
                 }
                 TYPE_PADDING => {
                     // An event discarded by a filter: no time passes.
@@ -385,9 +326,7 @@ impl Walk {
                     self.at = at + whole;
                 }
                 TYPE_TIME_EXTEND => {
-                    self.ticks = self
-                        .ticks
-                        .wrapping_add((u64::from(second) << 27) + u64::from(delta));
+                    self.ticks = self.ticks.wrapping_add((u64::from(second) << 27) + u64::from(delta));
                     self.at = at + 8;
                 }
                 TYPE_TIME_STAMP => {
@@ -411,21 +350,14 @@ impl Walk {
 fn absolute(stamp: u64, before: u64) -> u64 {
     let high = before & STAMP_HIGH;
     let full = (stamp & !STAMP_HIGH) | high;
-    if high != 0 && full < before {
-        full.wrapping_add(1 << STAMP_BITS)
-    } else {
-        full
-    }
+    if high != 0 && full < before { full.wrapping_add(1 << STAMP_BITS) } else { full }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LE64: Abi = Abi {
-        endian: Endian::Little,
-        long_bytes: 8,
-    };
+    const LE64: Abi = Abi { endian: Endian::Little, long_bytes: 8 };
 
     fn page(layout: &Layout, head: &[u8], rest: &[u8]) -> Vec<u8> {
         let mut bytes = head.to_vec();
@@ -453,14 +385,8 @@ mod tests {
             \tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n\
             \tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;\n\
             \tfield: char data;\toffset:16;\tsize:4080;\tsigned:0;\n";
-        assert_eq!(
-            Layout::parse(text, Endian::Little),
-            Ok(Layout::standard(LE64, 4096))
-        );
-        assert_eq!(
-            Layout::parse(b"", Endian::Little),
-            Err(LayoutError::Field("commit"))
-        );
+        assert_eq!(Layout::parse(text, Endian::Little), Ok(Layout::standard(LE64, 4096)));
+        assert_eq!(Layout::parse(b"", Endian::Little), Err(LayoutError::Field("commit")));
     }
 
     /// A page of 6.18: three prints through trace_marker, 0.3 s apart, the last one long (what followed is cut off).
@@ -469,11 +395,9 @@ mod tests {
         let bytes: &[u8] = &[
             0x4f, 0x58, 0xcc, 0x1d, 0xfb, 0x01, 0, 0, 0xdc, 0, 0, 0, 0, 0, 0, 0, //
             0x06, 0, 0, 0, 0x05, 0, 0, 1, 0x8c, 0x43, 0, 0, 0x1a, 0xab, 0x49, 0x81, //
-            0xff, 0xff, 0xff, 0xff, 0x66, 0x69, 0x72, 0x73, 0x74, 0x0a, 0, 0, 0x3e, 0xd6, 0x83,
-            0x3c, //
+            0xff, 0xff, 0xff, 0xff, 0x66, 0x69, 0x72, 0x73, 0x74, 0x0a, 0, 0, 0x3e, 0xd6, 0x83, 0x3c, //
             2, 0, 0, 0, 8, 0, 0, 0, 5, 0, 0, 1, 0x8c, 0x43, 0, 0, //
-            0x1a, 0xab, 0x49, 0x81, 0xff, 0xff, 0xff, 0xff, 0x61, 0x66, 0x74, 0x65, 0x72, 0x20,
-            0x61, 0x20, //
+            0x1a, 0xab, 0x49, 0x81, 0xff, 0xff, 0xff, 0xff, 0x61, 0x66, 0x74, 0x65, 0x72, 0x20, 0x61, 0x20, //
             0x67, 0x61, 0x70, 0x0a, 0, 0, 0, 0, 0x40, 0x06, 0x02, 0, 0x90, 0, 0, 0, //
             5, 0, 0, 1, 0x8c, 0x43, 0, 0, 0x1a, 0xab, 0x49, 0x81, 0xff, 0xff, 0xff, 0xff,
         ];
@@ -481,18 +405,8 @@ mod tests {
         let (found, damage) = all::<LittleEndian>(&layout, &page(&layout, bytes, &[]));
         assert_eq!(damage, None);
         let times: Vec<u64> = found.iter().map(|one| one.ticks).collect();
-        assert_eq!(
-            times,
-            [2_178_048_350_287, 2_178_348_513_024, 2_178_348_517_170]
-        );
-        assert_eq!(
-            found[0],
-            Found {
-                ticks: 2_178_048_350_287,
-                start: 20,
-                len: 24
-            }
-        );
+        assert_eq!(times, [2_178_048_350_287, 2_178_348_513_024, 2_178_348_517_170]);
+        assert_eq!(found[0], Found { ticks: 2_178_048_350_287, start: 20, len: 24 });
         assert_eq!(found[2].len, 140);
     }
 
@@ -535,26 +449,13 @@ mod tests {
         bytes.extend_from_slice(&29_u32.to_le_bytes()); // nothing more
         bytes.extend_from_slice(&[0xff; 12]);
         let (found, damage) = all::<LittleEndian>(&layout, &page(&layout, &bytes, &[]));
-        assert_eq!(
-            found,
-            [Found {
-                ticks: 103,
-                start: 32,
-                len: 4
-            }]
-        );
+        assert_eq!(found, [Found { ticks: 103, start: 32, len: 4 }]);
         assert_eq!(damage, None);
     }
 
     #[test]
     fn big_endian_32_bit_records_are_walked() {
-        let layout = Layout::standard(
-            Abi {
-                endian: Endian::Big,
-                long_bytes: 4,
-            },
-            4096,
-        );
+        let layout = Layout::standard(Abi { endian: Endian::Big, long_bytes: 4 }, 4096);
         assert_eq!(layout.data_offset, 12);
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&1000_u64.to_be_bytes());
@@ -567,22 +468,8 @@ mod tests {
         bytes.extend_from_slice(&[8; 4]);
         let (found, damage) = all::<BigEndian>(&layout, &page(&layout, &bytes, &[]));
         assert_eq!(damage, None);
-        assert_eq!(
-            found[0],
-            Found {
-                ticks: 1005,
-                start: 16,
-                len: 8
-            }
-        );
-        assert_eq!(
-            found[1],
-            Found {
-                ticks: 1005 + (1 << 27) + 3,
-                start: 36,
-                len: 4
-            }
-        );
+        assert_eq!(found[0], Found { ticks: 1005, start: 16, len: 8 });
+        assert_eq!(found[1], Found { ticks: 1005 + (1 << 27) + 3, start: 36, len: 4 });
     }
 
     #[test]
@@ -596,13 +483,7 @@ mod tests {
         bytes.extend_from_slice(&28_u32.to_le_bytes());
         let (found, damage) = all::<LittleEndian>(&layout, &page(&layout, &bytes, &[]));
         assert_eq!(found.len(), 1);
-        assert_eq!(
-            damage,
-            Some(Damage {
-                at: 24,
-                kind: DamageKind::Beyond
-            })
-        );
+        assert_eq!(damage, Some(Damage { at: 24, kind: DamageKind::Beyond }));
     }
 
     #[test]
@@ -618,10 +499,7 @@ mod tests {
         let mut walk = layout.walk(&head);
         assert!(matches!(walk.next::<LittleEndian>(&bytes), Some(Ok(_))));
         assert_eq!(walk.next::<LittleEndian>(&bytes), None);
-        assert_eq!(
-            layout.head(&bytes[..12]).map_err(|damage| damage.kind),
-            Err(DamageKind::NoHeader)
-        );
+        assert_eq!(layout.head(&bytes[..12]).map_err(|damage| damage.kind), Err(DamageKind::NoHeader));
     }
 
     proptest::proptest! {
