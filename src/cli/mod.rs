@@ -4,7 +4,26 @@
 
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+pub mod report;
+
+#[derive(Parser, Debug)]
+#[command(name = "rtrec", version, about = "Records the Linux kernel's traces and reports them")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Print trace.dat files as text
+    Report(report::ReportArgs),
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    ExitCode::from(2)
+    match Cli::parse().command {
+        Command::Report(args) => report::run(args),
+    }
 }
