@@ -2,7 +2,9 @@
 
 pub mod abi;
 pub mod bytes;
+pub mod filter;
 pub mod format;
+pub mod pattern;
 pub mod print_fmt;
 pub mod record;
 pub mod subbuf;
