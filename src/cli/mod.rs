@@ -4,6 +4,7 @@
 
 mod explain;
 mod record;
+pub mod report;
 mod units;
 
 use std::io::Write;
@@ -25,6 +26,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Record(record::RecordArgs),
+    /// Print trace.dat files as text
+    Report(report::ReportArgs),
 }
 
 /// Runs the command line of this process.
@@ -37,6 +40,7 @@ pub fn main() -> ExitCode {
     let (_, of_command) = matches.subcommand().expect("clap insists on a subcommand");
     match cli.command {
         Command::Record(args) => record::run(args, of_command, cli.verbose),
+        Command::Report(args) => report::run(args),
     }
 }
 

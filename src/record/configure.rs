@@ -109,10 +109,10 @@ fn add_word(
                 .iter()
                 .flatten()
                 .map(String::as_str)
-                .filter(|name| pattern.is_match(name.as_bytes()))
+                .filter(|name| pattern.matches(name.as_bytes()))
                 .collect();
             if matching.is_empty() {
-                return Err(Error::UnknownFunction { word: pattern.as_str().to_owned(), list, nearest: Vec::new() });
+                return Err(Error::UnknownFunction { word: pattern.text().to_owned(), list, nearest: Vec::new() });
             }
             instance.add_functions(list, &matching).map_err(failed())
         }

@@ -125,5 +125,5 @@ fn judge_functions(settings: &Settings, buffer: &BufferSettings) -> Result<Vec<(
 }
 
 fn judge_word(word: &str) -> Result<Word, Error> {
-    Word::new(word).map_err(|reason| Error::BadPattern { word: word.to_owned(), reason })
+    Word::new(word).map_err(|error| Error::BadPattern { word: word.to_owned(), reason: error.what })
 }

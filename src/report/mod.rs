@@ -1,1 +1,325 @@
-//! (being laid)
+//! From trace.dat files to text: streams, one order of time, selection, lines.
+//!
+//! Owns: the pipeline and the columns of a line. Does not own: the container (see [`dat`](crate::dat)), what an event
+//! says (see [`plugins`](crate::plugins)), arguments and words for errors (see [`cli`](crate::cli)).
+//!
+//! ```text
+//!  file -> buffer -> CPU: stream --\
+//!  file -> buffer -> CPU: stream ---> merge + select + trackers -> batch -> lines -> out
+//!  file -> buffer -> CPU: stream --/      (one thread)            (any threads)  (in order)
+//! ```
+//!
+//! Memory is bounded by the chunks and batches under way, whatever the size of the files.
+
+pub mod clock;
+pub mod input;
+pub mod line;
+mod merge;
+mod pool;
+pub mod select;
+mod stream;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+pub use clock::{Correction, Unit, unit_of};
+pub use input::{Common, Input};
+pub use line::Columns;
+pub use select::{Gate, Judge, Verdict};
+
+use crate::dat::{Buffer, Note};
+use crate::plugins::{Compat, Decoders, Style, StyleError, Trace};
+use crate::wire::subbuf::Lost;
+use crate::wire::tables::Names;
+use merge::{Batch, How, Merge};
+use pool::Pool;
+use stream::Stream;
+
+/// One buffer of one file: what its records have in common.
+pub struct Lane<'t> {
+    /// Index of the file.
+    pub file: usize,
+    /// The buffer.
+    pub buffer: &'t Buffer,
+    /// What decoding needs.
+    pub trace: &'t Trace,
+    /// Decoders of the file.
+    pub decoders: Arc<Decoders<'t>>,
+    /// Names of tasks of the file.
+    pub names: &'t Names<'t>,
+    /// Where the common fields are.
+    pub common: Common,
+    /// From ticks to time.
+    pub correction: Correction,
+    /// How time is written.
+    pub unit: Unit,
+    /// What each line starts with.
+    pub prefix: Vec<u8>,
+    /// The file has the events of a function graph and they are drawn.
+    pub draws_graph: bool,
+}
+
+/// A test on system and name of an event.
+type EventTest = dyn Fn(&str, &str) -> bool + Send + Sync;
+
+/// Which events are printed as raw fields.
+#[derive(Clone, Default)]
+pub struct RawEvents(Option<Arc<EventTest>>);
+
+impl RawEvents {
+    /// All of them.
+    pub fn all() -> RawEvents {
+        RawEvents(Some(Arc::new(|_, _| true)))
+    }
+
+    /// Those for which `test(system, name)` holds.
+    pub fn when(test: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> RawEvents {
+        RawEvents(Some(Arc::new(test)))
+    }
+
+    fn holds(&self, system: &str, name: &str) -> bool {
+        self.0.as_ref().is_some_and(|test| test(system, name))
+    }
+}
+
+impl fmt::Debug for RawEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "RawEvents(..)" } else { "RawEvents" })
+    }
+}
+
+/// What to report, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Threads in all; the output does not depend on it.
+    pub threads: usize,
+    /// Texts of events.
+    pub style: Style,
+    /// Columns of a line.
+    pub columns: Columns,
+    /// Add the stored wall-clock offset.
+    pub with_date: bool,
+    /// Apply no correction at all.
+    pub raw_time: bool,
+    /// Subtract the first time of all files.
+    pub align: bool,
+    /// Mark where sub-buffers begin.
+    pub boundaries: bool,
+    /// Records to print at most.
+    pub head: Option<u64>,
+    /// Print only that many, the last ones.
+    pub tail: Option<u64>,
+    /// First and last time wanted.
+    pub from: Option<u64>,
+    /// Last time wanted.
+    pub to: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            style: Style::default(),
+            columns: Columns::default(),
+            with_date: true,
+            raw_time: false,
+            align: false,
+            boundaries: false,
+            head: None,
+            tail: None,
+            from: None,
+            to: None,
+        }
+    }
+}
+
+/// Why a report ended early.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// An option about plugins.
+    Style(StyleError),
+    /// Writing the output.
+    Write(io::Error),
+    /// A text trace together with other files.
+    TextMerge(String),
+}
+
+impl fmt::Display for ReportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReportError::Style(error) => write!(f, "{error}"),
+            ReportError::Write(error) => write!(f, "{error}"),
+            ReportError::TextMerge(file) => write!(f, "{file} holds text and cannot be merged with other files"),
+        }
+    }
+}
+
+impl std::error::Error for ReportError {}
+
+impl From<StyleError> for ReportError {
+    fn from(error: StyleError) -> ReportError {
+        ReportError::Style(error)
+    }
+}
+
+/// How a report went.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Records printed.
+    pub records: u64,
+    /// Damage, with the index of the file.
+    pub notes: Vec<(usize, Note)>,
+}
+
+/// What the names of tasks are made of, one per file; they outlive the lanes.
+pub fn names(inputs: &[Input]) -> Vec<Names<'_>> {
+    inputs.iter().map(|input| Names::new(&input.trace.cmdlines)).collect()
+}
+
+/// The buffers of all files in printing order, with their prefixes and corrections.
+pub fn lanes<'t>(
+    inputs: &'t [Input],
+    names: &'t [Names<'t>],
+    settings: &Settings,
+) -> Result<Vec<Lane<'t>>, ReportError> {
+    let many = inputs.len() > 1;
+    let label = |input: &'t Input, buffer: &'t Buffer| -> &'t str {
+        if !buffer.name.is_empty() {
+            &buffer.name
+        } else if many {
+            &input.name
+        } else {
+            ""
+        }
+    };
+    let width = prefix_width(inputs);
+    let mut lanes = Vec::new();
+    for (file, (input, names)) in inputs.iter().zip(names).enumerate() {
+        let decoders = Arc::new(Decoders::new(&input.trace, settings.style.clone())?);
+        let graph = input.trace.formats.find("ftrace", "funcgraph_entry").is_some();
+        let correction =
+            if settings.raw_time { Correction::default() } else { Correction::stored(&input.dat, settings.with_date) };
+        for buffer in &input.dat.buffers {
+            let name = label(input, buffer);
+            lanes.push(Lane {
+                file,
+                buffer,
+                trace: &input.trace,
+                decoders: Arc::clone(&decoders),
+                names,
+                common: input.common,
+                correction: correction.clone(),
+                unit: unit_of(&buffer.clock, settings.style.compat == Compat::Rtrec),
+                prefix: prefix(name, width),
+                draws_graph: graph,
+            });
+        }
+    }
+    Ok(lanes)
+}
+
+/// Width of the longest prefix, 0 when there are none.
+fn prefix_width(inputs: &[Input]) -> usize {
+    let many = inputs.len() > 1;
+    let files = inputs.iter().filter(|_| many).map(|input| input.name.len());
+    let buffers = inputs.iter().flat_map(|input| &input.dat.buffers).map(|buffer| buffer.name.len());
+    files.chain(buffers).max().unwrap_or(0)
+}
+
+fn prefix(name: &str, width: usize) -> Vec<u8> {
+    if width == 0 {
+        Vec::new()
+    } else if name.is_empty() {
+        vec![b' '; width + 2]
+    } else {
+        format!("{name:>width$}: ").into_bytes()
+    }
+}
+
+/// Prints the first lines: how many CPUs each file has.
+pub fn heading(inputs: &[Input], out: &mut dyn Write) -> io::Result<()> {
+    let width = prefix_width(inputs);
+    for input in inputs {
+        let prefix = if inputs.len() > 1 { prefix(&input.name, width) } else { Vec::new() };
+        out.write_all(&prefix)?;
+        writeln!(out, "cpus={}", input.dat.cpu_count())?;
+    }
+    Ok(())
+}
+
+/// Prints all records of the files in order of time.
+pub fn run<'t>(
+    inputs: &'t [Input],
+    lanes: &[Lane<'t>],
+    gate: Gate<'_>,
+    settings: &Settings,
+    out: &mut dyn Write,
+) -> Result<Outcome, ReportError> {
+    heading(inputs, out).map_err(ReportError::Write)?;
+    let mut outcome = Outcome::default();
+    for (file, input) in inputs.iter().enumerate() {
+        outcome.notes.extend(input.notes.iter().map(|note| (file, note.clone())));
+        for buffer in &input.dat.texts {
+            if inputs.len() > 1 {
+                return Err(ReportError::TextMerge(input.path.clone()));
+            }
+            match input.dat.text(buffer) {
+                Ok(text) => out.write_all(&text).map_err(ReportError::Write)?,
+                Err(note) => outcome.notes.push((file, note)),
+            }
+        }
+    }
+    let pool: Pool<'t, Batch> = Pool::new(settings.threads);
+    let streams: Vec<(u32, Stream<'t>)> = streams(inputs, lanes, settings);
+    let trackers = trackers(inputs.len(), lanes);
+    let how = How {
+        strict_leaves: settings.style.compat != Compat::Rtrec,
+        boundaries: settings.boundaries,
+        limit: settings.head.unwrap_or(u64::MAX),
+        end_time: settings.to.unwrap_or(u64::MAX),
+    };
+    let mut merge = Merge::new(lanes, streams, trackers, gate, &how, &pool);
+    let lines = line::TextLines::new(lanes, merge.origins(), &settings.columns, settings.style.compat);
+    pool.run(|| merge.batch(&pool), &lines, out).map_err(ReportError::Write)?;
+    outcome.records = merge.printed();
+    for (lane, stream) in merge.streams() {
+        let file = lanes[lane as usize].file;
+        outcome.notes.extend(stream.notes.iter().map(|note| (file, note.clone())));
+        if let Some(more) = stream.damaged.checked_sub(stream.notes.len() as u64).filter(|more| *more > 0) {
+            let what = format!("{more} more places of CPU {} are damaged", stream.cpu);
+            outcome.notes.push((file, Note::new(0, what)));
+        }
+    }
+    Ok(outcome)
+}
+
+fn streams<'t>(inputs: &'t [Input], lanes: &[Lane<'t>], settings: &Settings) -> Vec<(u32, Stream<'t>)> {
+    let depth = if settings.threads > 1 { 3 } else { 1 };
+    let mut streams = Vec::new();
+    for (number, lane) in lanes.iter().enumerate() {
+        for data in &lane.buffer.cpus {
+            streams.push((number as u32, Stream::new(&inputs[lane.file].dat, lane.buffer, data, depth)));
+        }
+    }
+    streams
+}
+
+fn trackers<'a, 't>(files: usize, lanes: &'a [Lane<'t>]) -> Vec<Vec<crate::plugins::Tracked<'a>>> {
+    (0..files)
+        .map(|file| {
+            let lane = lanes.iter().find(|lane| lane.file == file);
+            lane.map(|lane| lane.decoders.trackers(lane.names)).unwrap_or_default()
+        })
+        .collect()
+}
+
+/// What a stream lost, for summaries.
+pub fn lost_events(lost: Lost) -> Option<u64> {
+    match lost {
+        Lost::None => Some(0),
+        Lost::Unknown => None,
+        Lost::Count(n) => Some(n),
+    }
+}

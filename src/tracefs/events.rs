@@ -7,12 +7,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use glob::Pattern;
-
 use super::error::{Error, Operation};
 use super::file::{self, Mode};
 use super::instance::Instance;
 use super::undo::{Step, Undo};
+use crate::wire::pattern::Pattern;
 
 /// An event that exists: its system and its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,8 +95,8 @@ impl Instance {
             let known = glob != "ftrace" && self.path("events").join(glob).is_dir();
             return Ok(known.then(|| glob.to_owned()).into_iter().collect());
         }
-        let Ok(pattern) = Pattern::new(glob) else { return Ok(Vec::new()) };
-        Ok(self.event_systems()?.into_iter().filter(|system| pattern.matches(system)).collect())
+        let Ok(pattern) = Pattern::glob(glob) else { return Ok(Vec::new()) };
+        Ok(self.event_systems()?.into_iter().filter(|system| pattern.matches(system.as_bytes())).collect())
     }
 
     fn matching_events(&self, system: &str, glob: &str) -> Result<Vec<EventName>, Error> {
@@ -108,8 +107,8 @@ impl Instance {
                 .into_iter()
                 .collect());
         }
-        let Ok(pattern) = Pattern::new(glob) else { return Ok(Vec::new()) };
-        Ok(self.events_of(system)?.into_iter().filter(|name| pattern.matches(&name.event)).collect())
+        let Ok(pattern) = Pattern::glob(glob) else { return Ok(Vec::new()) };
+        Ok(self.events_of(system)?.into_iter().filter(|name| pattern.matches(name.event.as_bytes())).collect())
     }
 
     /// The events of a selection, whole systems spelled out.

@@ -8,13 +8,12 @@
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use regex::bytes::Regex;
 
 use super::error::Error;
 use super::file::{self, Mode};
 use super::instance::Instance;
 use super::undo::{Step, Undo};
-use crate::wire::pattern;
+use crate::wire::pattern::{Pattern, PatternError};
 
 /// One of the kernel's lists of functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,26 +46,27 @@ pub enum Word {
     /// A name.
     Plain(String),
     /// A glob or regular expression.
-    Pattern(Regex),
+    Pattern(Pattern),
     /// A command with colons.
     Command(String),
 }
 
 impl Word {
     /// Tells what a word is; an error is a regular expression that does not parse.
-    pub fn new(word: &str) -> Result<Self, String> {
+    pub fn new(word: &str) -> Result<Self, PatternError> {
         let glob_only = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.*?".contains(&b));
         if glob_only {
-            return Ok(if word.contains(['*', '?']) {
-                Word::Pattern(pattern::glob_ignoring_case(word))
+            let plain = !word.contains(['*', '?']);
+            return if plain {
+                Ok(Word::Plain(word.to_owned()))
             } else {
-                Word::Plain(word.to_owned())
-            });
+                Pattern::glob_any_case(word).map(Word::Pattern)
+            };
         }
         if word.contains(':') {
             return Ok(Word::Command(word.to_owned()));
         }
-        pattern::whole_basic_regex(word).map(Word::Pattern)
+        Pattern::whole(word).map(Word::Pattern)
     }
 }
 
@@ -167,9 +167,9 @@ mod tests {
         assert!(matches!(Word::new("vfs_read").unwrap(), Word::Plain(_)));
         assert!(matches!(Word::new("schedule:traceoff:5").unwrap(), Word::Command(_)));
         let Word::Pattern(glob) = Word::new("VFS_*d").unwrap() else { panic!() };
-        assert!(glob.is_match(b"vfs_read") && !glob.is_match(b"vfs_reads"));
+        assert!(glob.matches(b"vfs_read") && !glob.matches(b"vfs_reads"));
         let Word::Pattern(regex) = Word::new("^vfs_\\(read\\|write\\)$").unwrap() else { panic!() };
-        assert!(regex.is_match(b"vfs_write") && !regex.is_match(b"vfs_writev"));
+        assert!(regex.matches(b"vfs_write") && !regex.matches(b"vfs_writev"));
     }
 
     #[test]

@@ -1,5 +1,12 @@
 //! Ground floor: bytes in, values out. No files, no clock, no threads, no printing.
 
 pub mod abi;
+pub mod bytes;
+pub mod filter;
+pub mod format;
 pub mod pattern;
+pub mod print_fmt;
 pub mod record;
+pub mod subbuf;
+pub mod tables;
+pub mod text;

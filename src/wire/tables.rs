@@ -1,0 +1,489 @@
+//! The tables that come with a trace: kernel symbols, constant strings, and names of tasks.
+//!
+//! Owns: reading `kallsyms`, `printk_formats` and `saved_cmdlines`, and answering look-ups on the hot path.
+//! Does not own: where the texts come from (see `dat`, `tracefs`).
+//! Each table is parsed when first asked, so a report that needs no symbols does not pay for ten megabytes of them.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::bytes::find;
+
+// ---------------------------------------------------------------------------------------------------- kallsyms
+
+/// Slots of the look-up cache; a power of two. Each is one `AtomicU32`.
+const CACHE_SLOTS: usize = 4096;
+
+/// The kernel's symbols, as stored in the text of `/proc/kallsyms`.
+pub struct Kallsyms {
+    text: Vec<u8>,
+    index: OnceLock<Vec<Entry>>,
+    cache: OnceLock<Vec<AtomicU32>>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    addr: u64,
+    name_at: u32,
+}
+
+/// A symbol and how far into it an address lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol<'a> {
+    /// The symbol's name.
+    pub name: &'a [u8],
+    /// The address minus the symbol's.
+    pub offset: u64,
+    /// The module it belongs to, without brackets.
+    pub module: Option<&'a [u8]>,
+}
+
+impl Kallsyms {
+    /// A table over `text`; nothing is parsed yet.
+    pub fn new(text: Vec<u8>) -> Kallsyms {
+        Kallsyms { text, index: OnceLock::new(), cache: OnceLock::new() }
+    }
+
+    /// The text as stored.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The symbol with the greatest address not above `addr`.
+    #[inline]
+    pub fn lookup(&self, addr: u64) -> Option<Symbol<'_>> {
+        self.number(addr).map(|number| self.symbol(number, addr))
+    }
+
+    /// The position of that symbol in address order: equal numbers mean the same symbol.
+    #[inline]
+    pub fn number(&self, addr: u64) -> Option<u32> {
+        let index = self.index();
+        let cache = self.cache.get_or_init(|| (0..CACHE_SLOTS).map(|_| AtomicU32::new(0)).collect());
+        let slot = cache.get(addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> 52)?;
+        // A cached number is only a guess; the index itself proves or refutes it, so a race costs nothing.
+        let guess = slot.load(Ordering::Relaxed);
+        if covers(index, guess as usize, addr) {
+            return Some(guess);
+        }
+        let number = index.partition_point(|entry| entry.addr <= addr).checked_sub(1)?;
+        let number = u32::try_from(number).ok()?;
+        slot.store(number, Ordering::Relaxed);
+        Some(number)
+    }
+
+    /// Symbols in address order, as (address, name, module).
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8], Option<&[u8]>)> {
+        self.index().iter().map(|entry| {
+            let (name, module) = self.name_at(entry.name_at);
+            (entry.addr, name, module)
+        })
+    }
+
+    /// How many symbols there are.
+    pub fn len(&self) -> usize {
+        self.index().len()
+    }
+
+    /// True if there is no symbol at all, which is also so when the kernel hid the addresses.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn symbol(&self, number: u32, addr: u64) -> Symbol<'_> {
+        let Some(entry) = self.index().get(number as usize) else {
+            return Symbol { name: b"", offset: addr, module: None };
+        };
+        let (name, module) = self.name_at(entry.name_at);
+        Symbol { name, offset: addr.wrapping_sub(entry.addr), module }
+    }
+
+    fn name_at(&self, at: u32) -> (&[u8], Option<&[u8]>) {
+        let rest = self.text.get(at as usize..).unwrap_or(&[]);
+        // Names have about 20 characters: a plain loop is faster than a search set up for long texts.
+        let end = rest.iter().position(|&byte| byte <= b' ').unwrap_or(rest.len());
+        let (name, tail) = rest.split_at(end);
+        if !tail.starts_with(b"\t[") {
+            return (name, None);
+        }
+        let module = &tail[2..];
+        let end = module.iter().position(|&byte| byte == b']' || byte == b'\n').unwrap_or(module.len());
+        (name, Some(&module[..end]))
+    }
+
+    fn index(&self) -> &[Entry] {
+        self.index.get_or_init(|| build_index(&self.text))
+    }
+}
+
+#[inline]
+fn covers(index: &[Entry], number: usize, addr: u64) -> bool {
+    match index.get(number) {
+        Some(entry) if entry.addr <= addr => index.get(number + 1).is_none_or(|next| addr < next.addr),
+        _ => false,
+    }
+}
+
+fn build_index(text: &[u8]) -> Vec<Entry> {
+    let text = text.get(..u32::MAX as usize).unwrap_or(text);
+    let mut index = Vec::with_capacity(text.len() / 45);
+    let (mut at, mut sorted, mut last, mut nonzero) = (0, true, 0, false);
+    while at < text.len() {
+        let line = &text[at..];
+        let end = find(line, b'\n').unwrap_or(line.len());
+        if let Some((addr, name_at)) = parse_symbol(&line[..end]) {
+            sorted &= last <= addr;
+            nonzero |= addr != 0;
+            last = addr;
+            index.push(Entry { addr, name_at: (at + name_at) as u32 });
+        }
+        at += end + 1;
+    }
+    if !nonzero {
+        // kptr_restrict: every address reads zero. Better no symbol than the same wrong one everywhere.
+        return Vec::new();
+    }
+    if !sorted {
+        index.sort_by_key(|entry| entry.addr);
+    }
+    index
+}
+
+/// Address and offset of the name in one line of kallsyms; `None` for lines that name no code or data.
+fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
+    let mut addr = 0u64;
+    let mut digits = 0;
+    for &byte in line.iter().take(17) {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            b'A'..=b'F' => byte - b'A' + 10,
+            _ => break,
+        };
+        addr = addr << 4 | u64::from(digit);
+        digits += 1;
+    }
+    let [b' ', kind, b' ', first, ..] = line.get(digits..)? else {
+        return None;
+    };
+    // ARM's mapping symbols, and absolute ones (offsets into the per-CPU area on x86).
+    if digits == 0 || digits > 16 || *first == b'$' || matches!(kind, b'A' | b'a') {
+        return None;
+    }
+    Some((addr, digits + 3))
+}
+
+// ---------------------------------------------------------------------------------------------- printk_formats
+
+/// Constant strings of the kernel by address.
+pub struct PrintkFormats {
+    text: Vec<u8>,
+    index: OnceLock<Vec<(u64, Vec<u8>)>>,
+}
+
+impl PrintkFormats {
+    /// A table over `text`; nothing is parsed yet.
+    pub fn new(text: Vec<u8>) -> PrintkFormats {
+        PrintkFormats { text, index: OnceLock::new() }
+    }
+
+    /// The text as stored.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The string at `addr`, without quotes and without one final newline.
+    pub fn get(&self, addr: u64) -> Option<&[u8]> {
+        let index = self.index();
+        let at = index.binary_search_by_key(&addr, |entry| entry.0).ok()?;
+        index.get(at).map(|entry| entry.1.as_slice())
+    }
+
+    /// All strings in order of their addresses.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+        self.index().iter().map(|(addr, text)| (*addr, text.as_slice()))
+    }
+
+    fn index(&self) -> &[(u64, Vec<u8>)] {
+        self.index.get_or_init(|| {
+            let mut index: Vec<_> = self.text.split(|&byte| byte == b'\n').filter_map(parse_printk).collect();
+            index.sort_by_key(|entry| entry.0);
+            index.dedup_by_key(|entry| entry.0);
+            index
+        })
+    }
+}
+
+/// One line `0xADDRESS : "TEXT"`.
+fn parse_printk(line: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let colon = find(line, b':')?;
+    let addr = std::str::from_utf8(line[..colon].trim_ascii()).ok()?;
+    let addr = u64::from_str_radix(addr.strip_prefix("0x").unwrap_or(addr), 16).ok()?;
+    let text = line[colon + 1..].trim_ascii();
+    let text = text.strip_prefix(b"\"").unwrap_or(text);
+    let text = text.strip_suffix(b"\"").unwrap_or(text);
+    let mut text = unescape(text);
+    if text.last() == Some(&b'\n') {
+        text.pop();
+    }
+    Some((addr, text))
+}
+
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            plain.push(byte);
+            continue;
+        }
+        match bytes.next() {
+            Some(b'n') => plain.push(b'\n'),
+            Some(b't') => plain.push(b'\t'),
+            Some(other @ (b'"' | b'\\')) => plain.push(other),
+            Some(other) => plain.extend_from_slice(&[b'\\', other]),
+            None => plain.push(b'\\'),
+        }
+    }
+    plain
+}
+
+// ------------------------------------------------------------------------------------------------------- tasks
+
+/// Names of tasks by pid, as stored in the text of `saved_cmdlines`.
+pub struct Cmdlines {
+    text: Vec<u8>,
+    index: OnceLock<PidTable>,
+}
+
+impl Cmdlines {
+    /// A table over `text`; nothing is parsed yet.
+    pub fn new(text: Vec<u8>) -> Cmdlines {
+        Cmdlines { text, index: OnceLock::new() }
+    }
+
+    /// The text as stored.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The name of `pid`.
+    #[inline]
+    pub fn get(&self, pid: i32) -> Option<&[u8]> {
+        let index = self.index.get_or_init(|| PidTable::build(&self.text));
+        let (at, len) = index.get(pid)?;
+        self.text.get(at as usize..at as usize + len as usize)
+    }
+
+    /// All (pid, name) lines in their stored order.
+    pub fn iter(&self) -> impl Iterator<Item = (i32, &[u8])> {
+        self.text.split(|&byte| byte == b'\n').filter_map(|line| {
+            let (pid, at) = parse_cmdline(line)?;
+            Some((pid, line.get(at..)?))
+        })
+    }
+}
+
+/// `PID COMM`: the pid and where the name starts.
+fn parse_cmdline(line: &[u8]) -> Option<(i32, usize)> {
+    let space = line.iter().take(12).position(|&byte| byte == b' ')?;
+    let pid = std::str::from_utf8(&line[..space]).ok()?.parse().ok()?;
+    Some((pid, space + 1))
+}
+
+/// An open-addressed map from pid to a range of a text.
+struct PidTable {
+    slots: Vec<Option<(i32, u32, u32)>>,
+}
+
+impl PidTable {
+    fn build(text: &[u8]) -> PidTable {
+        let lines = text.iter().filter(|&&byte| byte == b'\n').count() + 1;
+        let mut table = PidTable { slots: vec![None; (lines * 2).next_power_of_two()] };
+        let mut at = 0;
+        for line in text.split(|&byte| byte == b'\n') {
+            if let Some((pid, name_at)) = parse_cmdline(line) {
+                let (start, len) = (at + name_at, line.len() - name_at);
+                if let (Ok(start), Ok(len)) = (u32::try_from(start), u32::try_from(len)) {
+                    table.insert(pid, start, len);
+                }
+            }
+            at += line.len() + 1;
+        }
+        table
+    }
+
+    fn insert(&mut self, pid: i32, at: u32, len: u32) {
+        let mask = self.slots.len() - 1;
+        let mut slot = hash_pid(pid) & mask;
+        // The table has at least twice as many slots as lines, so an empty one exists.
+        while let Some((other, ..)) = self.slots[slot] {
+            if other == pid {
+                return;
+            }
+            slot = (slot + 1) & mask;
+        }
+        self.slots[slot] = Some((pid, at, len));
+    }
+
+    #[inline]
+    fn get(&self, pid: i32) -> Option<(u32, u32)> {
+        let mask = self.slots.len() - 1;
+        let mut slot = hash_pid(pid) & mask;
+        while let Some((other, at, len)) = *self.slots.get(slot)? {
+            if other == pid {
+                return Some((at, len));
+            }
+            slot = (slot + 1) & mask;
+        }
+        None
+    }
+}
+
+#[inline]
+fn hash_pid(pid: i32) -> usize {
+    ((pid as u32).wrapping_mul(0x9e37_79b9) >> 7) as usize
+}
+
+/// Buckets of learned names.
+const BUCKETS: usize = 1024;
+
+/// Names in one bucket; more pids than this times the buckets exist only in hostile files.
+const MAX_CHAIN: usize = 1024;
+
+/// Names of tasks as known at one record: the stored table plus what was learned while reading.
+///
+/// A name learned at record number `seq` is known to records after it. Learning only appends, so readers on
+/// other threads that ask for earlier records are not disturbed.
+pub struct Names<'t> {
+    table: &'t Cmdlines,
+    any_learned: AtomicBool,
+    learned: OnceLock<Vec<OnceLock<Box<Learned>>>>,
+}
+
+struct Learned {
+    pid: i32,
+    seq: u64,
+    name: Box<[u8]>,
+    next: OnceLock<Box<Learned>>,
+}
+
+impl<'t> Names<'t> {
+    /// Only what is stored.
+    pub fn new(table: &'t Cmdlines) -> Names<'t> {
+        Names { table, any_learned: AtomicBool::new(false), learned: OnceLock::new() }
+    }
+
+    /// The name of `pid` for the record numbered `seq`: `<idle>` for 0, `<...>` if unknown.
+    #[inline]
+    pub fn at(&self, pid: i32, seq: u64) -> &[u8] {
+        self.known(pid, seq).unwrap_or(if pid == 0 { b"<idle>" } else { b"<...>" })
+    }
+
+    /// The name of `pid` for the record numbered `seq`, if it has one.
+    #[inline]
+    pub fn known(&self, pid: i32, seq: u64) -> Option<&[u8]> {
+        if pid == 0 {
+            return Some(b"<idle>");
+        }
+        if let Some(name) = self.table.get(pid) {
+            return Some(name);
+        }
+        if self.any_learned.load(Ordering::Acquire) {
+            return self.find(pid).filter(|learned| learned.seq < seq).map(|learned| &*learned.name);
+        }
+        None
+    }
+
+    /// Notes a name seen in the record numbered `seq`; the first name of a pid stays.
+    pub fn learn(&self, pid: i32, name: &[u8], seq: u64) {
+        if pid == 0 || self.table.get(pid).is_some() {
+            return;
+        }
+        let buckets = self.learned.get_or_init(|| (0..BUCKETS).map(|_| OnceLock::new()).collect());
+        let Some(mut cell) = buckets.get(hash_pid(pid) % BUCKETS) else {
+            return;
+        };
+        let mut new = Box::new(Learned { pid, seq, name: name.into(), next: OnceLock::new() });
+        for _ in 0..MAX_CHAIN {
+            match cell.get() {
+                Some(learned) if learned.pid == pid => return,
+                Some(learned) => cell = &learned.next,
+                None => match cell.set(new) {
+                    Ok(()) => return self.any_learned.store(true, Ordering::Release),
+                    // Another thread was faster with this bucket; look at what it put there.
+                    Err(back) => new = back,
+                },
+            }
+        }
+    }
+
+    fn find(&self, pid: i32) -> Option<&Learned> {
+        let mut cell = self.learned.get()?.get(hash_pid(pid) % BUCKETS)?;
+        while let Some(learned) = cell.get() {
+            if learned.pid == pid {
+                return Some(learned);
+            }
+            cell = &learned.next;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_symbol_not_above_the_address_wins() {
+        let text = b"ffffffff81000100 T beta\nffffffff81000000 T alpha\n0000000000000010 A cpu_thing\n\
+            ffffffffc0000000 t gamma\t[mod]\nffffffff81000050 t $x\n";
+        let table = Kallsyms::new(text.to_vec());
+        let at = |addr| table.lookup(addr).map(|s| (String::from_utf8_lossy(s.name).into_owned(), s.offset));
+        for _ in 0..2 {
+            assert_eq!(at(0xffff_ffff_8100_0000), Some(("alpha".into(), 0)));
+            assert_eq!(at(0xffff_ffff_8100_00ff), Some(("alpha".into(), 0xff)));
+            assert_eq!(at(0xffff_ffff_8100_0100), Some(("beta".into(), 0)));
+            assert_eq!(at(0x10), None);
+        }
+        assert_eq!(table.lookup(0xffff_ffff_c000_0004).unwrap().module, Some(&b"mod"[..]));
+        assert_eq!(table.len(), 3);
+    }
+
+    #[test]
+    fn hidden_addresses_make_no_table() {
+        let table = Kallsyms::new(b"0000000000000000 T alpha\n0000000000000000 T beta\n".to_vec());
+        assert!(table.is_empty());
+        assert_eq!(table.lookup(5), None);
+    }
+
+    #[test]
+    fn printk_strings_lose_quotes_and_one_newline() {
+        let table = PrintkFormats::new(b"0xffffffff82000010 : \"a %s\\n\"\n0x20 : \"say \\\"hi\\\"\"\n".to_vec());
+        assert_eq!(table.get(0xffff_ffff_8200_0010), Some(&b"a %s"[..]));
+        assert_eq!(table.get(0x20), Some(&b"say \"hi\""[..]));
+        assert_eq!(table.get(0x21), None);
+    }
+
+    #[test]
+    fn comms_may_contain_and_start_with_blanks() {
+        let table = Cmdlines::new(b"12 kworker/0:1 x\n-1 odd\n77  lead\njunk\n".to_vec());
+        assert_eq!(table.get(12), Some(&b"kworker/0:1 x"[..]));
+        assert_eq!(table.get(-1), Some(&b"odd"[..]));
+        assert_eq!(table.get(77), Some(&b" lead"[..]));
+        assert_eq!(table.get(1), None);
+    }
+
+    #[test]
+    fn a_learned_name_holds_for_later_records_only_and_the_first_stays() {
+        let table = Cmdlines::new(b"12 init\n".to_vec());
+        let names = Names::new(&table);
+        names.learn(40, b"forty", 5);
+        names.learn(40, b"other", 2);
+        names.learn(12, b"not me", 1);
+        assert_eq!(names.at(40, 5), b"<...>");
+        assert_eq!(names.at(40, 6), b"forty");
+        assert_eq!(names.at(12, 9), b"init");
+        assert_eq!(names.at(0, 9), b"<idle>");
+    }
+}
