@@ -246,8 +246,8 @@ fn add_piece(slot: &mut [u8], piece: &Piece<'_>, data_offset: usize) {
         slot[to..].fill(0);
     }
     slot[from..to].copy_from_slice(&piece.subbuf[from..to]);
-    let commit = NativeEndian::read_u32(&slot[commit_low()..]);
-    let mut flags = commit & LOST;
+    let commit = NativeEndian::read_u32(&piece.subbuf[commit_low()..]);
+    let mut flags = commit & LOST; // stays in the kernel's page for all its pieces
     // The kernel stores the count of lost records right behind the valid bytes of a complete sub-buffer.
     let complete = (commit & COMMIT_BYTES) as usize == piece.to;
     if commit & LOST_COUNTED != 0 && complete && to + size_of::<usize>() <= slot.len() {
