@@ -201,7 +201,7 @@ fn source_files() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A private apt root for one suite (or a suite with its updates).
+/// A private apt root for one suite and its updates.
 #[derive(Debug)]
 pub struct Root {
     folder: PathBuf,
@@ -209,18 +209,16 @@ pub struct Root {
 }
 
 impl Root {
-    /// Opens the root of `suites` in the cache, the first of which names it. Nothing is fetched yet.
-    pub fn open(suites: &[&str]) -> Result<Self> {
-        let name = suites.first().expect("a root has a suite");
-        let folder = cache::root()?.join("apt").join(name);
+    /// Opens the private root of a suite in the cache. Nothing is fetched yet.
+    pub fn open(suite: &str) -> Result<Self> {
+        let folder = cache::root()?.join("apt").join(suite);
         for part in ["lists/partial", "cache/archives/partial", "state"] {
             cache::create_folder(&folder.join(part))?;
         }
         cache::write_file(&folder.join("status"), "")?;
-        // Without sources apt still knows the lists of an earlier run, which is enough when nothing must be fetched.
         cache::write_file(
             &folder.join("debian.sources"),
-            sources_text(&mirror()?, suites),
+            sources_text(&mirror()?, &with_updates(suite)),
         )?;
         Ok(Self {
             folder,
@@ -332,8 +330,17 @@ impl Root {
     }
 }
 
+/// Debian's stable releases are mended in a second suite, which belongs to the first.
+fn with_updates(suite: &str) -> Vec<String> {
+    let mut suites = vec![suite.to_owned()];
+    if matches!(suite, "bookworm" | "trixie") {
+        suites.push(format!("{suite}-updates"));
+    }
+    suites
+}
+
 /// The text of a root's own `.sources` file.
-fn sources_text(mirror: &Mirror, suites: &[&str]) -> String {
+fn sources_text(mirror: &Mirror, suites: &[String]) -> String {
     let mut text = format!(
         "Types: deb\nURIs: {}\nSuites: {}\nComponents: main\n",
         mirror.uri,

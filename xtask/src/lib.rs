@@ -3,9 +3,16 @@
 //! The library half is for the integration tests of the `rtrec` package; the binary half is `cargo xtask`.
 
 pub mod apt;
+pub mod busybox;
 pub mod cache;
+mod cpio;
 pub mod error;
 pub mod host;
+pub mod kernels;
+pub mod lab;
 pub mod peers;
+pub mod project;
+pub mod setup;
+pub mod vm;
 
 pub use error::{Error, Result};

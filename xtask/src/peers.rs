@@ -64,7 +64,7 @@ impl TraceCmd {
         {
             return Ok(folder);
         }
-        let mut root = apt::Root::open(&[self.suite()])?;
+        let mut root = apt::Root::open(self.suite())?;
         let version = root
             .candidate("trace-cmd")?
             .ok_or_else(|| Error::new(format!("Debian {} has no trace-cmd", self.suite())))?;
