@@ -376,19 +376,6 @@ pub fn unpack(package: &Path, root: &Path) -> Result<()> {
     host::output(Command::new("dpkg-deb").arg("-x").arg(package).arg(root)).map(drop)
 }
 
-/// Unpacks only what lies below `folder` (such as `./boot`) of a package.
-pub fn unpack_only(package: &Path, folder: &str, root: &Path) -> Result<()> {
-    let pipe = r#"dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" "$3""#;
-    host::output(
-        Command::new("bash")
-            .args(["-o", "pipefail", "-c", pipe, "unpack"])
-            .arg(package)
-            .arg(root)
-            .arg(folder),
-    )
-    .map(drop)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,10 +34,11 @@ pub fn fetch() -> Result<PathBuf> {
     let mut root = apt::Root::open(SUITE)?;
     let package = root.download("busybox-static")?;
     cache::publish(&cache::root()?.join("busybox"), |part| {
-        apt::unpack(&package, part)?;
+        let tree = part.join("package");
+        apt::unpack(&package, &tree)?;
         // Before `/usr` was merged the program lay in `bin`.
         let from = ["usr/bin/busybox", "bin/busybox"]
-            .map(|name| part.join(name))
+            .map(|name| tree.join(name))
             .into_iter()
             .find(|p| p.is_file());
         let from =

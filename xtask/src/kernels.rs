@@ -102,22 +102,51 @@ impl Kernel {
             })?;
         let release = package.trim_start_matches("linux-image-");
         eprintln!("xtask: fetching kernel {release}");
-        let file = root.download(package)?;
-        cache::publish(&self.folder()?, |part| keep_image(&file, release, part))?;
+        let mut packages = vec![root.download(package)?];
+        // Newer packages leave the image to `linux-binary-*` and its configuration to `linux-base-*`.
+        for part in root.depends(package)? {
+            if [
+                format!("linux-binary-{release}"),
+                format!("linux-base-{release}"),
+            ]
+            .contains(&part)
+            {
+                packages.push(root.download(&part)?);
+            }
+        }
+        cache::publish(&self.folder()?, |part| keep_image(&packages, release, part))?;
         root.clean()
     }
 }
 
-/// Puts the image and its configuration from the package into `part`, under names that do not change.
-fn keep_image(package: &Path, release: &str, part: &Path) -> Result<()> {
-    apt::unpack_only(package, "./boot", part)?;
-    let boot = part.join("boot");
-    for name in ["vmlinuz", "config"] {
-        let from = boot.join(format!("{name}-{release}"));
+/// Where packages have the image and its configuration, with `@` for the release: by age of the kernel.
+const PLACES: [(&str, &str); 2] = [
+    ("boot/vmlinuz-@", "boot/config-@"),
+    ("usr/lib/modules/@/vmlinuz", "usr/lib/modules/@/config"),
+];
+
+/// Puts the image and its configuration from the packages into `part`, under names that do not change.
+fn keep_image(packages: &[PathBuf], release: &str, part: &Path) -> Result<()> {
+    let tree = part.join("packages");
+    cache::create_folder(&tree)?;
+    packages
+        .iter()
+        .try_for_each(|package| apt::unpack(package, &tree))?;
+    let place = |pattern: &str| tree.join(pattern.replace('@', release));
+    let (image, config) = PLACES
+        .iter()
+        .map(|(image, config)| (place(image), place(config)))
+        .find(|(image, _)| image.is_file())
+        .ok_or_else(|| {
+            Error::new(format!(
+                "the packages of kernel {release} brought no vmlinuz"
+            ))
+        })?;
+    for (from, name) in [(image, "vmlinuz"), (config, "config")] {
         fs::rename(&from, part.join(name))
-            .map_err(|e| Error::io("the kernel package lacks a file", &from, e))?;
+            .map_err(|e| Error::io("the kernel packages lack a file", &from, e))?;
     }
-    cache::remove_folder(&boot)?;
+    cache::remove_folder(&tree)?;
     cache::write_file(&part.join("release"), format!("{release}\n"))
 }
 
