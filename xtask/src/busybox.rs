@@ -44,7 +44,9 @@ pub fn fetch() -> Result<PathBuf> {
         let from =
             from.ok_or_else(|| Error::new("the package busybox-static brought no busybox"))?;
         let to = part.join("busybox");
-        fs::rename(&from, &to).map_err(|e| Error::io("busybox could not be put in place", &to, e))
+        fs::rename(&from, &to)
+            .map_err(|e| Error::io("busybox could not be put in place", &to, e))?;
+        cache::remove_folder(&tree)
     })?;
     root.clean()?;
     program()

@@ -139,13 +139,6 @@ pub const TRACE_CMD: Tool = Tool {
     package: "trace-cmd",
     present: || find_program("trace-cmd").is_some(),
 };
-/// The certificates that an apt mirror spoken to over TLS needs.
-pub const CERTIFICATES: Tool = Tool {
-    name: "ca-certificates.crt",
-    package: "ca-certificates",
-    present: || Path::new("/etc/ssl/certs/ca-certificates.crt").is_file(),
-};
-
 fn static_libc_present() -> bool {
     let mut ask = Command::new("cc");
     ask.arg("-print-file-name=libc.a")

@@ -6,13 +6,16 @@ pub mod apt;
 pub mod busybox;
 pub mod cache;
 mod cpio;
+pub mod demo;
 pub mod error;
 pub mod host;
 pub mod kernels;
 pub mod lab;
+pub mod licences;
 pub mod peers;
 pub mod project;
 pub mod setup;
+pub mod suite;
 pub mod vm;
 
 pub use error::{Error, Result};

@@ -1,14 +1,14 @@
 //! Set-up: what a fresh machine needs before the lab boots and the tests run.
 
 use crate::error::Result;
-use crate::host::{self, CC, CERTIFICATES, LIBC_DEV, QEMU, TRACE_CMD};
+use crate::host::{self, CC, LIBC_DEV, QEMU, TRACE_CMD};
 use crate::kernels::Kernel;
 use crate::peers::TraceCmd;
 use crate::{busybox, project};
 
 /// Installs what the host lacks to build the project and boot the lab.
 pub fn host() -> Result<()> {
-    host::need(&[CERTIFICATES, CC, LIBC_DEV, QEMU])
+    host::need(&[CC, LIBC_DEV, QEMU])
 }
 
 /// Fetches what every guest contains.

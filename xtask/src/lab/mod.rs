@@ -27,8 +27,9 @@
 mod frame;
 mod guest;
 mod initramfs;
+mod machine;
 mod shared;
 
 pub use crate::kernels::Kernel;
 pub use guest::{Guest, Outcome, Request};
-pub use shared::{Session, check, guest, not_run};
+pub use shared::{Session, check, guest, not_run, test_name};

@@ -164,6 +164,16 @@ pub fn not_run(test: &str, why: &str) {
     written.unwrap_or_else(|e| eprintln!("{}: {e}", std::path::Path::new(&path).display()));
 }
 
+/// The name `lab_tests!` gives to a check's test on this kernel.
+#[must_use]
+pub const fn test_name(kernel: Kernel) -> &'static str {
+    match kernel {
+        Kernel::V6_1 => "on_6_1",
+        Kernel::V6_12 => "on_6_12",
+        Kernel::Latest => "on_latest",
+    }
+}
+
 /// Makes tests of checks, one for each kernel: `name::on_6_1`, `name::on_6_12`, `name::on_latest`.
 ///
 /// A check is a function `fn name(guest: &mut Guest) -> xtask::Result<()>` in the same module. It may use `assert!`.
