@@ -16,17 +16,8 @@ use crate::error::{Error, Result};
 use crate::host;
 
 /// Suites of Debian's main archive: a source that names one of these is Debian's mirror.
-const DEBIAN_SUITES: [&str; 9] = [
-    "bookworm",
-    "trixie",
-    "forky",
-    "sid",
-    "unstable",
-    "testing",
-    "stable",
-    "oldstable",
-    "bullseye",
-];
+const DEBIAN_SUITES: [&str; 9] =
+    ["bookworm", "trixie", "forky", "sid", "unstable", "testing", "stable", "oldstable", "bullseye"];
 
 /// Where Debian installs the keys its archives are signed with.
 const DEBIAN_KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -54,18 +45,10 @@ struct Source {
 impl Source {
     fn as_mirror(&self) -> Option<Mirror> {
         let has = |list: &[String], word: &str| list.iter().any(|entry| entry == word);
-        let debian = self
-            .suites
-            .iter()
-            .any(|suite| DEBIAN_SUITES.contains(&suite.as_str()));
-        let usable =
-            !self.disabled && has(&self.types, "deb") && has(&self.components, "main") && debian;
+        let debian = self.suites.iter().any(|suite| DEBIAN_SUITES.contains(&suite.as_str()));
+        let usable = !self.disabled && has(&self.types, "deb") && has(&self.components, "main") && debian;
         let uri = self.uris.iter().find(|uri| !uri.contains("security"))?;
-        usable.then(|| Mirror {
-            uri: uri.clone(),
-            signed_by: self.signed_by.clone(),
-            trusted: self.trusted,
-        })
+        usable.then(|| Mirror { uri: uri.clone(), signed_by: self.signed_by.clone(), trusted: self.trusted })
     }
 }
 
@@ -138,63 +121,35 @@ fn parse_list_line(line: &str) -> Option<Source> {
 fn mirror() -> Result<Mirror> {
     let files = source_files()?;
     for file in &files {
-        let text = fs::read_to_string(file)
-            .map_err(|e| Error::io("apt's sources could not be read", file, e))?;
-        let sources = if file.extension().is_some_and(|e| e == "sources") {
-            parse_deb822(&text)
-        } else {
-            parse_one_line(&text)
-        };
+        let text = fs::read_to_string(file).map_err(|e| Error::io("apt's sources could not be read", file, e))?;
+        let sources =
+            if file.extension().is_some_and(|e| e == "sources") { parse_deb822(&text) } else { parse_one_line(&text) };
         if let Some(mirror) = sources.iter().find_map(Source::as_mirror) {
             return Ok(mirror);
         }
     }
-    let looked_at = files
-        .iter()
-        .map(|file| file.display().to_string())
-        .collect::<Vec<_>>()
-        .join("\n");
-    Err(Error::new("no Debian mirror in apt's sources").fact("files", looked_at).advice(
-        "the lab takes kernels and trace-cmd from Debian: add a source `deb <mirror> bookworm main`",
-    ))
+    let looked_at = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join("\n");
+    Err(Error::new("no Debian mirror in apt's sources")
+        .fact("files", looked_at)
+        .advice("the lab takes kernels and trace-cmd from Debian: add a source `deb <mirror> bookworm main`"))
 }
 
 /// The files apt reads its sources from, in the order in which apt reads them.
 fn source_files() -> Result<Vec<PathBuf>> {
     let mut ask = Command::new("apt-config");
-    ask.args([
-        "shell",
-        "LIST",
-        "Dir::Etc::sourcelist/f",
-        "PARTS",
-        "Dir::Etc::sourceparts/d",
-    ]);
+    ask.args(["shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS", "Dir::Etc::sourceparts/d"]);
     let answer = host::text(&mut ask).map_err(|e| {
-        e.advice(
-            "the lab takes its kernels through apt: run it on Debian, or fill the cache elsewhere",
-        )
+        e.advice("the lab takes its kernels through apt: run it on Debian, or fill the cache elsewhere")
     })?;
     let value = |name: &str| {
-        let line = answer
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+        let line = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
         Some(PathBuf::from(line.trim_matches('\'')))
     };
-    let mut files: Vec<PathBuf> = value("LIST")
-        .into_iter()
-        .filter(|file| file.is_file())
-        .collect();
+    let mut files: Vec<PathBuf> = value("LIST").into_iter().filter(|file| file.is_file()).collect();
     if let Some(folder) = value("PARTS") {
-        let mut parts: Vec<PathBuf> = fs::read_dir(folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.path())
-            .collect();
-        parts.retain(|path| {
-            path.extension()
-                .is_some_and(|e| e == "sources" || e == "list")
-        });
+        let mut parts: Vec<PathBuf> =
+            fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        parts.retain(|path| path.extension().is_some_and(|e| e == "sources" || e == "list"));
         parts.sort();
         files.extend(parts);
     }
@@ -216,14 +171,8 @@ impl Root {
             cache::create_folder(&folder.join(part))?;
         }
         cache::write_file(&folder.join("status"), "")?;
-        cache::write_file(
-            &folder.join("debian.sources"),
-            sources_text(&mirror()?, &with_updates(suite)),
-        )?;
-        Ok(Self {
-            folder,
-            updated: false,
-        })
+        cache::write_file(&folder.join("debian.sources"), sources_text(&mirror()?, &with_updates(suite)))?;
+        Ok(Self { folder, updated: false })
     }
 
     /// Fetches the suite's package lists; once a run.
@@ -240,9 +189,7 @@ impl Root {
     pub fn candidate(&mut self, package: &str) -> Result<Option<String>> {
         self.update()?;
         let policy = host::text(self.command("apt-cache").args(["policy", package]))?;
-        let version = policy
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("Candidate: "));
+        let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
         Ok(version.filter(|v| *v != "(none)").map(str::to_owned))
     }
 
@@ -250,9 +197,7 @@ impl Root {
     pub fn depends(&mut self, package: &str) -> Result<Vec<String>> {
         self.update()?;
         let text = host::text(self.command("apt-cache").args(["depends", package]))?;
-        let depends = text
-            .lines()
-            .filter_map(|line| line.trim().strip_prefix("Depends: "));
+        let depends = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
         Ok(depends.map(str::to_owned).collect())
     }
 
@@ -262,15 +207,9 @@ impl Root {
         let place = self.folder.join("single").join(package);
         cache::remove_folder(&place)?;
         cache::create_folder(&place)?;
-        host::output(
-            self.command("apt-get")
-                .args(["download", "-q", package])
-                .current_dir(&place),
-        )?;
+        host::output(self.command("apt-get").args(["download", "-q", package]).current_dir(&place))?;
         let mut files = debs_in(&place)?;
-        files
-            .pop()
-            .ok_or_else(|| Error::new(format!("apt-get download {package} left no file")))
+        files.pop().ok_or_else(|| Error::new(format!("apt-get download {package} left no file")))
     }
 
     /// Downloads a package with everything it depends on; returns the files.
@@ -278,18 +217,10 @@ impl Root {
         self.update()?;
         let archives = self.folder.join("cache/archives");
         for old in debs_in(&archives)? {
-            fs::remove_file(&old)
-                .map_err(|e| Error::io("an old package could not be removed", &old, e))?;
+            fs::remove_file(&old).map_err(|e| Error::io("an old package could not be removed", &old, e))?;
         }
         let mut command = self.command("apt-get");
-        command.args([
-            "install",
-            "--download-only",
-            "-y",
-            "-q",
-            "--no-install-recommends",
-            package,
-        ]);
+        command.args(["install", "--download-only", "-y", "-q", "--no-install-recommends", package]);
         host::output(&mut command)?;
         debs_in(&archives)
     }
@@ -304,9 +235,7 @@ impl Root {
     fn command(&self, program: &str) -> Command {
         let at = |part: &str| self.folder.join(part).display().to_string();
         let mut command = Command::new(program);
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("LC_ALL", "C");
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C");
         for option in [
             format!("Dir::Etc::sourcelist={}", at("debian.sources")),
             "Dir::Etc::sourceparts=/dev/null".to_owned(),
@@ -341,17 +270,9 @@ fn with_updates(suite: &str) -> Vec<String> {
 
 /// The text of a root's own `.sources` file.
 fn sources_text(mirror: &Mirror, suites: &[String]) -> String {
-    let mut text = format!(
-        "Types: deb\nURIs: {}\nSuites: {}\nComponents: main\n",
-        mirror.uri,
-        suites.join(" ")
-    );
+    let mut text = format!("Types: deb\nURIs: {}\nSuites: {}\nComponents: main\n", mirror.uri, suites.join(" "));
     // Debian's keyring knows the keys of all suites; the one a stanza names may be narrower.
-    let keyring = if Path::new(DEBIAN_KEYRING).is_file() {
-        Some(DEBIAN_KEYRING)
-    } else {
-        mirror.signed_by.as_deref()
-    };
+    let keyring = if Path::new(DEBIAN_KEYRING).is_file() { Some(DEBIAN_KEYRING) } else { mirror.signed_by.as_deref() };
     if let Some(keyring) = keyring {
         text.push_str(&format!("Signed-By: {keyring}\n"));
     }
@@ -363,8 +284,7 @@ fn sources_text(mirror: &Mirror, suites: &[String]) -> String {
 
 /// The packages in a folder, in the order of their names.
 fn debs_in(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries =
-        fs::read_dir(folder).map_err(|e| Error::io("a folder could not be read", folder, e))?;
+    let entries = fs::read_dir(folder).map_err(|e| Error::io("a folder could not be read", folder, e))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|e| e == "deb"));
     files.sort();
@@ -385,39 +305,24 @@ mod tests {
         let text = "Types: deb\nURIs: http://mirror.invalid/debian-security\nSuites: bookworm-security\nComponents: main\n\n\
                     # the main one\nTypes: deb deb-src\nURIs: http://mirror.invalid/debian\nSuites: bookworm bookworm-updates\n\
                     Components: main contrib\nSigned-By: /usr/share/keyrings/k.gpg\n";
-        let mirror = parse_deb822(text)
-            .iter()
-            .find_map(Source::as_mirror)
-            .unwrap();
+        let mirror = parse_deb822(text).iter().find_map(Source::as_mirror).unwrap();
         assert_eq!(mirror.uri, "http://mirror.invalid/debian");
-        assert_eq!(
-            mirror.signed_by.as_deref(),
-            Some("/usr/share/keyrings/k.gpg")
-        );
+        assert_eq!(mirror.signed_by.as_deref(), Some("/usr/share/keyrings/k.gpg"));
     }
 
     #[test]
     fn a_disabled_stanza_and_an_inline_key_are_passed_over() {
         let text = "Types: deb\nEnabled: no\nURIs: http://off.invalid/\nSuites: trixie\nComponents: main\n\n\
                     Types: deb\nURIs: http://on.invalid/\nSuites: trixie\nComponents: main\nSigned-By:\n -----BEGIN\n .\n mQ: x\n";
-        let mirror = parse_deb822(text)
-            .iter()
-            .find_map(Source::as_mirror)
-            .unwrap();
-        assert_eq!(
-            (mirror.uri.as_str(), mirror.signed_by),
-            ("http://on.invalid/", None)
-        );
+        let mirror = parse_deb822(text).iter().find_map(Source::as_mirror).unwrap();
+        assert_eq!((mirror.uri.as_str(), mirror.signed_by), ("http://on.invalid/", None));
     }
 
     #[test]
     fn one_line_sources_may_carry_options() {
         let text = "# deb http://old.invalid/ bookworm main\ndeb http://other.invalid/apt cloud main\n\
                     deb [arch=amd64 signed-by=/k.gpg trusted=yes] http://mirror.invalid/debian trixie main # here\n";
-        let mirror = parse_one_line(text)
-            .iter()
-            .find_map(Source::as_mirror)
-            .unwrap();
+        let mirror = parse_one_line(text).iter().find_map(Source::as_mirror).unwrap();
         let expected = Mirror {
             uri: "http://mirror.invalid/debian".to_owned(),
             signed_by: Some("/k.gpg".to_owned()),

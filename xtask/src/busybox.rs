@@ -19,9 +19,7 @@ pub fn program() -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    Err(Error::new("busybox is not in the cache")
-        .fact("file", path.display().to_string())
-        .advice("cargo xtask setup"))
+    Err(Error::new("busybox is not in the cache").fact("file", path.display().to_string()).advice("cargo xtask setup"))
 }
 
 /// Makes sure that busybox is in the cache; fetches it if not.
@@ -37,15 +35,10 @@ pub fn fetch() -> Result<PathBuf> {
         let tree = part.join("package");
         apt::unpack(&package, &tree)?;
         // Before `/usr` was merged the program lay in `bin`.
-        let from = ["usr/bin/busybox", "bin/busybox"]
-            .map(|name| tree.join(name))
-            .into_iter()
-            .find(|p| p.is_file());
-        let from =
-            from.ok_or_else(|| Error::new("the package busybox-static brought no busybox"))?;
+        let from = ["usr/bin/busybox", "bin/busybox"].map(|name| tree.join(name)).into_iter().find(|p| p.is_file());
+        let from = from.ok_or_else(|| Error::new("the package busybox-static brought no busybox"))?;
         let to = part.join("busybox");
-        fs::rename(&from, &to)
-            .map_err(|e| Error::io("busybox could not be put in place", &to, e))?;
+        fs::rename(&from, &to).map_err(|e| Error::io("busybox could not be put in place", &to, e))?;
         cache::remove_folder(&tree)
     })?;
     root.clean()?;

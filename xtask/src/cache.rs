@@ -20,11 +20,7 @@ use crate::error::{Error, Result};
 
 /// The cache folder: `$RTREC_CACHE`, else `$XDG_CACHE_HOME/rtrec`, else `~/.cache/rtrec`.
 pub fn root() -> Result<PathBuf> {
-    let var = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     var("RTREC_CACHE")
         .or_else(|| var("XDG_CACHE_HOME").map(|folder| folder.join("rtrec")))
         .or_else(|| var("HOME").map(|folder| folder.join(".cache/rtrec")))
@@ -42,9 +38,7 @@ pub fn create_folder(path: &Path) -> Result<()> {
 /// Removes a folder with everything in it, if it is there.
 pub fn remove_folder(path: &Path) -> Result<()> {
     match fs::remove_dir_all(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("a folder could not be removed", path, e))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("a folder could not be removed", path, e)),
         _ => Ok(()),
     }
 }
@@ -58,8 +52,7 @@ pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
 pub fn lock() -> Result<Flock<File>> {
     let path = root()?.join("lock");
     create_folder(&root()?)?;
-    let file = File::create(&path)
-        .map_err(|e| Error::io("the cache lock could not be opened", &path, e))?;
+    let file = File::create(&path).map_err(|e| Error::io("the cache lock could not be opened", &path, e))?;
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| Error::io("the cache lock could not be taken", &path, errno.into()))
 }
@@ -68,18 +61,14 @@ pub fn lock() -> Result<Flock<File>> {
 ///
 /// What an interrupted run left behind is removed first. The caller holds [`lock`].
 pub fn publish(target: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let name = target
-        .file_name()
-        .expect("a cache folder has a name")
-        .to_string_lossy();
+    let name = target.file_name().expect("a cache folder has a name").to_string_lossy();
     let parent = target.parent().expect("a cache folder lies in the cache");
     let beside = parent.join(format!(".{name}.part"));
     remove_folder(&beside)?;
     create_folder(&beside)?;
     fill(&beside)?;
     remove_folder(target)?;
-    fs::rename(&beside, target)
-        .map_err(|e| Error::io("a finished folder could not be renamed", target, e))
+    fs::rename(&beside, target).map_err(|e| Error::io("a finished folder could not be renamed", target, e))
 }
 
 /// Points the symbolic link `link` at `name`, a folder beside it, replacing what the link was.

@@ -29,11 +29,7 @@ pub(crate) struct Archive<W> {
 impl<W: Write> Archive<W> {
     /// Starts an archive that is written to `to`.
     pub(crate) fn new(to: W) -> Self {
-        Self {
-            to,
-            next_inode: 1,
-            present: BTreeSet::new(),
-        }
+        Self { to, next_inode: 1, present: BTreeSet::new() }
     }
 
     /// True if there is an entry of this name already. Names are relative to the root: `usr/bin/ls`.
@@ -77,38 +73,22 @@ impl<W: Write> Archive<W> {
     }
 
     /// Adds what lies below `folder` and passes `wanted`, which sees names as they will be in the archive.
-    pub(crate) fn tree(
-        &mut self,
-        folder: &Path,
-        below: &str,
-        wanted: &dyn Fn(&str) -> bool,
-    ) -> Result<()> {
+    pub(crate) fn tree(&mut self, folder: &Path, below: &str, wanted: &dyn Fn(&str) -> bool) -> Result<()> {
         let refused = |e| Error::io("a folder for the lab's guest could not be read", folder, e);
-        let mut entries = fs::read_dir(folder)
-            .map_err(refused)?
-            .collect::<io::Result<Vec<_>>>()
-            .map_err(refused)?;
+        let mut entries = fs::read_dir(folder).map_err(refused)?.collect::<io::Result<Vec<_>>>().map_err(refused)?;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
-            let name = if below.is_empty() {
-                name
-            } else {
-                format!("{below}/{name}")
-            };
-            let kind = entry
-                .file_type()
-                .map_err(|e| Error::io("a file could not be looked at", &path, e))?;
+            let name = if below.is_empty() { name } else { format!("{below}/{name}") };
+            let kind = entry.file_type().map_err(|e| Error::io("a file could not be looked at", &path, e))?;
             if kind.is_dir() {
                 self.tree(&path, &name, wanted)?;
             } else if !wanted(&name) || self.contains(&name) {
                 continue;
             } else if kind.is_symlink() {
-                let to = fs::read_link(&path)
-                    .map_err(|e| Error::io("a link could not be read", &path, e))?;
-                self.link(&name, &String::from_utf8_lossy(to.as_os_str().as_bytes()))
-                    .map_err(unwritable)?;
+                let to = fs::read_link(&path).map_err(|e| Error::io("a link could not be read", &path, e))?;
+                self.link(&name, &String::from_utf8_lossy(to.as_os_str().as_bytes())).map_err(unwritable)?;
             } else {
                 self.copy(&path, &name)?;
             }
@@ -130,29 +110,14 @@ impl<W: Write> Archive<W> {
         }
     }
 
-    fn entry(
-        &mut self,
-        name: &str,
-        mode: u32,
-        device: (u32, u32),
-        content: &[u8],
-    ) -> io::Result<()> {
-        let too_large =
-            |_| io::Error::new(io::ErrorKind::FileTooLarge, "cpio keeps sizes in 32 bits");
+    fn entry(&mut self, name: &str, mode: u32, device: (u32, u32), content: &[u8]) -> io::Result<()> {
+        let too_large = |_| io::Error::new(io::ErrorKind::FileTooLarge, "cpio keeps sizes in 32 bits");
         let size = u32::try_from(content.len()).map_err(too_large)?;
         let name_size = u32::try_from(name.len() + 1).map_err(too_large)?;
         let links = if mode & FOLDER == FOLDER { 2 } else { 1 };
-        write!(
-            self.to,
-            "070701{:08x}{mode:08x}{:08x}{:08x}{links:08x}",
-            self.next_inode, 0, 0
-        )?;
+        write!(self.to, "070701{:08x}{mode:08x}{:08x}{:08x}{links:08x}", self.next_inode, 0, 0)?;
         write!(self.to, "{:08x}{size:08x}{:08x}{:08x}", 0, 0, 0)?;
-        write!(
-            self.to,
-            "{:08x}{:08x}{name_size:08x}{:08x}{name}\0",
-            device.0, device.1, 0
-        )?;
+        write!(self.to, "{:08x}{:08x}{name_size:08x}{:08x}{name}\0", device.0, device.1, 0)?;
         // The header is 110 bytes; name and content each end on a multiple of four.
         self.pad(110 + name.len() + 1)?;
         self.to.write_all(content)?;
@@ -210,14 +175,8 @@ mod tests {
         archive.file("usr/bin/x", 0o755, b"").unwrap();
         archive.link("usr/bin/y", "x").unwrap();
         let text = String::from_utf8(archive.finish().unwrap()).unwrap();
-        let order: Vec<&str> = text
-            .split("070701")
-            .skip(1)
-            .map(|entry| entry[104..].split('\0').next().unwrap())
-            .collect();
-        assert_eq!(
-            order,
-            ["usr", "usr/bin", "usr/bin/x", "usr/bin/y", "TRAILER!!!"]
-        );
+        let order: Vec<&str> =
+            text.split("070701").skip(1).map(|entry| entry[104..].split('\0').next().unwrap()).collect();
+        assert_eq!(order, ["usr", "usr/bin", "usr/bin/x", "usr/bin/y", "TRAILER!!!"]);
     }
 }

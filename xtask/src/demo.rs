@@ -15,15 +15,7 @@ use crate::lab::{Guest, Request};
 use crate::{cache, project, setup};
 
 /// The two command lines.
-const RECORD: [&str; 7] = [
-    "rtrec",
-    "record",
-    "-p",
-    "function_graph",
-    "-g",
-    "do_sys_open",
-    "ls",
-];
+const RECORD: [&str; 7] = ["rtrec", "record", "-p", "function_graph", "-g", "do_sys_open", "ls"];
 const REPORT: [&str; 2] = ["rtrec", "report"];
 
 /// What `record` writes if it is not told where.
@@ -62,10 +54,7 @@ fn unusable() -> Option<String> {
     let Ok(tracers) = read("available_tracers") else {
         return Some(format!("{TRACEFS} cannot be read here"));
     };
-    if !tracers
-        .split_whitespace()
-        .any(|tracer| tracer == "function_graph")
-    {
+    if !tracers.split_whitespace().any(|tracer| tracer == "function_graph") {
         return Some("this kernel has no function_graph tracer".to_owned());
     }
     if !read("current_tracer").is_ok_and(|tracer| tracer.trim() == "nop") {
@@ -82,39 +71,20 @@ fn unusable() -> Option<String> {
 /// Both command lines on the running kernel.
 fn here(folder: &Path, report: &Path) -> Result<()> {
     host::need(&[host::CC])?;
-    host::run(project::cargo().args([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "rtrec",
-        "--bin",
-        "rtrec",
-    ]))?;
+    host::run(project::cargo().args(["build", "--quiet", "--release", "--package", "rtrec", "--bin", "rtrec"]))?;
     let program = release_folder()?.join("rtrec");
     announce(&RECORD);
-    host::run(
-        Command::new(&program)
-            .args(&RECORD[1..])
-            .current_dir(folder),
-    )?;
+    host::run(Command::new(&program).args(&RECORD[1..]).current_dir(folder))?;
     announce(&REPORT);
     let file = create(report)?;
-    host::run(
-        Command::new(&program)
-            .args(&REPORT[1..])
-            .current_dir(folder)
-            .stdout(file),
-    )
+    host::run(Command::new(&program).args(&REPORT[1..]).current_dir(folder).stdout(file))
 }
 
 /// Where cargo puts release builds, which the user may have moved.
 fn release_folder() -> Result<PathBuf> {
     let metadata = crate::licences::metadata(&["--no-deps"])?;
     let target = metadata["target_directory"].as_str().map(PathBuf::from);
-    Ok(target
-        .unwrap_or_else(|| project::target(""))
-        .join("release"))
+    Ok(target.unwrap_or_else(|| project::target("")).join("release"))
 }
 
 /// Both command lines in the lab; the recorded file and the report come back.
@@ -136,11 +106,7 @@ fn step(guest: &mut Guest, words: &[&str], to: &mut dyn Write) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let ended = if timed_out {
-        format!("killed after {} s", TIMEOUT.as_secs())
-    } else {
-        status.to_string()
-    };
+    let ended = if timed_out { format!("killed after {} s", TIMEOUT.as_secs()) } else { status.to_string() };
     Err(Error::new("the demo's command failed in the lab")
         .fact("kernel", guest.kernel().name())
         .fact("ran", words.join(" "))
@@ -158,8 +124,7 @@ fn create(path: &Path) -> Result<File> {
 
 /// Prints the report, or its beginning if it is long, and says which.
 fn show(report: &Path) -> Result<()> {
-    let text = fs::read_to_string(report)
-        .map_err(|e| Error::io("the report could not be read", report, e))?;
+    let text = fs::read_to_string(report).map_err(|e| Error::io("the report could not be read", report, e))?;
     let total = text.lines().count();
     for line in text.lines().take(SHOWN_LINES) {
         println!("{line}");

@@ -24,21 +24,13 @@ impl Error {
     /// Starts an error from one line that says what failed.
     #[must_use]
     pub fn new(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            facts: Vec::new(),
-            advice: None,
-            source: None,
-        }
+        Self { what: what.into(), facts: Vec::new(), advice: None, source: None }
     }
 
     /// An operation on a file or folder that the system refused.
     #[must_use]
     pub fn io(what: impl Into<String>, path: &Path, source: io::Error) -> Self {
-        Self {
-            source: Some(source),
-            ..Self::new(what).fact("file", path.display().to_string())
-        }
+        Self { source: Some(source), ..Self::new(what).fact("file", path.display().to_string()) }
     }
 
     /// Adds a named fact: a command line, a path, what a program said.
@@ -100,12 +92,7 @@ mod tests {
 
     #[test]
     fn facts_stand_under_the_headline_and_advice_comes_last() {
-        let error = Error::new("apt-get failed")
-            .advice("run it as root")
-            .fact("said", "one\ntwo\n");
-        assert_eq!(
-            error.to_string(),
-            "apt-get failed\n  said    one\n          two\n  try     run it as root"
-        );
+        let error = Error::new("apt-get failed").advice("run it as root").fact("said", "one\ntwo\n");
+        assert_eq!(error.to_string(), "apt-get failed\n  said    one\n          two\n  try     run it as root");
     }
 }

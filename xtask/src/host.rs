@@ -34,10 +34,7 @@ pub fn quoted(word: impl AsRef<OsStr>) -> String {
 
 /// Runs a program to its end, keeping its output; anything but status 0 is an error that quotes what it said.
 pub fn output(command: &mut Command) -> Result<Output> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| cannot_start(command, e))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|e| cannot_start(command, e))?;
     if output.status.success() {
         return Ok(output);
     }
@@ -56,10 +53,7 @@ pub fn text(command: &mut Command) -> Result<String> {
 
 /// Runs a program whose output goes straight to ours; anything but status 0 is an error.
 pub fn run(command: &mut Command) -> Result<()> {
-    let status = command
-        .stdin(Stdio::null())
-        .status()
-        .map_err(|e| cannot_start(command, e))?;
+    let status = command.stdin(Stdio::null()).status().map_err(|e| cannot_start(command, e))?;
     if status.success() {
         return Ok(());
     }
@@ -77,9 +71,7 @@ pub fn cannot_start(command: &Command, error: std::io::Error) -> Error {
 }
 
 fn program_name(command: &Command) -> String {
-    Path::new(command.get_program())
-        .file_name()
-        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    Path::new(command.get_program()).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// The last `count` lines of a text: the end is where programs say why.
@@ -122,70 +114,44 @@ pub const QEMU: Tool = Tool {
     present: || find_program("qemu-system-x86_64").is_some(),
 };
 /// The C compiler, for the small programs that tests trace.
-pub const CC: Tool = Tool {
-    name: "cc",
-    package: "gcc",
-    present: || find_program("cc").is_some(),
-};
+pub const CC: Tool = Tool { name: "cc", package: "gcc", present: || find_program("cc").is_some() };
 /// The C library to link against, its static half included.
-pub const LIBC_DEV: Tool = Tool {
-    name: "libc.a",
-    package: "libc6-dev",
-    present: static_libc_present,
-};
+pub const LIBC_DEV: Tool = Tool { name: "libc.a", package: "libc6-dev", present: static_libc_present };
 /// The system's own trace-cmd: the oldest peer of the comparison tests.
-pub const TRACE_CMD: Tool = Tool {
-    name: "trace-cmd",
-    package: "trace-cmd",
-    present: || find_program("trace-cmd").is_some(),
-};
+pub const TRACE_CMD: Tool =
+    Tool { name: "trace-cmd", package: "trace-cmd", present: || find_program("trace-cmd").is_some() };
 fn static_libc_present() -> bool {
     let mut ask = Command::new("cc");
-    ask.arg("-print-file-name=libc.a")
-        .stdin(Stdio::null())
-        .stderr(Stdio::null());
+    ask.arg("-print-file-name=libc.a").stdin(Stdio::null()).stderr(Stdio::null());
     // gcc answers with the bare name when it does not know the file.
-    ask.output()
-        .is_ok_and(|o| Path::new(String::from_utf8_lossy(&o.stdout).trim()).is_absolute())
+    ask.output().is_ok_and(|o| Path::new(String::from_utf8_lossy(&o.stdout).trim()).is_absolute())
 }
 
 /// Makes sure the tools are there: installs what is missing when root, else says what to install.
 pub fn need(tools: &[Tool]) -> Result<()> {
-    let missing: Vec<Tool> = tools
-        .iter()
-        .copied()
-        .filter(|tool| !(tool.present)())
-        .collect();
+    let missing: Vec<Tool> = tools.iter().copied().filter(|tool| !(tool.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
     let names: Vec<&str> = missing.iter().map(|tool| tool.name).collect();
-    let command_line = format!(
-        "apt-get install --no-install-recommends {}",
-        packages.join(" ")
-    );
+    let command_line = format!("apt-get install --no-install-recommends {}", packages.join(" "));
     if find_program("apt-get").is_none() {
         return Err(Error::new(format!("this host lacks {}", names.join(", ")))
             .fact("system", "there is no apt-get here")
-            .advice(format!(
-                "install what Debian has as: {}",
-                packages.join(" ")
-            )));
+            .advice(format!("install what Debian has as: {}", packages.join(" "))));
     }
     if !is_root() {
-        return Err(Error::new(format!("this host lacks {}", names.join(", ")))
-            .advice(format!("as root: {command_line}")));
+        return Err(
+            Error::new(format!("this host lacks {}", names.join(", "))).advice(format!("as root: {command_line}"))
+        );
     }
     eprintln!("xtask: installing {}", packages.join(" "));
     install(&packages)?;
     match missing.iter().find(|tool| !(tool.present)()) {
         None => Ok(()),
-        Some(tool) => Err(Error::new(format!(
-            "{} is installed, but {} is not there",
-            tool.package, tool.name
-        ))
-        .fact("ran", command_line)),
+        Some(tool) => Err(Error::new(format!("{} is installed, but {} is not there", tool.package, tool.name))
+            .fact("ran", command_line)),
     }
 }
 
@@ -193,9 +159,7 @@ pub fn need(tools: &[Tool]) -> Result<()> {
 fn install(packages: &[&str]) -> Result<()> {
     let attempt = || {
         let mut command = apt_get();
-        command
-            .args(["install", "-y", "-q", "--no-install-recommends"])
-            .args(packages);
+        command.args(["install", "-y", "-q", "--no-install-recommends"]).args(packages);
         output(&mut command)
     };
     if attempt().is_ok() {
@@ -208,9 +172,7 @@ fn install(packages: &[&str]) -> Result<()> {
 /// `apt-get` that asks nothing and waits for another apt to finish.
 fn apt_get() -> Command {
     let mut command = Command::new("apt-get");
-    command
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["-o", "DPkg::Lock::Timeout=300"]);
+    command.env("DEBIAN_FRONTEND", "noninteractive").args(["-o", "DPkg::Lock::Timeout=300"]);
     command
 }
 
@@ -223,21 +185,13 @@ mod tests {
         let error = output(Command::new("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err();
         let shown = error.to_string();
         assert!(shown.contains("sh -c 'echo why >&2; exit 3'"), "{shown}");
-        assert!(
-            shown.contains("exit status: 3") && shown.contains("said    why"),
-            "{shown}"
-        );
+        assert!(shown.contains("exit status: 3") && shown.contains("said    why"), "{shown}");
     }
 
     #[test]
     fn a_word_with_a_quote_survives_a_shell() {
         let word = "it's $HOME";
-        let echoed = text(
-            Command::new("sh")
-                .arg("-c")
-                .arg(format!("printf %s {}", quoted(word))),
-        )
-        .unwrap();
+        let echoed = text(Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(word)))).unwrap();
         assert_eq!(echoed, word);
     }
 }

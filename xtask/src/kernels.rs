@@ -65,8 +65,7 @@ impl Kernel {
     pub fn release(self) -> Result<String> {
         let path = self.folder()?.join("release");
         let text = fs::read_to_string(&path).map_err(|e| {
-            Error::io(format!("kernel {self} is not in the cache"), &path, e)
-                .advice("cargo xtask setup")
+            Error::io(format!("kernel {self} is not in the cache"), &path, e).advice("cargo xtask setup")
         })?;
         Ok(text.trim_end().to_owned())
     }
@@ -93,24 +92,15 @@ impl Kernel {
         let mut root = apt::Root::open(suite)?;
         let depends = root.depends(metapackage)?;
         let wanted = format!("linux-image-{prefix}");
-        let package = depends
-            .iter()
-            .find(|name| name.starts_with(&wanted))
-            .ok_or_else(|| {
-                Error::new(format!("{metapackage} of {suite} brings no {wanted}*"))
-                    .fact("depends", depends.join(" "))
-            })?;
+        let package = depends.iter().find(|name| name.starts_with(&wanted)).ok_or_else(|| {
+            Error::new(format!("{metapackage} of {suite} brings no {wanted}*")).fact("depends", depends.join(" "))
+        })?;
         let release = package.trim_start_matches("linux-image-");
         eprintln!("xtask: fetching kernel {release}");
         let mut packages = vec![root.download(package)?];
         // Newer packages leave the image to `linux-binary-*` and its configuration to `linux-base-*`.
         for part in root.depends(package)? {
-            if [
-                format!("linux-binary-{release}"),
-                format!("linux-base-{release}"),
-            ]
-            .contains(&part)
-            {
+            if [format!("linux-binary-{release}"), format!("linux-base-{release}")].contains(&part) {
                 packages.push(root.download(&part)?);
             }
         }
@@ -120,31 +110,22 @@ impl Kernel {
 }
 
 /// Where packages have the image and its configuration, with `@` for the release: by age of the kernel.
-const PLACES: [(&str, &str); 2] = [
-    ("boot/vmlinuz-@", "boot/config-@"),
-    ("usr/lib/modules/@/vmlinuz", "usr/lib/modules/@/config"),
-];
+const PLACES: [(&str, &str); 2] =
+    [("boot/vmlinuz-@", "boot/config-@"), ("usr/lib/modules/@/vmlinuz", "usr/lib/modules/@/config")];
 
 /// Puts the image and its configuration from the packages into `part`, under names that do not change.
 fn keep_image(packages: &[PathBuf], release: &str, part: &Path) -> Result<()> {
     let tree = part.join("packages");
     cache::create_folder(&tree)?;
-    packages
-        .iter()
-        .try_for_each(|package| apt::unpack(package, &tree))?;
+    packages.iter().try_for_each(|package| apt::unpack(package, &tree))?;
     let place = |pattern: &str| tree.join(pattern.replace('@', release));
     let (image, config) = PLACES
         .iter()
         .map(|(image, config)| (place(image), place(config)))
         .find(|(image, _)| image.is_file())
-        .ok_or_else(|| {
-            Error::new(format!(
-                "the packages of kernel {release} brought no vmlinuz"
-            ))
-        })?;
+        .ok_or_else(|| Error::new(format!("the packages of kernel {release} brought no vmlinuz")))?;
     for (from, name) in [(image, "vmlinuz"), (config, "config")] {
-        fs::rename(&from, part.join(name))
-            .map_err(|e| Error::io("the kernel packages lack a file", &from, e))?;
+        fs::rename(&from, part.join(name)).map_err(|e| Error::io("the kernel packages lack a file", &from, e))?;
     }
     cache::remove_folder(&tree)?;
     cache::write_file(&part.join("release"), format!("{release}\n"))
@@ -153,10 +134,8 @@ fn keep_image(packages: &[PathBuf], release: &str, part: &Path) -> Result<()> {
 fn metapackage() -> Result<&'static str> {
     match std::env::consts::ARCH {
         "x86_64" => Ok("linux-image-cloud-amd64"),
-        other => Err(Error::new(format!(
-            "the lab boots x86_64 kernels, this host is {other}"
-        ))
-        .advice("cargo xtask test --native")),
+        other => Err(Error::new(format!("the lab boots x86_64 kernels, this host is {other}"))
+            .advice("cargo xtask test --native")),
     }
 }
 
@@ -173,9 +152,6 @@ impl FromStr for Kernel {
         Self::ALL
             .into_iter()
             .find(|kernel| kernel.name() == name)
-            .ok_or_else(|| {
-                Error::new(format!("the lab has no kernel {name}"))
-                    .advice("one of 6.1, 6.12, latest")
-            })
+            .ok_or_else(|| Error::new(format!("the lab has no kernel {name}")).advice("one of 6.1, 6.12, latest"))
     }
 }

@@ -27,53 +27,32 @@ const ALLOWED: [&str; 11] = [
 /// Checks all crates that are built on this platform; returns how many there are.
 pub fn check() -> Result<usize> {
     let metadata = metadata(&["--filter-platform", "x86_64-unknown-linux-gnu"])?;
-    let packages = metadata["packages"]
-        .as_array()
-        .map_or(&[][..], Vec::as_slice);
-    let foreign = || {
-        packages
-            .iter()
-            .filter(|package| !package["source"].is_null())
-    };
+    let packages = metadata["packages"].as_array().map_or(&[][..], Vec::as_slice);
+    let foreign = || packages.iter().filter(|package| !package["source"].is_null());
     let refused: Vec<String> = foreign()
         .filter(|package| !package["license"].as_str().is_some_and(is_allowed))
-        .map(|package| {
-            format!(
-                "{} {}: {}",
-                package["name"], package["version"], package["license"]
-            )
-        })
+        .map(|package| format!("{} {}: {}", package["name"], package["version"], package["license"]))
         .collect();
     if refused.is_empty() {
         return Ok(foreign().count());
     }
-    Err(
-        Error::new("dependencies with licences that are not on the list")
-            .fact("crates", refused.join("\n"))
-            .advice(
-                "do without the crate, or add its licence to xtask/src/licences.rs with a reason",
-            ),
-    )
+    Err(Error::new("dependencies with licences that are not on the list")
+        .fact("crates", refused.join("\n"))
+        .advice("do without the crate, or add its licence to xtask/src/licences.rs with a reason"))
 }
 
 /// What cargo knows of the workspace.
 pub fn metadata(arguments: &[&str]) -> Result<Value> {
     let mut command: Command = project::cargo();
-    command
-        .args(["metadata", "--format-version", "1"])
-        .args(arguments);
+    command.args(["metadata", "--format-version", "1"]).args(arguments);
     let text = host::text(&mut command)?;
-    serde_json::from_str(&text).map_err(|e| {
-        Error::new("cargo metadata wrote what cannot be read").fact("system", e.to_string())
-    })
+    serde_json::from_str(&text)
+        .map_err(|e| Error::new("cargo metadata wrote what cannot be read").fact("system", e.to_string()))
 }
 
 /// True if the expression can be met with licences from the list. `A/B` is the old form of `A OR B`.
 fn is_allowed(expression: &str) -> bool {
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut rest = words.as_slice();
     any_of(&mut rest) && rest.is_empty()

@@ -95,19 +95,11 @@ impl From<TestArguments> for suite::Settings {
         let wants_lab = typed.lab || !typed.kernel.is_empty();
         // A filter is for tests: the other checks do not heed it, so they run only when named or when nothing is.
         let all = !(typed.checks || typed.native || wants_lab);
-        let kernels = if typed.kernel.is_empty() {
-            Kernel::ALL.to_vec()
-        } else {
-            typed.kernel
-        };
+        let kernels = if typed.kernel.is_empty() { Kernel::ALL.to_vec() } else { typed.kernel };
         Self {
             checks: typed.checks || (all && typed.filter.is_none()),
             native: typed.native || all,
-            lab: if wants_lab || all {
-                kernels
-            } else {
-                Vec::new()
-            },
+            lab: if wants_lab || all { kernels } else { Vec::new() },
             filter: typed.filter,
             allow_not_run: typed.allow_not_run || suite::allowed_by_environment(),
         }
@@ -116,22 +108,8 @@ impl From<TestArguments> for suite::Settings {
 
 impl From<VmArguments> for vm::Settings {
     fn from(typed: VmArguments) -> Self {
-        let VmArguments {
-            kernel,
-            out,
-            put,
-            get,
-            timeout,
-            command,
-        } = typed;
-        Self {
-            kernel,
-            command,
-            put,
-            get,
-            out,
-            timeout: Duration::from_secs(timeout),
-        }
+        let VmArguments { kernel, out, put, get, timeout, command } = typed;
+        Self { kernel, command, put, get, out, timeout: Duration::from_secs(timeout) }
     }
 }
 

@@ -42,12 +42,8 @@ impl TraceCmd {
     pub fn folder(self) -> Result<PathBuf> {
         let link = folder()?.join(self.suite());
         fs::canonicalize(&link).map_err(|e| {
-            Error::io(
-                format!("trace-cmd of Debian {} is not in the cache", self.suite()),
-                &link,
-                e,
-            )
-            .advice("cargo xtask setup")
+            Error::io(format!("trace-cmd of Debian {} is not in the cache", self.suite()), &link, e)
+                .advice("cargo xtask setup")
         })
     }
 
@@ -74,9 +70,7 @@ impl TraceCmd {
         let target = folder()?.join(&name);
         cache::publish(&target, |part| {
             let files = part.join("root");
-            packages
-                .iter()
-                .try_for_each(|package| apt::unpack(package, &files))?;
+            packages.iter().try_for_each(|package| apt::unpack(package, &files))?;
             write_wrapper(part, &files)?;
             cache::write_file(&part.join("version"), format!("{version}\n"))
         })?;
@@ -100,9 +94,7 @@ fn major_minor(version: &str) -> String {
 fn write_wrapper(part: &Path, root: &Path) -> Result<()> {
     let libraries = library_folder(root)?;
     let loader = loader(&root.join(&libraries))?;
-    let script = WRAPPER
-        .replace("@LIBRARIES@", &libraries)
-        .replace("@LOADER@", &loader);
+    let script = WRAPPER.replace("@LIBRARIES@", &libraries).replace("@LOADER@", &loader);
     let path = part.join("bin/trace-cmd");
     cache::create_folder(&part.join("bin"))?;
     cache::write_file(&path, script)?;
@@ -113,41 +105,25 @@ fn write_wrapper(part: &Path, root: &Path) -> Result<()> {
 /// The multiarch library folder of an unpacked tree, relative to its root: `usr/lib/x86_64-linux-gnu`.
 pub fn library_folder(root: &Path) -> Result<String> {
     let base = root.join("usr/lib");
-    let entries = fs::read_dir(&base)
-        .map_err(|e| Error::io("the unpacked libraries could not be read", &base, e))?;
-    let mut names = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let entries = fs::read_dir(&base).map_err(|e| Error::io("the unpacked libraries could not be read", &base, e))?;
+    let mut names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let name = names.find(|name| name.ends_with("-linux-gnu"));
-    name.map(|name| format!("usr/lib/{name}")).ok_or_else(|| {
-        Error::new("the packages brought no library folder")
-            .fact("file", base.display().to_string())
-    })
+    name.map(|name| format!("usr/lib/{name}"))
+        .ok_or_else(|| Error::new("the packages brought no library folder").fact("file", base.display().to_string()))
 }
 
 /// The dynamic loader's path from the tree's root. It lies beside libc, or (before `/usr` was merged) in `lib/…`.
 fn loader(libraries: &Path) -> Result<String> {
     let multiarch = libraries.file_name().expect("a library folder has a name");
-    let root = libraries
-        .ancestors()
-        .nth(3)
-        .expect("a library folder lies in usr/lib");
+    let root = libraries.ancestors().nth(3).expect("a library folder lies in usr/lib");
     for base in ["usr/lib", "lib"] {
         let folder = root.join(base).join(multiarch);
-        let names = fs::read_dir(&folder)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.file_name());
-        if let Some(name) = names
-            .map(|n| n.to_string_lossy().into_owned())
-            .find(|n| n.starts_with("ld-linux"))
-        {
+        let names = fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        if let Some(name) = names.map(|n| n.to_string_lossy().into_owned()).find(|n| n.starts_with("ld-linux")) {
             return Ok(format!("{base}/{}/{name}", multiarch.to_string_lossy()));
         }
     }
-    Err(Error::new("the packages brought no dynamic loader")
-        .fact("file", root.display().to_string()))
+    Err(Error::new("the packages brought no dynamic loader").fact("file", root.display().to_string()))
 }
 
 const WRAPPER: &str = r#"#!/bin/sh

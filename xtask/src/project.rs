@@ -15,9 +15,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The root of the workspace.
 #[must_use]
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
 }
 
 /// A folder for what chores build and leave, below `target`.
@@ -34,10 +32,7 @@ pub fn cargo() -> Command {
     // Set for us by the cargo that runs us; a build script that looks at them would be built again and again.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_")
-            || text.starts_with("CARGO_MANIFEST_")
-            || text == "CARGO_BIN_NAME"
-        {
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO_BIN_NAME" {
             command.env_remove(&name);
         }
     }
@@ -49,23 +44,10 @@ pub fn static_rtrec() -> Result<PathBuf> {
     let folder = target("static");
     let mut command = cargo();
     command
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "rtrec",
-            "--bin",
-            "rtrec",
-            "--target",
-            TARGET,
-        ])
+        .args(["build", "--quiet", "--release", "--package", "rtrec", "--bin", "rtrec", "--target", TARGET])
         .arg("--target-dir")
         .arg(&folder)
-        .env(
-            "RUSTFLAGS",
-            "-C target-feature=+crt-static -C strip=debuginfo",
-        )
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     host::output(&mut command)?;
     Ok(folder.join(TARGET).join("release/rtrec"))
@@ -81,23 +63,8 @@ pub fn agent() -> Result<PathBuf> {
         build(&program, |to| {
             let mut command = Command::new(rustc);
             command
-                .args([
-                    "--edition",
-                    "2024",
-                    "--crate-name",
-                    "lab_agent",
-                    "--target",
-                    TARGET,
-                ])
-                .args([
-                    "-C",
-                    "opt-level=2",
-                    "-C",
-                    "strip=symbols",
-                    "-C",
-                    "target-feature=+crt-static",
-                    "-o",
-                ])
+                .args(["--edition", "2024", "--crate-name", "lab_agent", "--target", TARGET])
+                .args(["-C", "opt-level=2", "-C", "strip=symbols", "-C", "target-feature=+crt-static", "-o"])
                 .arg(to)
                 .arg(&source)
                 .current_dir(root());
@@ -110,26 +77,19 @@ pub fn agent() -> Result<PathBuf> {
 /// Builds the small C programs that tests trace. Each is there twice: `NAME`, static, and `NAME-pie`, with shared libc.
 pub fn test_programs() -> Result<Vec<PathBuf>> {
     let folder = root().join("tests/programs");
-    let entries = fs::read_dir(&folder)
-        .map_err(|e| Error::io("the test programs could not be read", &folder, e))?;
+    let entries = fs::read_dir(&folder).map_err(|e| Error::io("the test programs could not be read", &folder, e))?;
     let mut sources: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     sources.retain(|path| path.extension().is_some_and(|e| e == "c"));
     sources.sort();
     let mut programs = Vec::new();
     for source in sources {
-        let name = source
-            .file_stem()
-            .expect("a C file has a name")
-            .to_string_lossy()
-            .into_owned();
+        let name = source.file_stem().expect("a C file has a name").to_string_lossy().into_owned();
         for (suffix, flags) in [("", ["-static", "-no-pie"]), ("-pie", ["-fPIE", "-pie"])] {
             let program = target("lab/programs").join(format!("{name}{suffix}"));
             if is_older(&program, std::slice::from_ref(&source)) {
                 build(&program, |to| {
                     let mut command = Command::new("cc");
-                    command
-                        .args(["-O1", "-g", "-fno-omit-frame-pointer", "-pthread"])
-                        .args(flags);
+                    command.args(["-O1", "-g", "-fno-omit-frame-pointer", "-pthread"]).args(flags);
                     command.arg("-o").arg(to).arg(&source);
                     command
                 })?;
@@ -145,8 +105,7 @@ fn build(program: &Path, compiler: impl FnOnce(&Path) -> Command) -> Result<()> 
     create_folder(program.parent().expect("a program lies in a folder"))?;
     let beside = program.with_extension(format!("{}.part", std::process::id()));
     host::output(&mut compiler(&beside))?;
-    fs::rename(&beside, program)
-        .map_err(|e| Error::io("a built program could not be put in place", program, e))
+    fs::rename(&beside, program).map_err(|e| Error::io("a built program could not be put in place", program, e))
 }
 
 /// True if the program is absent or one of its sources is newer.
@@ -155,7 +114,5 @@ fn is_older(program: &Path, sources: &[PathBuf]) -> bool {
     let Some(built) = changed(program) else {
         return true;
     };
-    sources
-        .iter()
-        .any(|source| changed(source).is_none_or(|time| time > built))
+    sources.iter().any(|source| changed(source).is_none_or(|time| time > built))
 }

@@ -46,10 +46,7 @@ struct Row {
 
 impl Row {
     fn new(part: impl Into<String>) -> Self {
-        Self {
-            part: part.into(),
-            ..Self::default()
-        }
+        Self { part: part.into(), ..Self::default() }
     }
 
     /// Adds what a run of tests reported. A run that failed without a failed test counts as one: it did not build,
@@ -60,10 +57,7 @@ impl Row {
         self.skipped += run.ignored;
         if !run.status.success() && run.failed == 0 {
             self.failed += 1;
-            println!(
-                "xtask: {} ended with {} and no failed test",
-                run.command, run.status
-            );
+            println!("xtask: {} ended with {} and no failed test", run.command, run.status);
         }
     }
 }
@@ -101,19 +95,11 @@ fn prepare(settings: &Settings) -> Result<Vec<(Kernel, Result<()>)>> {
     if settings.native {
         // The tests that compare with trace-cmd say themselves which of them they miss.
         let peers = TraceCmd::ALL.map(|peer| peer.fetch().map(drop));
-        for problem in peers
-            .into_iter()
-            .chain([host::need(&[TRACE_CMD])])
-            .filter_map(Result::err)
-        {
+        for problem in peers.into_iter().chain([host::need(&[TRACE_CMD])]).filter_map(Result::err) {
             eprintln!("xtask: {problem}");
         }
     }
-    Ok(settings
-        .lab
-        .iter()
-        .map(|kernel| (*kernel, setup::lab(*kernel)))
-        .collect())
+    Ok(settings.lab.iter().map(|kernel| (*kernel, setup::lab(*kernel))).collect())
 }
 
 /// The checks that run no test: each counts as one.
@@ -126,15 +112,7 @@ fn checks() -> Row {
     };
     let mut document = cargo(&["doc", "--quiet", "--workspace", "--no-deps"]);
     document.env("RUSTDOCFLAGS", "-D warnings");
-    let clippy = [
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
     let mut note = |name: &str, outcome: Result<()>| match outcome {
         Ok(()) => {
             row.passed += 1;
@@ -158,11 +136,8 @@ fn test_targets() -> Result<Vec<(String, String)>> {
     let mut targets = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
         for target in package["targets"].as_array().into_iter().flatten() {
-            if target["kind"]
-                .as_array()
-                .is_some_and(|kinds| kinds.iter().any(|kind| kind == "test"))
-                && let (Some(package), Some(target)) =
-                    (package["name"].as_str(), target["name"].as_str())
+            if target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|kind| kind == "test"))
+                && let (Some(package), Some(target)) = (package["name"].as_str(), target["name"].as_str())
             {
                 targets.push((package.to_owned(), target.to_owned()));
             }
@@ -189,34 +164,15 @@ fn native(settings: &Settings, targets: &[(String, String)]) -> Result<Row> {
     let mut command = project::cargo();
     command.env("RTREC_NOT_RUN", &not_run.path);
     if nextest {
-        command.args([
-            "nextest",
-            "run",
-            "--no-fail-fast",
-            "--no-tests",
-            "pass",
-            "--color",
-            "never",
-        ]);
-        command.args([
-            "--cargo-quiet",
-            "--status-level",
-            "fail",
-            "--final-status-level",
-            "slow",
-        ]);
+        command.args(["nextest", "run", "--no-fail-fast", "--no-tests", "pass", "--color", "never"]);
+        command.args(["--cargo-quiet", "--status-level", "fail", "--final-status-level", "slow"]);
         command.args(&units).args(filter);
     } else {
-        command
-            .args(["test", "--quiet", "--no-fail-fast"])
-            .args(&units)
-            .args(filter);
+        command.args(["test", "--quiet", "--no-fail-fast"]).args(&units).args(filter);
     }
     row.add(&counted(&mut command)?);
     let mut examples = project::cargo();
-    examples
-        .args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"])
-        .args(filter);
+    examples.args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"]).args(filter);
     row.add(&counted(&mut examples)?);
     for reason in not_run.reasons()? {
         // It returned early, so the harness takes it for passed.
@@ -248,10 +204,7 @@ impl NotRun {
     fn reasons(&self) -> Result<Vec<String>> {
         let text = fs::read_to_string(&self.path)
             .map_err(|e| Error::io("the list of tests that did not run is gone", &self.path, e))?;
-        Ok(text
-            .lines()
-            .map(|line| line.replacen('\t', ": ", 1))
-            .collect())
+        Ok(text.lines().map(|line| line.replacen('\t', ": ", 1)).collect())
     }
 }
 
@@ -262,12 +215,7 @@ impl Drop for NotRun {
 }
 
 /// The tests on one kernel of the lab: run if the kernel is there, else listed.
-fn on_kernel(
-    settings: &Settings,
-    kernel: Kernel,
-    available: Result<()>,
-    targets: &[(String, String)],
-) -> Result<Row> {
+fn on_kernel(settings: &Settings, kernel: Kernel, available: Result<()>, targets: &[(String, String)]) -> Result<Row> {
     let release = kernel.release().unwrap_or_else(|_| "not there".to_owned());
     let mut row = Row::new(format!("lab {kernel}, {release}"));
     for (package, target) in targets.iter().filter(|(_, target)| is_lab(target)) {
@@ -279,30 +227,19 @@ fn on_kernel(
                 continue;
             }
         };
-        tests.retain(|test| {
-            is_on(test, kernel) && settings.filter.as_ref().is_none_or(|f| test.contains(f))
-        });
+        tests.retain(|test| is_on(test, kernel) && settings.filter.as_ref().is_none_or(|f| test.contains(f)));
         match &available {
             _ if tests.is_empty() => {}
             Ok(()) => {
                 println!("\nlab: {target} on kernel {kernel} ({release})");
-                let mut command = test_command(package, target);
-                command
-                    .args(["--test-threads", "1", "--exact"])
-                    .args(&tests);
+                let mut command = test_command(&[], package, target);
+                command.args(["--test-threads", "1", "--exact"]).args(&tests);
                 row.add(&counted(&mut command)?);
             }
             Err(error) => {
                 row.skipped += tests.len();
-                row.not_run.extend(
-                    tests
-                        .iter()
-                        .map(|test| format!("{test}: {}", error.headline())),
-                );
-                println!(
-                    "NOT RUN: {} tests of {target} on kernel {kernel}, because {error}",
-                    tests.len()
-                );
+                row.not_run.extend(tests.iter().map(|test| format!("{test}: {}", error.headline())));
+                println!("NOT RUN: {} tests of {target} on kernel {kernel}, because {error}", tests.len());
             }
         }
     }
@@ -314,40 +251,24 @@ fn is_on(test: &str, kernel: Kernel) -> bool {
     test.ends_with(&format!("::{}", lab::test_name(kernel)))
 }
 
-fn test_command(package: &str, target: &str) -> Command {
+/// `cargo test` of one target; what is added goes to the harness.
+fn test_command(cargo_flags: &[&str], package: &str, target: &str) -> Command {
     let mut command = project::cargo();
-    command.args([
-        "test",
-        "--quiet",
-        "--package",
-        package,
-        "--test",
-        target,
-        "--",
-    ]);
+    command.arg("test").args(cargo_flags).args(["--package", package, "--test", target, "--"]);
     command
 }
 
 /// The names of the tests in a lab target.
 fn listed(package: &str, target: &str) -> Result<Vec<String>> {
-    let text = host::text(test_command(package, target).args(["--list", "--format", "terse"]))?;
-    Ok(text
-        .lines()
-        .filter_map(|line| line.strip_suffix(": test"))
-        .map(str::to_owned)
-        .collect())
+    let text = host::text(test_command(&["--quiet"], package, target).args(["--list", "--format", "terse"]))?;
+    Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
 /// Runs tests with their output passed on as it comes, and counts what the harness or nextest report.
 fn counted(command: &mut Command) -> Result<Run> {
     let shown = host::shown(command);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .map_err(|e| host::cannot_start(command, e))?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| host::cannot_start(command, e))?;
     let err = child.stderr.take().expect("standard error is a pipe");
     let out = child.stdout.take().expect("standard output is a pipe");
     let from_err = thread::spawn(move || pass_on(err, &mut std::io::stderr()));
@@ -356,23 +277,14 @@ fn counted(command: &mut Command) -> Result<Run> {
     total = [total[0] + rest[0], total[1] + rest[1], total[2] + rest[2]];
     let status = child.wait().map_err(|e| host::cannot_start(command, e))?;
     let [passed, failed, ignored] = total;
-    Ok(Run {
-        command: shown,
-        status,
-        passed,
-        failed,
-        ignored,
-    })
+    Ok(Run { command: shown, status, passed, failed, ignored })
 }
 
 /// Copies lines, adding up the results among them: passed, failed, ignored.
 fn pass_on(from: impl Read, to: &mut dyn Write) -> [usize; 3] {
     let mut from = BufReader::new(from);
     let (mut total, mut line) = ([0; 3], Vec::new());
-    while from
-        .read_until(b'\n', &mut line)
-        .is_ok_and(|length| length > 0)
-    {
+    while from.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
         let _ = to.write_all(&line);
         let [passed, failed, ignored] = results(&String::from_utf8_lossy(&line));
         total = [total[0] + passed, total[1] + failed, total[2] + ignored];
@@ -384,10 +296,7 @@ fn pass_on(from: impl Read, to: &mut dyn Write) -> [usize; 3] {
 /// What a line reports if it is the harness's (`test result: ok. 3 passed; 0 failed; …`) or nextest's
 /// (`Summary [ 0.1s] 4 tests run: 3 passed, 1 failed, 0 skipped`).
 fn results(line: &str) -> [usize; 3] {
-    let numbers = match (
-        line.strip_prefix("test result: "),
-        line.trim_start().strip_prefix("Summary ["),
-    ) {
+    let numbers = match (line.strip_prefix("test result: "), line.trim_start().strip_prefix("Summary [")) {
         (Some(rest), _) => rest.split_once(". ").map(|(_, rest)| rest),
         (_, Some(rest)) => rest.split_once(" run: ").map(|(_, rest)| rest),
         _ => None,
@@ -421,15 +330,9 @@ fn results(line: &str) -> [usize; 3] {
 
 /// Prints the table, the reasons and the closing line; decides the exit code.
 fn close(rows: &[Row], allow_not_run: bool) -> ExitCode {
-    println!(
-        "\n{:<44} {:>7} {:>7} {:>8}",
-        "where", "passed", "failed", "not run"
-    );
+    println!("\n{:<44} {:>7} {:>7} {:>8}", "where", "passed", "failed", "not run");
     for row in rows {
-        println!(
-            "{:<44} {:>7} {:>7} {:>8}",
-            row.part, row.passed, row.failed, row.skipped
-        );
+        println!("{:<44} {:>7} {:>7} {:>8}", row.part, row.passed, row.failed, row.skipped);
     }
     for row in rows {
         for reason in &row.not_run {
@@ -438,31 +341,22 @@ fn close(rows: &[Row], allow_not_run: bool) -> ExitCode {
     }
     let sum = |count: fn(&Row) -> usize| rows.iter().map(count).sum::<usize>();
     let (passed, failed, skipped) = (sum(|r| r.passed), sum(|r| r.failed), sum(|r| r.skipped));
-    let lab_missing = rows
-        .iter()
-        .any(|row| row.part.starts_with("lab ") && !row.not_run.is_empty());
+    let lab_missing = rows.iter().any(|row| row.part.starts_with("lab ") && !row.not_run.is_empty());
     let refused = lab_missing && !allow_not_run;
     if refused {
-        println!(
-            "tests of the lab did not run, which counts as a failure unless --allow-not-run is given"
-        );
+        println!("tests of the lab did not run, which counts as a failure unless --allow-not-run is given");
     }
     match skipped {
         0 => println!("{passed} passed, {failed} failed"),
         _ => println!("{passed} passed, {failed} failed, {skipped} skipped"),
     }
-    if failed > 0 || refused {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    }
+    if failed > 0 || refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// True if the environment allows tests of the lab not to run.
 #[must_use]
 pub fn allowed_by_environment() -> bool {
-    std::env::var_os("RTREC_ALLOW_NOT_RUN")
-        .is_some_and(|value| !value.is_empty() && value != Path::new("0"))
+    std::env::var_os("RTREC_ALLOW_NOT_RUN").is_some_and(|value| !value.is_empty() && value != Path::new("0"))
 }
 
 #[cfg(test)]
@@ -471,7 +365,8 @@ mod tests {
 
     #[test]
     fn the_harness_line_is_counted() {
-        let line = "test result: FAILED. 10 passed; 3 failed; 1 ignored; 0 measured; 7 filtered out; finished in 67.59s\n";
+        let line =
+            "test result: FAILED. 10 passed; 3 failed; 1 ignored; 0 measured; 7 filtered out; finished in 67.59s\n";
         assert_eq!(results(line), [10, 3, 1]);
     }
 

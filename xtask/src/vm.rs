@@ -37,18 +37,13 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
         guest.put(file, &format!("/tmp/{}", name_of(file)?))?;
     }
     let request = Request::new(&settings.command).timeout(settings.timeout);
-    let (status, timed_out) =
-        guest.stream(&request, &mut Flushed(io::stdout()), &mut io::stderr())?;
+    let (status, timed_out) = guest.stream(&request, &mut Flushed(io::stdout()), &mut io::stderr())?;
     if timed_out {
         eprintln!("xtask: killed after {} s", settings.timeout.as_secs());
     }
     cache::create_folder(&settings.out)?;
     for name in &settings.get {
-        let path = if name.starts_with('/') {
-            name.clone()
-        } else {
-            format!("/tmp/{name}")
-        };
+        let path = if name.starts_with('/') { name.clone() } else { format!("/tmp/{name}") };
         let to = settings.out.join(name_of(Path::new(&path))?);
         guest.get(&path, &to)?;
         eprintln!("xtask: {name} is now {}", to.display());
@@ -57,19 +52,14 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
 }
 
 fn name_of(path: &Path) -> Result<String> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| Error::new(format!("{} is not a file's name", path.display())))?;
+    let name = path.file_name().ok_or_else(|| Error::new(format!("{} is not a file's name", path.display())))?;
     Ok(name.to_string_lossy().into_owned())
 }
 
 /// The status as a shell would give it: the exit code, or 128 and the signal.
 fn passed_on(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
-    code.and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(u8::MAX)
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
 /// Standard output that does not wait for the end of a line.

@@ -56,11 +56,7 @@ fn serve() -> io::Result<()> {
             kind::KILL => kill_group(running)?,
             kind::GET => answer(&line, request.request, file_to_disk(&request.payload))?,
             kind::PUT => answer(&line, request.request, disk_to_file(&request.payload))?,
-            other => refuse(
-                &line,
-                request.request,
-                &io::Error::other(format!("unknown request {other}")),
-            )?,
+            other => refuse(&line, request.request, &io::Error::other(format!("unknown request {other}")))?,
         }
     }
 }
@@ -134,10 +130,7 @@ fn carry(mut from: impl Read + Send + 'static, mut frame: Frame, line: &Line, sp
 
 fn kill_group(leader: u32) -> io::Result<()> {
     if leader != 0 {
-        Command::new("kill")
-            .args(["-KILL", "--", &format!("-{leader}")])
-            .stdin(Stdio::null())
-            .status()?;
+        Command::new("kill").args(["-KILL", "--", &format!("-{leader}")]).stdin(Stdio::null()).status()?;
     }
     Ok(())
 }
@@ -172,25 +165,15 @@ fn disk_to_file(request: &[u8]) -> io::Result<u64> {
     let name = String::from_utf8(name.to_vec()).map_err(io::Error::other)?;
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{name}: {e}"));
     // The host wrote behind this kernel's back: forget what is cached of the disk.
-    let flushed = Command::new("blockdev")
-        .args(["--flushbufs", DISK])
-        .stdin(Stdio::null())
-        .status()?;
+    let flushed = Command::new("blockdev").args(["--flushbufs", DISK]).stdin(Stdio::null()).status()?;
     if !flushed.success() {
-        return Err(io::Error::other(format!(
-            "blockdev --flushbufs {DISK}: {flushed}"
-        )));
+        return Err(io::Error::other(format!("blockdev --flushbufs {DISK}: {flushed}")));
     }
     if let Some(folder) = Path::new(&name).parent() {
         fs::create_dir_all(folder).map_err(named)?;
     }
     // A running program's file cannot be written, but it can be replaced.
     let _ = fs::remove_file(&name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&name)
-        .map_err(named)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&name).map_err(named)?;
     io::copy(&mut File::open(DISK)?.take(length), &mut file).map_err(named)
 }

@@ -46,17 +46,12 @@ pub(crate) struct Frame {
 
 impl Frame {
     pub(crate) fn new(kind: u8, request: u32, payload: impl Into<Vec<u8>>) -> Self {
-        Self {
-            kind,
-            request,
-            payload: payload.into(),
-        }
+        Self { kind, request, payload: payload.into() }
     }
 
     /// Writes the frame in one call.
     pub(crate) fn write(&self, to: &mut impl Write) -> io::Result<()> {
-        let length = u32::try_from(self.payload.len())
-            .map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
+        let length = u32::try_from(self.payload.len()).map_err(|_| io::Error::from(ErrorKind::InvalidInput))?;
         let mut bytes = vec![self.kind];
         bytes.extend(self.request.to_le_bytes());
         bytes.extend(length.to_le_bytes());
@@ -72,26 +67,16 @@ impl Frame {
         let [kind, r0, r1, r2, r3, l0, l1, l2, l3] = header;
         let length = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         if length > MAX_PAYLOAD {
-            return Err(io::Error::new(
-                ErrorKind::InvalidData,
-                format!("a frame of {length} bytes"),
-            ));
+            return Err(io::Error::new(ErrorKind::InvalidData, format!("a frame of {length} bytes")));
         }
         let mut payload = vec![0; length];
         from.read_exact(&mut payload)?;
-        Ok(Self {
-            kind,
-            request: u32::from_le_bytes([r0, r1, r2, r3]),
-            payload,
-        })
+        Ok(Self { kind, request: u32::from_le_bytes([r0, r1, r2, r3]), payload })
     }
 }
 
 /// Reads up to and including the greeting.
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "the agent does not greet itself")
-)]
+#[cfg_attr(not(test), allow(dead_code, reason = "the agent does not greet itself"))]
 pub(crate) fn wait_for_greeting(from: &mut impl Read) -> io::Result<()> {
     let mut seen = Vec::new();
     let mut byte = [0];
@@ -117,10 +102,7 @@ mod tests {
 
     #[test]
     fn noise_before_the_greeting_is_passed_over() {
-        let mut line = b"SeaBIOS\n"
-            .as_slice()
-            .chain(GREETING)
-            .chain(b"rest".as_slice());
+        let mut line = b"SeaBIOS\n".as_slice().chain(GREETING).chain(b"rest".as_slice());
         wait_for_greeting(&mut line).unwrap();
         let mut rest = String::new();
         line.read_to_string(&mut rest).unwrap();

@@ -33,7 +33,7 @@ pub struct Guest {
     dead: bool,
 }
 
-/// A command to run in a guest. Made by [`Guest::request`] or [`Request::new`].
+/// A command to run in a guest.
 #[derive(Debug, Clone)]
 pub struct Request {
     words: Vec<String>,
@@ -43,10 +43,7 @@ pub struct Request {
 impl Request {
     /// A command by its words, started without a shell.
     pub fn new(words: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self {
-            words: words.into_iter().map(Into::into).collect(),
-            timeout: COMMAND_TIMEOUT,
-        }
+        Self { words: words.into_iter().map(Into::into).collect(), timeout: COMMAND_TIMEOUT }
     }
 
     /// A script for the guest's shell.
@@ -63,11 +60,7 @@ impl Request {
     }
 
     fn shown(&self) -> String {
-        self.words
-            .iter()
-            .map(host::quoted)
-            .collect::<Vec<_>>()
-            .join(" ")
+        self.words.iter().map(host::quoted).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -118,11 +111,7 @@ impl Outcome {
         if self.success() {
             return Ok(self);
         }
-        let ended = if self.timed_out {
-            "killed: its time was up".to_owned()
-        } else {
-            self.status.to_string()
-        };
+        let ended = if self.timed_out { "killed: its time was up".to_owned() } else { self.status.to_string() };
         let said = |bytes: &[u8]| host::last_lines(&String::from_utf8_lossy(bytes), CONSOLE_LINES);
         Err(Error::new("a command in the lab failed")
             .fact("kernel", self.kernel.name())
@@ -136,12 +125,7 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "on {}: {} ({})", self.kernel, self.command, self.status)?;
-        write!(
-            f,
-            "stdout:\n{}\nstderr:\n{}",
-            self.stdout_text(),
-            self.stderr_text()
-        )
+        write!(f, "stdout:\n{}\nstderr:\n{}", self.stdout_text(), self.stderr_text())
     }
 }
 
@@ -152,12 +136,7 @@ impl Guest {
         for _ in 0..BOOT_ATTEMPTS {
             match Machine::start(kernel) {
                 Ok(machine) => {
-                    return Ok(Self {
-                        kernel,
-                        machine,
-                        last_request: 0,
-                        dead: false,
-                    });
+                    return Ok(Self { kernel, machine, last_request: 0, dead: false });
                 }
                 Err(Boot::Impossible(error)) => return Err(error),
                 Err(Boot::Broken(error)) => {
@@ -166,9 +145,7 @@ impl Guest {
                 }
             }
         }
-        Err(last
-            .expect("at least one boot was tried")
-            .fact("tried", format!("{BOOT_ATTEMPTS} boots")))
+        Err(last.expect("at least one boot was tried").fact("tried", format!("{BOOT_ATTEMPTS} boots")))
     }
 
     /// The kernel that runs here.
@@ -198,14 +175,7 @@ impl Guest {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let (status, timed_out) = self.stream(request, &mut stdout, &mut stderr)?;
         let command = request.shown();
-        Ok(Outcome {
-            status,
-            stdout,
-            stderr,
-            command,
-            kernel: self.kernel,
-            timed_out,
-        })
+        Ok(Outcome { status, stdout, stderr, command, kernel: self.kernel, timed_out })
     }
 
     /// Runs a command whose output is written out as it comes; returns its status, and whether its time was up.
@@ -240,10 +210,8 @@ impl Guest {
                 kind::REFUSED => return Err(self.refused(&request.shown(), &frame.payload)),
                 _ => Ok(()),
             };
-            written.map_err(|e| {
-                Error::new("the guest's output could not be passed on")
-                    .fact("system", e.to_string())
-            })?;
+            written
+                .map_err(|e| Error::new("the guest's output could not be passed on").fact("system", e.to_string()))?;
         }
     }
 
@@ -251,46 +219,26 @@ impl Guest {
     pub fn read(&mut self, path: &str) -> Result<Vec<u8>> {
         let length = self.file_to_disk(path)?;
         let mut bytes = vec![0; usize::try_from(length).expect("the disk fits into memory")];
-        self.machine
-            .disk
-            .read_exact_at(&mut bytes, 0)
-            .map_err(|e| self.disk_error(e))?;
+        self.machine.disk.read_exact_at(&mut bytes, 0).map_err(|e| self.disk_error(e))?;
         Ok(bytes)
     }
 
     /// Copies a file out of the guest.
     pub fn get(&mut self, path: &str, to: &Path) -> Result<()> {
         let length = self.file_to_disk(path)?;
-        let disk = self
-            .machine
-            .disk
-            .try_clone()
-            .map_err(|e| self.disk_error(e))?;
-        let mut file =
-            File::create(to).map_err(|e| Error::io("a file could not be created", to, e))?;
-        io::copy(
-            &mut At {
-                file: &disk,
-                offset: 0,
-            }
-            .take(length),
-            &mut file,
-        )
-        .map_err(|e| Error::io("a file from the lab could not be written", to, e))
-        .map(drop)
+        let disk = self.machine.disk.try_clone().map_err(|e| self.disk_error(e))?;
+        let mut file = File::create(to).map_err(|e| Error::io("a file could not be created", to, e))?;
+        io::copy(&mut At { file: &disk, offset: 0 }.take(length), &mut file)
+            .map_err(|e| Error::io("a file from the lab could not be written", to, e))
+            .map(drop)
     }
 
     /// Writes a file in the guest, with the folders above it.
     pub fn write(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
         if content.len() as u64 > DISK_BYTES {
-            return Err(Error::new(format!(
-                "{path} is too large for the lab's disk"
-            )));
+            return Err(Error::new(format!("{path} is too large for the lab's disk")));
         }
-        self.machine
-            .disk
-            .write_all_at(content, 0)
-            .map_err(|e| self.disk_error(e))?;
+        self.machine.disk.write_all_at(content, 0).map_err(|e| self.disk_error(e))?;
         let mut request = (content.len() as u64).to_le_bytes().to_vec();
         request.extend(mode.to_le_bytes());
         request.extend(path.as_bytes());
@@ -330,11 +278,8 @@ impl Guest {
 
     fn send(&mut self, what: u8, payload: Vec<u8>) -> Result<u32> {
         if payload.len() > MAX_PAYLOAD {
-            return Err(Error::new(format!(
-                "a command of {} bytes is too long for the lab",
-                payload.len()
-            ))
-            .advice("put it into a file with Guest::write"));
+            return Err(Error::new(format!("a command of {} bytes is too long for the lab", payload.len()))
+                .advice("put it into a file with Guest::write"));
         }
         self.last_request += 1;
         self.send_numbered(Frame::new(what, self.last_request, payload))?;
@@ -345,9 +290,7 @@ impl Guest {
         if self.dead {
             return Err(self.lost("it is gone since an earlier command"));
         }
-        frame
-            .write(&mut self.machine.line)
-            .map_err(|e| self.lost(&format!("its line is closed: {e}")))
+        frame.write(&mut self.machine.line).map_err(|e| self.lost(&format!("its line is closed: {e}")))
     }
 
     /// The next frame of a request, `None` when the deadline has passed. Frames of earlier requests are dropped.
@@ -368,10 +311,7 @@ impl Guest {
     fn lost(&mut self, why: &str) -> Error {
         self.dead = true;
         self.machine.stop();
-        self.machine.describe(Error::new(format!(
-            "the lab's guest with kernel {} is gone: {why}",
-            self.kernel
-        )))
+        self.machine.describe(Error::new(format!("the lab's guest with kernel {} is gone: {why}", self.kernel)))
     }
 
     fn refused(&self, what: &str, why: &[u8]) -> Error {
@@ -388,8 +328,7 @@ impl Guest {
 
 fn exit_status(payload: &[u8]) -> Result<ExitStatus> {
     let raw = payload.try_into().map(i32::from_le_bytes);
-    raw.map(ExitStatus::from_raw)
-        .map_err(|_| Error::new("the lab's agent sent a status that makes no sense"))
+    raw.map(ExitStatus::from_raw).map_err(|_| Error::new("the lab's agent sent a status that makes no sense"))
 }
 
 /// A file read from an offset of our own: QEMU shares nothing with it but the bytes.

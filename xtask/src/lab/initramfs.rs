@@ -38,29 +38,13 @@ poweroff -f
 "#;
 
 const FILES: [(&str, &str); 4] = [
-    (
-        "etc/passwd",
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n",
-    ),
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/sh\n"),
     ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
     ("etc/hosts", "127.0.0.1 localhost lab\n"),
-    (
-        "etc/nsswitch.conf",
-        "passwd: files\ngroup: files\nhosts: files\n",
-    ),
+    ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
 ];
 
-const FOLDERS: [&str; 9] = [
-    "dev",
-    "proc",
-    "sys",
-    "run",
-    "tmp",
-    "root",
-    "mnt",
-    "usr/local/sbin",
-    "usr/lib64",
-];
+const FOLDERS: [&str; 9] = ["dev", "proc", "sys", "run", "tmp", "root", "mnt", "usr/local/sbin", "usr/lib64"];
 
 /// Folders that Debian has merged into `/usr`.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
@@ -70,26 +54,19 @@ pub(super) fn write(path: &Path) -> Result<()> {
     let agent = project::agent()?;
     let rtrec = project::static_rtrec()?;
     let programs = project::test_programs()?;
-    let file =
-        File::create(path).map_err(|e| Error::io("the initramfs could not be created", path, e))?;
+    let file = File::create(path).map_err(|e| Error::io("the initramfs could not be created", path, e))?;
     let mut archive = Archive::new(BufWriter::new(file));
     skeleton(&mut archive).map_err(|e| Error::io("the initramfs could not be written", path, e))?;
     archive.copy(&agent, "usr/lib/lab/agent")?;
     archive.copy(&rtrec, "usr/local/bin/rtrec")?;
     for program in &programs {
-        let name = program
-            .file_name()
-            .expect("a program has a name")
-            .to_string_lossy();
+        let name = program.file_name().expect("a program has a name").to_string_lossy();
         archive.copy(program, &format!("usr/local/bin/{name}"))?;
     }
     add_trace_cmd(&mut archive)?;
     // Last, so that an applet never takes the place of a real program.
     add_busybox(&mut archive)?;
-    archive
-        .finish()
-        .map_err(|e| Error::io("the initramfs could not be written", path, e))
-        .map(drop)
+    archive.finish().map_err(|e| Error::io("the initramfs could not be written", path, e)).map(drop)
 }
 
 fn skeleton(archive: &mut Archive<impl std::io::Write>) -> std::io::Result<()> {
@@ -111,8 +88,7 @@ fn add_trace_cmd(archive: &mut Archive<impl std::io::Write>) -> Result<()> {
     let root = TraceCmd::Unstable.folder()?.join("root");
     let libraries = peers::library_folder(&root)?;
     let wanted = |name: &str| {
-        let library =
-            name.starts_with(&libraries) && name.contains(".so") && !name.contains("/gconv/");
+        let library = name.starts_with(&libraries) && name.contains(".so") && !name.contains("/gconv/");
         library || name == "usr/bin/trace-cmd" || name.starts_with("usr/lib64/")
     };
     archive.tree(&root, "", &wanted)
@@ -121,15 +97,11 @@ fn add_trace_cmd(archive: &mut Archive<impl std::io::Write>) -> Result<()> {
 fn add_busybox(archive: &mut Archive<impl std::io::Write>) -> Result<()> {
     archive.copy(&busybox::program()?, "usr/bin/busybox")?;
     for applet in busybox::applets()? {
-        let name = if applet.starts_with("usr/") {
-            applet
-        } else {
-            format!("usr/{applet}")
-        };
+        let name = if applet.starts_with("usr/") { applet } else { format!("usr/{applet}") };
         if !archive.contains(&name) && name != "usr/linuxrc" {
-            archive.link(&name, "/usr/bin/busybox").map_err(|e| {
-                Error::new("the initramfs could not be written").fact("system", e.to_string())
-            })?;
+            archive
+                .link(&name, "/usr/bin/busybox")
+                .map_err(|e| Error::new("the initramfs could not be written").fact("system", e.to_string()))?;
         }
     }
     Ok(())

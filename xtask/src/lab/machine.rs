@@ -51,9 +51,7 @@ impl Machine {
             Ok(()) => Ok(machine),
             Err(why) => {
                 machine.stop();
-                Err(Boot::Broken(machine.describe(Error::new(format!(
-                    "kernel {kernel} did not boot: {why}"
-                )))))
+                Err(Boot::Broken(machine.describe(Error::new(format!("kernel {kernel} did not boot: {why}")))))
             }
         }
     }
@@ -61,41 +59,24 @@ impl Machine {
     /// Starts QEMU; the second value is the reading end of the agent's line.
     fn spawn(kernel: Kernel) -> Result<(Self, Unread)> {
         let image = kernel.image()?;
-        let qemu = host::find_program("qemu-system-x86_64").ok_or_else(|| {
-            Error::new("qemu-system-x86_64 is not installed").advice("cargo xtask setup")
-        })?;
+        let qemu = host::find_program("qemu-system-x86_64")
+            .ok_or_else(|| Error::new("qemu-system-x86_64 is not installed").advice("cargo xtask setup"))?;
         let folder = project::target("lab/boots");
         cache::create_folder(&folder)?;
         sweep(&folder);
         let files = BootFiles::create(&folder, kernel)?;
-        let errors = File::create(&files.errors)
-            .map_err(|e| Error::io("a log could not be created", &files.errors, e))?;
+        let errors =
+            File::create(&files.errors).map_err(|e| Error::io("a log could not be created", &files.errors, e))?;
         // `setpriv` has the kernel end QEMU with the thread that started it, however this process ends.
         let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(qemu)
-            .args(qemu_arguments(&image, &files));
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(errors);
+        command.args(["--pdeathsig", "KILL", "--"]).arg(qemu).args(qemu_arguments(&image, &files));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let (mut child, keeper) = spawn_kept(command)?;
         let line = child.stdin.take().expect("QEMU's standard input is a pipe");
-        let out = child
-            .stdout
-            .take()
-            .expect("QEMU's standard output is a pipe");
+        let out = child.stdout.take().expect("QEMU's standard output is a pipe");
         let (to, frames) = mpsc::channel();
         let disk = files.open_disk()?;
-        let machine = Self {
-            qemu: child,
-            line,
-            frames,
-            disk,
-            console: files.console.clone(),
-            _keeper: keeper,
-        };
+        let machine = Self { qemu: child, line, frames, disk, console: files.console.clone(), _keeper: keeper };
         // QEMU has to have opened its files before their names go; the greeting shows that it has.
         Ok((machine, Unread { out, frames: to }))
     }
@@ -111,10 +92,7 @@ impl Machine {
         match outcome {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err("QEMU ended before the agent spoke".to_owned()),
-            Err(_) => Err(format!(
-                "the agent was silent for {} s",
-                BOOT_TIMEOUT.as_secs()
-            )),
+            Err(_) => Err(format!("the agent was silent for {} s", BOOT_TIMEOUT.as_secs())),
         }
     }
 
@@ -130,18 +108,10 @@ impl Machine {
     /// Adds what is known of a dead machine to an error.
     pub(super) fn describe(&mut self, error: Error) -> Error {
         let said = fs::read_to_string(self.console.with_extension("qemu")).unwrap_or_default();
-        let status = self
-            .qemu
-            .try_wait()
-            .ok()
-            .flatten()
-            .map_or("running".to_owned(), |s| s.to_string());
+        let status = self.qemu.try_wait().ok().flatten().map_or("running".to_owned(), |s| s.to_string());
         let mut error = error.fact("qemu", format!("{status}\n{said}").trim_end());
         error = error.fact("log", self.console.display().to_string());
-        error.fact(
-            "console",
-            host::last_lines(&self.console_text(), CONSOLE_LINES),
-        )
+        error.fact("console", host::last_lines(&self.console_text(), CONSOLE_LINES))
     }
 }
 
@@ -189,19 +159,13 @@ struct BootFiles {
 impl BootFiles {
     fn create(folder: &Path, kernel: Kernel) -> Result<Self> {
         // Not a dot before the extension: the kernels' names have dots of their own.
-        let named =
-            |extension: &str| folder.join(format!("{}-{kernel}.{extension}", std::process::id()));
-        let files = Self {
-            initrd: named("initrd"),
-            disk: named("disk"),
-            console: named("console"),
-            errors: named("qemu"),
-        };
+        let named = |extension: &str| folder.join(format!("{}-{kernel}.{extension}", std::process::id()));
+        let files =
+            Self { initrd: named("initrd"), disk: named("disk"), console: named("console"), errors: named("qemu") };
         initramfs::write(&files.initrd)?;
-        let disk = File::create(&files.disk)
-            .map_err(|e| Error::io("the lab's disk could not be created", &files.disk, e))?;
-        disk.set_len(DISK_BYTES)
-            .map_err(|e| Error::io("the lab's disk could not be sized", &files.disk, e))?;
+        let disk =
+            File::create(&files.disk).map_err(|e| Error::io("the lab's disk could not be created", &files.disk, e))?;
+        disk.set_len(DISK_BYTES).map_err(|e| Error::io("the lab's disk could not be sized", &files.disk, e))?;
         Ok(files)
     }
 
@@ -241,15 +205,9 @@ fn qemu_arguments(image: &Path, files: &BootFiles) -> Vec<String> {
     .to_vec();
     arguments.extend(["-kernel".to_owned(), image.display().to_string()]);
     arguments.extend(["-initrd".to_owned(), files.initrd.display().to_string()]);
-    arguments.extend([
-        "-chardev".to_owned(),
-        format!("file,id=console,path={}", shown(&files.console)),
-    ]);
+    arguments.extend(["-chardev".to_owned(), format!("file,id=console,path={}", shown(&files.console))]);
     arguments.extend(["-serial", "chardev:console", "-serial", "chardev:agent"].map(str::to_owned));
-    arguments.extend([
-        "-drive".to_owned(),
-        format!("file={},if=none,id=d,format=raw", shown(&files.disk)),
-    ]);
+    arguments.extend(["-drive".to_owned(), format!("file={},if=none,id=d,format=raw", shown(&files.disk))]);
     arguments.extend(["-device".to_owned(), "nvme,drive=d,serial=lab".to_owned()]);
     arguments
 }
@@ -281,11 +239,7 @@ fn sweep(folder: &Path) {
             continue;
         }
         let log = path.extension().is_some_and(|e| e == "console");
-        let age = entry
-            .metadata()
-            .and_then(|m| m.modified())
-            .ok()
-            .and_then(|time| time.elapsed().ok());
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| time.elapsed().ok());
         if !log || age.is_some_and(|age| age > Duration::from_secs(24 * 3600)) {
             let _ = fs::remove_file(path);
         }

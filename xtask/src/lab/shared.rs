@@ -40,15 +40,9 @@ pub struct Session {
 /// The shared guest with this kernel, booted if need be; waits until no other test holds it.
 pub fn guest(kernel: Kernel) -> Result<Session> {
     let me = thread::current().id();
-    let holds = |holders: &Option<HashMap<_, _>>| {
-        holders
-            .as_ref()
-            .is_some_and(|h| h.get(&kernel) == Some(&me))
-    };
+    let holds = |holders: &Option<HashMap<_, _>>| holders.as_ref().is_some_and(|h| h.get(&kernel) == Some(&me));
     if holds(&lock(&HOLDERS)) {
-        return Err(Error::new(format!(
-            "this test holds the guest with kernel {kernel} already"
-        )));
+        return Err(Error::new(format!("this test holds the guest with kernel {kernel} already")));
     }
     let mut slot = lock(&SLOTS[kernel as usize]);
     ready(&mut slot, kernel)?;
@@ -153,14 +147,9 @@ pub fn not_run(test: &str, why: &str) {
     let Some(path) = std::env::var_os(NOT_RUN_FILE) else {
         return;
     };
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path);
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
     // One write: tests of several processes share the file.
-    let written = file.and_then(|mut file| {
-        file.write_all(format!("{test}\t{}\n", why.replace('\n', " ")).as_bytes())
-    });
+    let written = file.and_then(|mut file| file.write_all(format!("{test}\t{}\n", why.replace('\n', " ")).as_bytes()));
     written.unwrap_or_else(|e| eprintln!("{}: {e}", std::path::Path::new(&path).display()));
 }
 
