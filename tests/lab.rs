@@ -12,6 +12,7 @@ xtask::lab_tests! {
     files_survive_the_way_in_and_out,
     trace_cmd_records_and_reports_events,
     [V6_12] trace_cmd_records_and_reports_a_function_graph,
+    [V6_12] a_kernel_that_panics_is_told_with_its_last_words,
 }
 
 fn the_guest_offers_what_a_tracer_needs(guest: &mut Guest) -> Result<()> {
@@ -74,5 +75,15 @@ fn trace_cmd_records_and_reports_a_function_graph(guest: &mut Guest) -> Result<(
     let report = guest.run(&Request::sh("trace-cmd report -i t.dat").timeout(minutes))?.check()?;
     let graph = report.stdout_text();
     assert!(graph.contains("do_sys_openat2() {") && graph.contains(" us "), "{graph}");
+    Ok(())
+}
+
+fn a_kernel_that_panics_is_told_with_its_last_words(guest: &mut Guest) -> Result<()> {
+    let error = guest.sh("echo c > /proc/sysrq-trigger").unwrap_err().to_string();
+    assert!(error.contains("is gone") && error.contains("sysrq triggered crash"), "{error}");
+    assert!(!guest.is_alive());
+    // The next test gets a fresh one.
+    let refused = guest.sh("true").unwrap_err().to_string();
+    assert!(refused.contains("gone since an earlier command"), "{refused}");
     Ok(())
 }

@@ -14,8 +14,6 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
-
 use crate::error::{Error, Result};
 
 /// The cache folder: `$RTREC_CACHE`, else `$XDG_CACHE_HOME/rtrec`, else `~/.cache/rtrec`.
@@ -48,13 +46,14 @@ pub fn write_file(path: &Path, content: impl AsRef<[u8]>) -> Result<()> {
     fs::write(path, content).map_err(|e| Error::io("a file could not be written", path, e))
 }
 
-/// The cache lock: held while something is fetched, so that two chores do not fetch the same thing.
-pub fn lock() -> Result<Flock<File>> {
+/// The cache lock: held until it is dropped while something is fetched, so that two chores do not fetch the same thing.
+pub fn lock() -> Result<File> {
     let path = root()?.join("lock");
     create_folder(&root()?)?;
-    let file = File::create(&path).map_err(|e| Error::io("the cache lock could not be opened", &path, e))?;
-    Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| Error::io("the cache lock could not be taken", &path, errno.into()))
+    let refused = |e| Error::io("the cache lock could not be taken", &path, e);
+    let file = File::create(&path).map_err(refused)?;
+    file.lock().map_err(refused)?;
+    Ok(file)
 }
 
 /// Makes a folder appear whole: `fill` works on a folder beside it, which is renamed when `fill` has succeeded.

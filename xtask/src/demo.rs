@@ -107,11 +107,12 @@ fn step(guest: &mut Guest, words: &[&str], to: &mut dyn Write) -> Result<()> {
         return Ok(());
     }
     let ended = if timed_out { format!("killed after {} s", TIMEOUT.as_secs()) } else { status.to_string() };
-    Err(Error::new("the demo's command failed in the lab")
+    let error = Error::new("the demo's command failed in the lab")
         .fact("kernel", guest.kernel().name())
         .fact("ran", words.join(" "))
-        .fact("ended", ended)
-        .fact("console", host::last_lines(&guest.console(), SHOWN_LINES)))
+        .fact("ended", ended);
+    let console = guest.console();
+    Err(if console.trim().is_empty() { error } else { error.fact("console", console) })
 }
 
 fn announce(words: &[&str]) {

@@ -1,6 +1,6 @@
 //! Set-up: what a fresh machine needs before the lab boots and the tests run.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host::{self, CC, LIBC_DEV, QEMU, TRACE_CMD};
 use crate::kernels::Kernel;
 use crate::peers::TraceCmd;
@@ -26,11 +26,15 @@ pub fn lab(kernel: Kernel) -> Result<()> {
 
 /// Everything for all chores. A kernel or peer that cannot be had does not keep the others from being fetched.
 pub fn everything() -> Result<()> {
-    host()?;
-    let mut outcomes = vec![host::need(&[TRACE_CMD]), guest_tools()];
+    let mut outcomes = vec![host(), host::need(&[TRACE_CMD]), guest_tools()];
     outcomes.extend(TraceCmd::ALL.map(|peer| peer.fetch().map(drop)));
     outcomes.extend(Kernel::ALL.map(|kernel| kernel.fetch().map(drop)));
-    outcomes.push(project::agent().map(drop));
-    outcomes.push(project::test_programs().map(drop));
-    outcomes.into_iter().collect()
+    outcomes.extend([project::agent().map(drop), project::test_programs().map(drop)]);
+    let total = outcomes.len();
+    let failures: Vec<Error> = outcomes.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let list = failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    Err(Error::new(format!("{} of {total} parts of the set-up failed", failures.len())).fact("because", list))
 }

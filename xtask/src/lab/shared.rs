@@ -11,7 +11,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use super::guest::Guest;
+use super::machine::CONSOLE_LINES;
 use crate::error::{Error, Result};
+use crate::host;
 use crate::kernels::Kernel;
 
 /// Where the runner of the tests wants to hear of tests that could not run.
@@ -135,8 +137,22 @@ pub fn check(kernel: Kernel, name: &str, body: fn(&mut Guest) -> Result<()>) {
         Ok(session) => session,
         Err(error) => panic!("NOT RUN: {name} on kernel {kernel}, because {error}"),
     };
-    if let Err(error) = body(&mut session) {
+    // Dropped before the session, so that a failing check shows what the kernel had to say about it.
+    let shown = ConsoleOnPanic(&mut session);
+    if let Err(error) = body(shown.0) {
         panic!("{name} on kernel {kernel}: {error}");
+    }
+}
+
+/// Prints the end of the guest's console if the check that uses it panics.
+struct ConsoleOnPanic<'a>(&'a mut Session);
+
+impl Drop for ConsoleOnPanic<'_> {
+    fn drop(&mut self) {
+        let console = self.0.console();
+        if thread::panicking() && !console.trim().is_empty() {
+            eprintln!("the guest's console ends with:\n{}", host::last_lines(&console, CONSOLE_LINES));
+        }
     }
 }
 
