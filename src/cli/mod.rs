@@ -15,7 +15,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 /// Record the Linux kernel's traces and report them.
 #[derive(Debug, Parser)]
 #[command(name = "rtrec", version, max_term_width = 100, infer_long_args = true)]
-pub struct Cli {
+struct Cli {
     /// Say more about what is done
     #[arg(short = 'v', long = "verbose")]
     verbose: bool,
@@ -30,9 +30,14 @@ enum Command {
     Report(report::ReportArgs),
 }
 
+/// The whole command line, for help texts and man pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

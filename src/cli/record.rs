@@ -397,3 +397,72 @@ fn lost_kinds(stats: &crate::tracefs::buffer::BufferStats) -> String {
         kinds.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| format!("{count} ({kind})")).collect();
     parts.join(" + ")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Command, FromArgMatches};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<(Settings, bool), String> {
+        let words = std::iter::once("record").chain(line.split_whitespace());
+        let matches =
+            RecordArgs::augment_args(Command::new("record")).try_get_matches_from(words).map_err(|e| e.to_string())?;
+        settings(&RecordArgs::from_arg_matches(&matches).unwrap(), &matches)
+    }
+
+    #[test]
+    fn filters_and_triggers_belong_to_the_event_before_them() {
+        let (settings, _) = parse("-e a -f x==1 -f y==2 -f z==3 -e b -R stacktrace -e c cmd").unwrap();
+        let events = &settings.buffers[0].events;
+        assert_eq!(events[0].filter.as_deref(), Some("(x==1)&&(y==2)&&(z==3)"));
+        assert_eq!(
+            (events[1].filter.as_deref(), events[1].triggers.as_slice()),
+            (None, &["stacktrace".to_owned()][..])
+        );
+        assert!(events[2].filter.is_none() && events[2].triggers.is_empty());
+        assert!(parse("-f x==1 -e a cmd").is_err() && parse("-R x -e a cmd").is_err());
+    }
+
+    #[test]
+    fn an_instance_takes_the_options_behind_it() {
+        let (settings, _) =
+            parse("-e a -b 64 -B one -e b -p function -C mono -B two -e c -b 1M -B one -e d cmd").unwrap();
+        let [top, one, two] = &settings.buffers[..] else { panic!() };
+        assert_eq!((top.size_kb, one.size_kb, two.size_kb), (Some(64), None, Some(1024)));
+        assert_eq!((one.instance.as_deref(), two.instance.as_deref()), (Some("one"), Some("two")));
+        assert_eq!(one.events.iter().map(|event| event.word.as_str()).collect::<Vec<_>>(), ["b", "d"]);
+        assert_eq!(one.tracer.as_deref(), Some("function"));
+        assert!([top, one, two].iter().all(|buffer| buffer.clock.as_deref() == Some("mono")));
+    }
+
+    #[test]
+    fn v_inverts_what_follows_until_the_next_instance() {
+        let (settings, verbose) = parse("-e a -v -e b -B x -e c cmd").unwrap();
+        assert!(!settings.buffers[0].events[0].disable && settings.buffers[0].events[1].disable);
+        assert!(!settings.buffers[1].events[0].disable && !verbose);
+        let (settings, verbose) = parse("-e a -v cmd").unwrap();
+        assert!(!settings.buffers[0].events[0].disable && verbose, "with nothing to invert it asks for more words");
+    }
+
+    #[test]
+    fn options_behind_the_command_are_the_commands() {
+        let (settings, _) = parse("-e sched ls -l -e --verbose -- -o x").unwrap();
+        assert_eq!(settings.command, ["ls", "-l", "-e", "--verbose", "--", "-o", "x"]);
+        assert_eq!(settings.buffers[0].events.len(), 1);
+        let (settings, _) = parse("-esched -p function -- -odd-name -x").unwrap();
+        assert_eq!(settings.command, ["-odd-name", "-x"]);
+        assert!(parse("-e sched --no-such-option ls").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        assert!(parse("-p function -p nop cmd").is_err());
+        assert!(parse("-e a -F").is_err());
+        assert!(parse("-e a -M xyz cmd").is_err());
+        assert!(parse("-e a -b 0 cmd").is_err());
+        assert!(parse("-e a -P x cmd").is_err());
+        assert_eq!(parse("-e a -P 1,2 -P 3 cmd").unwrap().0.buffers[0].pids, [1, 2, 3]);
+        assert_eq!(parse("-e a -M 0x3 cmd").unwrap().0.buffers[0].cpumask.as_deref(), Some("3"));
+    }
+}
