@@ -77,7 +77,9 @@ fn io_text(error: &std::io::Error) -> String {
 pub(super) fn record_error(error: &Error) -> Explained {
     match error {
         Error::NothingToRecord => {
-            Explained::new(error.to_string()).row("try", "rtrec record -e sched COMMAND, or -p function_graph -g FUNCTION COMMAND")
+            Explained::new(error.to_string())
+                .row("try", "rtrec record -e sched COMMAND, or -p function_graph -g FUNCTION COMMAND")
+                .row("note", "-v switches off the events of every later -e; --verbose says more")
         }
         Error::NoTracefs(source) => no_tracefs(source),
         Error::Output { path, source } => output(path, source),

@@ -4,6 +4,8 @@
 //! tracer, and last, by the caller, `tracing_on`. So a function tracer never runs unfiltered, and nothing is
 //! recorded with half of the settings.
 
+use std::path::Path;
+
 use super::error::Error;
 use super::names;
 use super::plan::BufferPlan;
@@ -38,6 +40,7 @@ fn quiet(instance: &Instance, undo: &mut Undo) -> Result<(), Error> {
     instance.set_tracer("nop", undo).map_err(|source| busy(instance, source))?;
     instance.clear_events(undo).map_err(Error::setup("switching events off"))?;
     instance.clear_pids(PidList::Event, undo).map_err(Error::setup("clearing the pid filter"))?;
+    instance.fill_before_waking(undo).map_err(Error::setup("setting the wake-up mark"))?;
     instance.clear().map_err(Error::setup("emptying the buffer"))
 }
 
@@ -66,6 +69,7 @@ fn set_functions(plan: &BufferPlan<'_>, exact: bool, watch: &dyn Watch, undo: &m
     if !plan.settings.traces_functions() && plan.functions.is_empty() {
         return Ok(());
     }
+    enable_function_tracing(undo)?;
     // What an earlier user left in the lists would silently narrow the trace.
     for list in [FunctionList::Filter, FunctionList::Notrace, FunctionList::Graph, FunctionList::GraphNotrace] {
         let wanted = plan.functions.iter().any(|(wanted, _)| *wanted == list);
@@ -82,6 +86,15 @@ fn set_functions(plan: &BufferPlan<'_>, exact: bool, watch: &dyn Watch, undo: &m
         }
     }
     Ok(())
+}
+
+/// A system-wide switch that, when off, leaves every function trace empty. Absent on some kernels.
+fn enable_function_tracing(undo: &mut Undo) -> Result<(), Error> {
+    let switch = Path::new("/proc/sys/kernel/ftrace_enabled");
+    match undo.set(switch, "1") {
+        Err(error) if error.is_missing() => Ok(()),
+        result => result.map_err(Error::setup("switching function tracing on")),
+    }
 }
 
 fn add_word(

@@ -9,6 +9,8 @@
 //!   piece 1 ─┐   piece 2 ───┐        next sub-buffer
 //!   [head|aaaaa.....]  →  [head|aaaaabbbbbbb]  → kept, slot reopened
 //! ```
+//! A mapped sub-buffer that follows a loss says so, but its number of lost records has no room behind the padding
+//! that fills its end. The padding is dropped and the number, known from the meta page, is stored.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,8 +22,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::settings::ReaderChoice;
 use crate::dat::chunks::{ChunkWriter, CpuData};
 use crate::tracefs;
-use crate::tracefs::buffer::{RawBuffer, SplicePipe, SubbufLayout};
+use crate::tracefs::buffer::{RawBuffer, SplicePipe};
 use crate::tracefs::mapped::{MappedBuffer, Piece};
+use crate::wire::subbuf::Layout;
 
 /// The way data leaves the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +57,7 @@ pub struct Progress {
     pub overrun: AtomicU64,
 }
 
-/// Where the commit word is, and its bits.
-const COMMIT: usize = 8;
+/// The bits of the commit word's low half.
 const COMMIT_BYTES: u32 = 0x07ff_ffff;
 const LOST_COUNTED: u32 = 1 << 30;
 const LOST: u32 = 1 << 31;
@@ -73,10 +75,19 @@ pub struct CpuReader {
     source: Source,
     raw: RawBuffer,
     chunks: ChunkWriter,
-    layout: SubbufLayout,
-    /// Whether the slot holds a sub-buffer that may still grow.
-    open: bool,
+    layout: Layout,
+    /// The sub-buffer in the slot that may still grow.
+    open: Option<OpenSubbuf>,
+    /// Records overwritten, as of the last sub-buffer that followed a loss.
+    overrun: u64,
     wakeups: u64,
+}
+
+/// What is known about the sub-buffer in the slot besides its bytes.
+#[derive(Clone, Copy)]
+struct OpenSubbuf {
+    /// Records lost before it.
+    lost: u64,
 }
 
 /// What a reader has brought.
@@ -103,7 +114,7 @@ impl CpuReader {
     pub fn new(
         cpu: u32,
         raw: RawBuffer,
-        layout: SubbufLayout,
+        layout: Layout,
         chunks: ChunkWriter,
         choice: ReaderChoice,
     ) -> (Self, Option<String>) {
@@ -117,7 +128,7 @@ impl CpuReader {
             ReaderChoice::Splice => (spliced(), Some("asked for".to_owned())),
             ReaderChoice::Read => (Source::Read, Some("asked for".to_owned())),
         };
-        (CpuReader { cpu, source, raw, chunks, layout, open: false, wakeups: 0 }, because)
+        (CpuReader { cpu, source, raw, chunks, layout, open: None, overrun: 0, wakeups: 0 }, because)
     }
 
     /// The way it takes.
@@ -142,14 +153,12 @@ impl CpuReader {
             self.take(false)?;
             self.tell(progress);
             let taken = self.chunks.raw_bytes() - before;
-            if taken < self.layout.bytes as u64 && is_readable(stop, PollTimeout::from(PAUSE_MS))? {
+            if taken < u64::from(self.layout.subbuf_bytes) && is_readable(stop, PollTimeout::from(PAUSE_MS))? {
                 break;
             }
         }
         self.take(true)?;
-        if self.open {
-            self.chunks.keep()?;
-        }
+        self.keep_open()?;
         self.tell(progress);
         Ok(CpuHarvest { cpu: self.cpu, data: self.chunks.finish()?, wakeups: self.wakeups })
     }
@@ -184,22 +193,35 @@ impl CpuReader {
     }
 
     fn take_mapped(&mut self, to_the_end: bool) -> io::Result<()> {
-        let Source::Mapped(mapped) = &mut self.source else { return Ok(()) };
         let mut first = true;
-        while let Some(piece) = mapped.advance()? {
+        loop {
+            let Source::Mapped(mapped) = &mut self.source else { return Ok(()) };
+            let Some(piece) = mapped.advance()? else { return Ok(()) };
             // A second piece of one sub-buffer means that the writer has been caught up with.
             let caught_up = !first && piece.from > 0;
-            if piece.from == 0 && std::mem::replace(&mut self.open, true) {
-                self.chunks.keep()?;
+            if piece.from == 0 {
+                if let Some(open) = self.open.take() {
+                    count_losses(self.chunks.slot(), open.lost, &self.layout);
+                    self.chunks.keep()?;
+                }
+                let follows_a_loss = commit_of(piece.subbuf, &self.layout) & LOST != 0;
+                let overrun = piece.overrun;
+                let lost = if follows_a_loss { overrun - std::mem::replace(&mut self.overrun, overrun) } else { 0 };
+                self.open = Some(OpenSubbuf { lost });
             }
-            add_piece(self.chunks.slot(), &piece, self.layout.data_offset);
-            self.open = true;
+            add_piece(self.chunks.slot(), &piece, &self.layout);
             first = false;
             if caught_up && !to_the_end {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+    }
+
+    /// Keeps the sub-buffer that could have grown.
+    fn keep_open(&mut self) -> io::Result<()> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        count_losses(self.chunks.slot(), open.lost, &self.layout);
+        self.chunks.keep()
     }
 
     fn take_spliced(&mut self) -> io::Result<()> {
@@ -209,7 +231,7 @@ impl CpuReader {
             if bytes == 0 {
                 return Ok(());
             }
-            for _ in 0..bytes / self.layout.bytes {
+            for _ in 0..bytes / self.layout.subbuf_bytes as usize {
                 pipe.take(self.chunks.slot())?;
                 self.chunks.keep()?;
             }
@@ -239,32 +261,72 @@ fn is_readable(fd: BorrowedFd<'_>, timeout: PollTimeout) -> io::Result<bool> {
 }
 
 /// Copies a piece into the slot and makes the slot a well-formed sub-buffer of what has come so far.
-fn add_piece(slot: &mut [u8], piece: &Piece<'_>, data_offset: usize) {
+fn add_piece(slot: &mut [u8], piece: &Piece<'_>, layout: &Layout) {
+    let data_offset = usize::from(layout.data_offset);
     let (from, to) = (data_offset + piece.from, (data_offset + piece.to).min(slot.len()));
     if piece.from == 0 {
         slot[..data_offset].copy_from_slice(&piece.subbuf[..data_offset]);
         slot[to..].fill(0);
     }
     slot[from..to].copy_from_slice(&piece.subbuf[from..to]);
-    let commit = NativeEndian::read_u32(&piece.subbuf[commit_low()..]);
+    let commit = commit_of(piece.subbuf, layout);
     let mut flags = commit & LOST; // stays in the kernel's page for all its pieces
     // The kernel stores the count of lost records right behind the valid bytes of a complete sub-buffer.
     let complete = (commit & COMMIT_BYTES) as usize == piece.to;
-    if commit & LOST_COUNTED != 0 && complete && to + size_of::<usize>() <= slot.len() {
-        slot[to..to + size_of::<usize>()].copy_from_slice(&piece.subbuf[to..to + size_of::<usize>()]);
+    if commit & LOST_COUNTED != 0 && complete && to + COUNT_BYTES <= slot.len() {
+        slot[to..to + COUNT_BYTES].copy_from_slice(&piece.subbuf[to..to + COUNT_BYTES]);
         flags |= LOST_COUNTED;
     }
-    NativeEndian::write_u32(&mut slot[commit_low()..], flags | piece.to as u32);
+    set_commit(slot, flags | piece.to as u32, layout);
+}
+
+/// Stores the number of records lost before this sub-buffer behind its records, if it is not there and has room.
+fn count_losses(slot: &mut [u8], lost: u64, layout: &Layout) {
+    let commit = commit_of(slot, layout);
+    if lost == 0 || commit & LOST == 0 || commit & LOST_COUNTED != 0 {
+        return;
+    }
+    let Some(end) = end_of_records(slot, layout).filter(|end| end + COUNT_BYTES <= slot.len()) else { return };
+    slot[end..].fill(0);
+    NativeEndian::write_uint(&mut slot[end..], lost, COUNT_BYTES);
+    let bytes = (end - usize::from(layout.data_offset)) as u32;
+    set_commit(slot, bytes | LOST | LOST_COUNTED, layout);
+}
+
+/// Where the last record ends, padding left out.
+fn end_of_records(subbuf: &[u8], layout: &Layout) -> Option<usize> {
+    let mut walk = layout.walk(&layout.head(subbuf).ok()?);
+    let mut end = usize::from(layout.data_offset);
+    while let Some(found) = walk.next::<NativeEndian>(subbuf) {
+        found.ok()?;
+        end = walk.offset() as usize;
+    }
+    Some(end)
+}
+
+/// The count of lost records is one kernel long.
+const COUNT_BYTES: usize = size_of::<usize>();
+
+fn commit_of(subbuf: &[u8], layout: &Layout) -> u32 {
+    NativeEndian::read_u32(&subbuf[commit_low(layout)..])
+}
+
+fn set_commit(subbuf: &mut [u8], commit: u32, layout: &Layout) {
+    NativeEndian::write_u32(&mut subbuf[commit_low(layout)..], commit);
 }
 
 /// Where the low 32 bits of the commit word are.
-const fn commit_low() -> usize {
-    if cfg!(target_endian = "big") { COMMIT + size_of::<usize>() - 4 } else { COMMIT }
+fn commit_low(layout: &Layout) -> usize {
+    let high_first = if cfg!(target_endian = "big") { usize::from(layout.abi.long_bytes) - 4 } else { 0 };
+    usize::from(layout.commit_offset) + high_first
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const LAYOUT: Layout =
+        Layout { abi: crate::wire::abi::Abi::HOST, commit_offset: 8, data_offset: 16, subbuf_bytes: 64 };
 
     fn subbuf(commit: u32, data: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0xee; 64];
@@ -278,10 +340,10 @@ mod tests {
     fn pieces_grow_into_one_sub_buffer_and_stale_bytes_stay_out() {
         let bytes = subbuf(LOST | 8, b"aaaabbbb");
         let mut slot = vec![0x11; 64];
-        add_piece(&mut slot, &Piece { subbuf: &bytes, from: 0, to: 4 }, 16);
+        add_piece(&mut slot, &Piece { subbuf: &bytes, from: 0, to: 4, overrun: 0 }, &LAYOUT);
         assert_eq!(NativeEndian::read_u32(&slot[8..]), LOST | 4);
         assert!(slot[20..].iter().all(|&b| b == 0));
-        add_piece(&mut slot, &Piece { subbuf: &bytes, from: 4, to: 8 }, 16);
+        add_piece(&mut slot, &Piece { subbuf: &bytes, from: 4, to: 8, overrun: 0 }, &LAYOUT);
         assert_eq!(&slot[16..24], b"aaaabbbb");
         assert_eq!(NativeEndian::read_u32(&slot[8..]), LOST | 8);
         assert!(slot[24..].iter().all(|&b| b == 0));
@@ -292,10 +354,33 @@ mod tests {
         let mut bytes = subbuf(LOST | LOST_COUNTED | 8, b"aaaabbbb");
         NativeEndian::write_u64(&mut bytes[24..], 1936);
         let mut slot = vec![0; 64];
-        add_piece(&mut slot, &Piece { subbuf: &bytes, from: 0, to: 4 }, 16);
+        add_piece(&mut slot, &Piece { subbuf: &bytes, from: 0, to: 4, overrun: 0 }, &LAYOUT);
         assert_eq!(NativeEndian::read_u32(&slot[8..]), LOST | 4);
-        add_piece(&mut slot, &Piece { subbuf: &bytes, from: 4, to: 8 }, 16);
+        add_piece(&mut slot, &Piece { subbuf: &bytes, from: 4, to: 8, overrun: 0 }, &LAYOUT);
         assert_eq!(NativeEndian::read_u32(&slot[8..]), LOST | LOST_COUNTED | 8);
         assert_eq!(NativeEndian::read_u64(&slot[24..]), 1936);
+    }
+
+    #[test]
+    fn the_number_of_lost_records_takes_the_place_of_the_padding() {
+        // A record of 4 bytes, then padding of 0x20 bytes behind its header, as the kernel fills the end of a sub-buffer.
+        let mut data = [0; 48];
+        NativeEndian::write_u32(&mut data, 1);
+        NativeEndian::write_u32(&mut data[8..], 29 | 1 << 5);
+        NativeEndian::write_u32(&mut data[12..], 36);
+        let mut slot = subbuf(LOST | 48, &data);
+        count_losses(&mut slot, 1936, &LAYOUT);
+        assert_eq!(NativeEndian::read_u32(&slot[8..]), LOST | LOST_COUNTED | 8);
+        assert_eq!(NativeEndian::read_u64(&slot[24..]), 1936);
+        assert!(slot[32..].iter().all(|&b| b == 0));
+    }
+
+    #[test]
+    fn without_room_the_loss_stays_uncounted() {
+        let mut data = [0; 48];
+        NativeEndian::write_u32(&mut data, 11); // a record that takes the whole sub-buffer
+        let mut slot = subbuf(LOST | 48, &data);
+        count_losses(&mut slot, 7, &LAYOUT);
+        assert_eq!(NativeEndian::read_u32(&slot[8..]), LOST | 48);
     }
 }

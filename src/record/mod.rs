@@ -61,8 +61,8 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         plans.iter().map(|plan| open_buffer(plan, settings, &mut output, watch)).collect::<Result<Vec<_>, _>>()?;
     let top = root.top();
     let events = recorded_events(settings, &plans, &top)?;
-    let page_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.bytes;
-    let writer = Writer::create(file, settings.compression, page_bytes as u32).map_err(output_failed(&output))?;
+    let page_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
+    let writer = Writer::create(file, settings.compression, page_bytes).map_err(output_failed(&output))?;
     let session = Session { signals: &signals, processes, plans: &plans, top: &top, watch };
     let harvest = session.record(&mut buffers, child, writer, &events)?;
     let report = seal::collect(&plans, &top, &harvest);
@@ -124,10 +124,12 @@ fn open_buffer(
     let layout = instance.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
     let mut readers = Vec::new();
     for cpu in instance.traced_cpus().map_err(Error::setup("reading the CPU mask"))? {
-        let raw = instance.raw_buffer(cpu, layout.bytes).map_err(Error::setup("opening a CPU's buffer"))?;
+        let raw =
+            instance.raw_buffer(cpu, layout.subbuf_bytes as usize).map_err(Error::setup("opening a CPU's buffer"))?;
         let kind = instance.name().map_or_else(|| format!("cpu{cpu}"), |name| format!("{name}.cpu{cpu}"));
         let file = output.temporary(&kind)?;
-        let chunks = ChunkWriter::new(file, settings.compression, layout.bytes).map_err(output_failed(output))?;
+        let chunks = ChunkWriter::new(file, settings.compression, layout.subbuf_bytes as usize)
+            .map_err(output_failed(output))?;
         let (reader, because) = CpuReader::new(cpu, raw, layout, chunks, settings.reader);
         watch.note(Note::Way { instance: instance.name().map(str::to_owned), cpu, way: reader.way(), because });
         readers.push(reader);

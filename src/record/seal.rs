@@ -61,7 +61,7 @@ fn report_buffer(plan: &BufferPlan<'_>) -> BufferReport {
         head: BufferHead {
             name: instance.name().unwrap_or_default().to_owned(),
             clock,
-            subbuf_bytes: instance.subbuf_layout().map_or(4096, |layout| layout.bytes as u32),
+            subbuf_bytes: instance.subbuf_layout().map_or(4096, |layout| layout.subbuf_bytes),
         },
         stats: cpus.into_iter().filter_map(|cpu| Some((cpu, instance.stats_text(cpu).ok()?))).collect(),
     }

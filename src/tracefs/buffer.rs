@@ -120,25 +120,6 @@ impl SplicePipe {
     }
 }
 
-/// The layout of a sub-buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SubbufLayout {
-    /// Its size, header included.
-    pub bytes: usize,
-    /// Where its records begin.
-    pub data_offset: usize,
-}
-
-impl SubbufLayout {
-    /// Reads the `data` line of a `header_page` text.
-    pub fn parse(header_page: &str) -> Option<Self> {
-        let line = header_page.lines().find(|line| line.contains(" data;"))?;
-        let number = |key: &str| line.split(';').find_map(|part| part.trim().strip_prefix(key)?.parse::<usize>().ok());
-        let data_offset = number("offset:")?;
-        Some(SubbufLayout { bytes: data_offset + number("size:")?, data_offset })
-    }
-}
-
 /// The counters of one CPU's buffer, from its `stats` file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BufferStats {

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::bracketed::Bracketed;
-use super::buffer::{BufferStats, RawBuffer, SubbufLayout};
+use super::buffer::{BufferStats, RawBuffer};
 use super::error::{Error, Operation};
 use super::error_log;
 use super::file::{self, Mode};
 use super::undo::{Step, Undo};
+use crate::wire::abi::Abi;
+use crate::wire::subbuf::Layout;
 
 /// A buffer and its control files.
 #[derive(Clone, Debug)]
@@ -160,6 +162,16 @@ impl Instance {
         }
     }
 
+    /// Sees to it that readers are not woken for every single record, which would itself make records.
+    pub fn fill_before_waking(&self, undo: &mut Undo) -> Result<(), Error> {
+        let path = self.path("buffer_percent");
+        // Kernels before 5.0 have no such file.
+        if !path.exists() || file::read_trimmed(&path)? != "0" {
+            return Ok(());
+        }
+        undo.set(&path, "50")
+    }
+
     /// Sets a numeric or plain one-value control file.
     pub fn set_value(&self, file: &str, value: &str, undo: &mut Undo) -> Result<(), Error> {
         undo.set(&self.path(file), value)
@@ -246,10 +258,10 @@ impl Instance {
     }
 
     /// Layout of this instance's sub-buffers.
-    pub fn subbuf_layout(&self) -> Result<SubbufLayout, Error> {
+    pub fn subbuf_layout(&self) -> Result<Layout, Error> {
         let path = self.header_page_path();
-        SubbufLayout::parse(&file::read_text(&path)?)
-            .ok_or_else(|| Error::new(Operation::Read, &path, std::io::Error::other("it describes no data field")))
+        Layout::parse(&file::read(&path)?, Abi::HOST.endian)
+            .map_err(|e| Error::new(Operation::Read, &path, std::io::Error::other(e)))
     }
 
     /// `events/header_page`, the instance's own where the kernel has one.
@@ -350,12 +362,5 @@ mod tests {
         assert!(mask_has("3", 0) && mask_has("3", 1) && !mask_has("3", 2));
         let mask = "80000000,00000000,00000000,00000001";
         assert!(mask_has(mask, 0) && mask_has(mask, 127) && !mask_has(mask, 126) && !mask_has(mask, 128));
-    }
-
-    #[test]
-    fn the_data_line_gives_the_size_of_a_sub_buffer() {
-        let text = "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;\n\tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;\n\
-                    \tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;\n\tfield: char data;\toffset:16;\tsize:4080;\tsigned:0;\n";
-        assert_eq!(SubbufLayout::parse(text), Some(SubbufLayout { bytes: 4096, data_offset: 16 }));
     }
 }

@@ -67,6 +67,8 @@ pub struct Piece<'a> {
     pub from: usize,
     /// Where they end.
     pub to: usize,
+    /// Records overwritten before anybody read them, so far.
+    pub overrun: u64,
 }
 
 impl MappedBuffer {
@@ -123,6 +125,7 @@ impl MappedBuffer {
             };
         }
         let (id, read) = (self.meta_u32(READER_ID), self.meta_u32(READER_READ));
+        let overrun = self.meta_u64(OVERRUN);
         let before = self.seen;
         self.seen = (id, read);
         // The same sub-buffer with fewer bytes read means that the buffer was reset: all of it is new.
@@ -142,7 +145,7 @@ impl MappedBuffer {
         // kernel does not touch the bytes before `read` of the reader sub-buffer until the next GET_READER, for
         // which the returned borrow must have ended. Callers look at no byte beyond `to`, as documented.
         let subbuf = unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset), self.subbuf_bytes) };
-        Ok(Some(Piece { subbuf, from: from as usize, to: read as usize }))
+        Ok(Some(Piece { subbuf, from: from as usize, to: read as usize, overrun }))
     }
 
     fn meta_u32(&self, offset: usize) -> u32 {
