@@ -63,6 +63,8 @@ pub(super) struct Batch {
     /// Index of a record, and what to say before it; ascending.
     pub(super) marks: Vec<(u32, Mark)>,
     pub(super) chunks: Vec<Bytes>,
+    /// Records at the start that are not printed.
+    pub(super) skip: usize,
 }
 
 struct Source<'t> {
@@ -79,7 +81,7 @@ pub(super) struct Merge<'a, 't> {
     sources: Vec<Source<'t>>,
     /// A binary heap by (time, source).
     heap: Vec<(u64, u32)>,
-    pub(super) gate: Gate<'a>,
+    pub(super) gate: Gate<'a, 't>,
     /// Per file: trackers, and which one an id needs (plus one).
     trackers: Vec<(Vec<Tracked<'a>>, Vec<u8>)>,
     batches: u64,
@@ -90,8 +92,8 @@ pub(super) struct Merge<'a, 't> {
     strict_leaves: bool,
     boundaries: bool,
     over: bool,
-    /// Records that were lost before a record that is not printed.
-    pub(super) lost: Vec<(u32, Lost)>,
+    /// Records that are older than the one before.
+    pub(super) backwards: u64,
 }
 
 /// How to merge.
@@ -112,7 +114,7 @@ impl<'a, 't> Merge<'a, 't> {
         lanes: &'a [Lane<'t>],
         streams: Vec<(u32, Stream<'t>)>,
         trackers: Vec<Vec<Tracked<'a>>>,
-        gate: Gate<'a>,
+        gate: Gate<'a, 't>,
         how: &How,
         pool: &Pool<'t, Batch>,
     ) -> Merge<'a, 't> {
@@ -146,7 +148,7 @@ impl<'a, 't> Merge<'a, 't> {
             strict_leaves: how.strict_leaves,
             boundaries: how.boundaries,
             over: false,
-            lost: Vec::new(),
+            backwards: 0,
         };
         for (lane, mut stream) in streams {
             if let Some(next) = stream.next(pool) {
@@ -246,10 +248,7 @@ impl<'a, 't> Merge<'a, 't> {
         let data = source.stream.chunk.get(next.start as usize..(next.start + next.len) as usize).unwrap_or(&[]);
         let id = lane.common.id(data);
         let record = Record { ticks: next.ticks, cpu: source.stream.cpu, data };
-        if !self.gate.pass(lane, id, time, &record) {
-            if next.lost != Lost::None && self.lost.len() < 1000 {
-                self.lost.push((index, next.lost));
-            }
+        if !self.gate.pass(source.lane as usize, id, time, &record) {
             self.advance(pool);
             return true;
         }
@@ -268,7 +267,9 @@ impl<'a, 't> Merge<'a, 't> {
         let chunk = hold(source, self.batches, batch);
         batch.items.push(Item { time, start: next.start, len: next.len, chunk, stream: index, aux, exit: NO_EXIT });
         self.seq += 1;
-        self.last = Some(time);
+        if self.last.replace(time).is_some_and(|last| last > time) {
+            self.backwards += 1;
+        }
         let is_entry = lane.draws_graph && lane.decoders.funcgraph().is_entry(id);
         self.advance(pool);
         if is_entry {

@@ -177,14 +177,37 @@ impl<'t, B: Send> Pool<'t, B> {
                 scope.spawn(|| self.worker(render));
             }
             let result = self.drive(&mut next, render, out);
-            let mut queues = lock(&self.queues);
-            queues.closed = true;
-            queues.renders.clear();
-            queues.fetches.clear();
-            drop(queues);
-            self.work.notify_all();
+            self.close();
             result
         })
+    }
+
+    /// Takes batches from `next` one by one, while workers fetch ahead.
+    pub(super) fn consume(&self, mut next: impl FnMut() -> Option<B>, mut each: impl FnMut(B)) {
+        struct Nothing;
+        impl<B> Render<B> for Nothing {
+            fn render(&self, _: &B, _: &mut Vec<u8>) {}
+        }
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads {
+                scope.spawn(|| self.worker(&Nothing));
+            }
+            while let Some(batch) = next() {
+                each(batch);
+            }
+            self.close();
+        });
+        // Whoever runs next starts its own workers.
+        lock(&self.queues).closed = false;
+    }
+
+    fn close(&self) {
+        let mut queues = lock(&self.queues);
+        queues.closed = true;
+        queues.renders.clear();
+        queues.fetches.clear();
+        drop(queues);
+        self.work.notify_all();
     }
 
     fn drive(
