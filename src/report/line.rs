@@ -251,7 +251,7 @@ fn micros(time: u64) -> u64 {
 
 #[inline]
 pub(super) fn slice(batch: &Batch, chunk: u32, start: u32, len: u32) -> &[u8] {
-    let bytes = batch.chunks.get(chunk as usize).map_or(&[][..], |bytes| bytes.as_slice());
+    let bytes = batch.chunks.get(chunk as usize).map_or(&[][..], |chunk| chunk.bytes.as_slice());
     bytes.get(start as usize..start as usize + len as usize).unwrap_or(&[])
 }
 

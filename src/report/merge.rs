@@ -4,10 +4,12 @@
 //! learn, which exit folds into which entry. The result is a batch of positions that any thread can turn into text.
 //! Ties: the file given first, then its buffers in file order, then the lowest CPU.
 
+use std::sync::Arc;
+
 use super::Lane;
-use super::pool::{Bytes, Pool};
+use super::pool::Pool;
 use super::select::Gate;
-use super::stream::{Next, Stream};
+use super::stream::{Chunk, Next, Stream};
 use crate::plugins::Tracked;
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
@@ -62,7 +64,7 @@ pub(super) struct Batch {
     pub(super) exits: Vec<Exit>,
     /// Index of a record, and what to say before it; ascending.
     pub(super) marks: Vec<(u32, Mark)>,
-    pub(super) chunks: Vec<Bytes>,
+    pub(super) chunks: Vec<Arc<Chunk>>,
     /// Records at the start that are not printed.
     pub(super) skip: usize,
 }
@@ -245,8 +247,8 @@ impl<'a, 't> Merge<'a, 't> {
             self.sift(0);
             return true;
         }
-        let data = source.stream.chunk.get(next.start as usize..(next.start + next.len) as usize).unwrap_or(&[]);
-        let id = lane.common.id(data);
+        let data = source.stream.chunk.bytes.get(next.start as usize..(next.start + next.len) as usize).unwrap_or(&[]);
+        let id = next.id;
         let record = Record { ticks: next.ticks, cpu: source.stream.cpu, data };
         if !self.gate.pass(source.lane as usize, id, time, &record) {
             self.advance(pool);
@@ -256,8 +258,9 @@ impl<'a, 't> Merge<'a, 't> {
         if next.first && self.boundaries {
             batch.marks.push((at, Mark::SubBuffer));
         }
-        if next.lost != Lost::None {
-            batch.marks.push((at, Mark::Lost(next.lost)));
+        let lost = source.stream.lost();
+        if lost != Lost::None {
+            batch.marks.push((at, Mark::Lost(lost)));
         }
         let mut aux = 0;
         let (list, by_id) = &mut self.trackers[lane.file];
@@ -284,8 +287,10 @@ impl<'a, 't> Merge<'a, 't> {
         let lane = &self.lanes[source.lane as usize];
         let next = source.next;
         let pairing = lane.decoders.funcgraph();
-        let Some(data) = source.stream.chunk.get(next.start as usize..(next.start + next.len) as usize) else { return };
-        if next.len == 0 || !pairing.is_exit(lane.common.id(data)) {
+        let Some(data) = source.stream.chunk.bytes.get(next.start as usize..(next.start + next.len) as usize) else {
+            return;
+        };
+        if next.len == 0 || !pairing.is_exit(next.id) {
             return;
         }
         let exit = Record { ticks: next.ticks, cpu: source.stream.cpu, data };
@@ -293,7 +298,7 @@ impl<'a, 't> Merge<'a, 't> {
         let entry_data = batch
             .chunks
             .get(chunk as usize)
-            .and_then(|bytes| bytes.get(item.start as usize..(item.start + item.len) as usize))
+            .and_then(|chunk| chunk.bytes.get(item.start as usize..(item.start + item.len) as usize))
             .unwrap_or(&[]);
         let entry = Record { ticks: 0, cpu: exit.cpu, data: entry_data };
         if !pairing.matches(&entry, &exit) {
@@ -306,7 +311,7 @@ impl<'a, 't> Merge<'a, 't> {
             if self.heap.iter().any(|other| other.1 != index && *other < (time, index) && same(other)) {
                 return;
             }
-        } else if next.lost != Lost::None {
+        } else if source.stream.lost() != Lost::None {
             return;
         }
         let chunk = hold(&mut self.sources[index as usize], self.batches, batch);
@@ -348,7 +353,7 @@ fn hold(source: &mut Source<'_>, batches: u64, batch: &mut Batch) -> u32 {
     let key = (batches, source.stream.chunk_number);
     if (source.held.0, source.held.1) != key {
         source.held = (key.0, key.1, batch.chunks.len() as u32);
-        batch.chunks.push(Bytes::clone(&source.stream.chunk));
+        batch.chunks.push(Arc::clone(&source.stream.chunk));
     }
     source.held.2
 }

@@ -278,7 +278,7 @@ fn align(inputs: &[Input], lanes: &mut [Lane<'_>]) {
     let mut first = u64::MAX;
     for lane in &*lanes {
         for data in &lane.buffer.cpus {
-            if let Some(next) = Stream::new(&inputs[lane.file].dat, lane.buffer, data, 1).next(&pool) {
+            if let Some(next) = Stream::new(&inputs[lane.file].dat, lane.buffer, data, lane.common, 1).next(&pool) {
                 first = first.min(lane.correction.apply(next.ticks, data.cpu));
             }
         }
@@ -437,7 +437,7 @@ fn streams<'t>(inputs: &'t [Input], lanes: &[Lane<'t>], settings: &Settings) -> 
     let mut streams = Vec::new();
     for (number, lane) in lanes.iter().enumerate() {
         for data in &lane.buffer.cpus {
-            streams.push((number as u32, Stream::new(&inputs[lane.file].dat, lane.buffer, data, depth)));
+            streams.push((number as u32, Stream::new(&inputs[lane.file].dat, lane.buffer, data, lane.common, depth)));
         }
     }
     streams
