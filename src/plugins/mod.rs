@@ -457,7 +457,7 @@ impl<'t> Decoders<'t> {
             _ => None,
         };
         let flavor = flavor(self.style.compat);
-        let program = print_fmt::compile(format, self.trace.abi, flavor);
+        let program = print_fmt::compile_plain(format, self.trace.abi, flavor);
         Some(Decoder { format, abi: self.trace.abi, flavor, plugin, program })
     }
 }
@@ -466,7 +466,8 @@ impl<'t> Decoders<'t> {
 fn flavor(compat: Compat) -> Flavor {
     match compat {
         Compat::Rtrec => Flavor::C,
-        Compat::V31 | Compat::V34 => Flavor::Libtraceevent,
+        Compat::V31 => Flavor::Lte2022,
+        Compat::V34 => Flavor::Lte2026,
     }
 }
 
@@ -510,8 +511,10 @@ impl<'t> Decoder<'t> {
 
     /// Appends ` name=value` for each of the event's own fields (`report -R`).
     pub fn raw_fields(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) {
-        let _ = scene;
-        fields::list(self.format, record.data, self.abi, self.flavor, out);
+        match &self.program {
+            Ok(program) => fields::raw(self.format, program, record.data, &tables(scene), out),
+            Err(_) => fields::list(self.format, record.data, self.abi, self.flavor, out),
+        }
     }
 
     /// The values of the event's own fields.

@@ -108,8 +108,14 @@ impl Input {
         };
         trace.printk = PrintkFormats::new(table(ids::PRINTK));
         trace.cmdlines = Cmdlines::new(table(ids::CMDLINES));
-        trace.kallsyms = Kallsyms::new(table(ids::KALLSYMS));
-        if let Some(Ok(btf)) = dat.part(ids::BTF_FILE) {
+        // Megabytes that most reports never look at.
+        let symbols = Arc::clone(&dat);
+        trace.kallsyms =
+            Kallsyms::deferred(move || symbols.table(ids::KALLSYMS).and_then(Result::ok).unwrap_or_default());
+        let entry = trace.formats.find("ftrace", "funcgraph_entry").and_then(|id| trace.formats.get(id));
+        if entry.is_some_and(|format| format.field("args").is_some())
+            && let Some(Ok(btf)) = dat.part(ids::BTF_FILE)
+        {
             trace.btf = Some(btf);
         }
         if let Some(uname) = &dat.options.uname {

@@ -105,26 +105,6 @@ impl<'a, 't> TextLines<'a, 't> {
         }
     }
 
-    fn time(&self, lane: &Lane<'_>, time: u64, out: &mut Vec<u8>) {
-        if lane.unit == Unit::Raw || self.columns.bare_ticks {
-            text::dec_right(out, time, 12);
-            out.push(b':');
-            return;
-        }
-        out.push(b' ');
-        if self.columns.full_time {
-            text::dec_right(out, time / 1_000_000_000, 5);
-            out.push(b'.');
-            text::dec_zeros(out, time % 1_000_000_000, 9);
-        } else {
-            let us = micros(time);
-            text::dec_right(out, us / 1_000_000, 5);
-            out.push(b'.');
-            text::dec_zeros(out, us % 1_000_000, 6);
-        }
-        out.push(b':');
-    }
-
     fn diff(&self, lane: &Lane<'_>, time: u64, before: Option<u64>, out: &mut Vec<u8>) {
         let whole = lane.unit == Unit::Raw || self.columns.full_time || self.columns.bare_ticks;
         out.push(b' ');
@@ -188,7 +168,8 @@ impl<'a, 't> TextLines<'a, 't> {
                 None => out.extend_from_slice(b"....."),
             }
         }
-        self.time(lane, item.time, out);
+        let unit = if self.columns.bare_ticks { Unit::Raw } else { lane.unit };
+        write_time(unit, self.columns.full_time, item.time, out);
         if self.columns.diff {
             let before = match index.checked_sub(1) {
                 Some(before) => batch.items.get(before).map(|item| item.time),
@@ -241,6 +222,28 @@ fn unknown(id: u16, data: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// The column of time, its colon included.
+#[inline]
+pub(super) fn write_time(unit: Unit, full: bool, time: u64, out: &mut Vec<u8>) {
+    if unit == Unit::Raw {
+        text::dec_right(out, time, 12);
+        out.push(b':');
+        return;
+    }
+    out.push(b' ');
+    if full {
+        text::dec_right(out, time / 1_000_000_000, 5);
+        out.push(b'.');
+        text::dec_zeros(out, time % 1_000_000_000, 9);
+    } else {
+        let us = micros(time);
+        text::dec_right(out, us / 1_000_000, 5);
+        out.push(b'.');
+        text::dec_zeros(out, us % 1_000_000, 6);
+    }
+    out.push(b':');
+}
+
 #[inline]
 fn micros(time: u64) -> u64 {
     time.saturating_add(500) / 1000
@@ -248,7 +251,7 @@ fn micros(time: u64) -> u64 {
 
 #[inline]
 pub(super) fn slice(batch: &Batch, chunk: u32, start: u32, len: u32) -> &[u8] {
-    let bytes = batch.chunks.get(chunk as usize).map_or(&[][..], |bytes| bytes.as_slice());
+    let bytes = batch.chunks.get(chunk as usize).map_or(&[][..], |chunk| chunk.bytes.as_slice());
     bytes.get(start as usize..start as usize + len as usize).unwrap_or(&[])
 }
 
@@ -256,7 +259,9 @@ impl Render<Batch> for TextLines<'_, '_> {
     fn render(&self, batch: &Batch, out: &mut Vec<u8>) {
         out.reserve(batch.items.len() * 150);
         for (index, item) in batch.items.iter().enumerate() {
-            self.record(batch, index, item, out);
+            if index >= batch.skip {
+                self.record(batch, index, item, out);
+            }
         }
     }
 }

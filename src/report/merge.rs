@@ -4,10 +4,12 @@
 //! learn, which exit folds into which entry. The result is a batch of positions that any thread can turn into text.
 //! Ties: the file given first, then its buffers in file order, then the lowest CPU.
 
+use std::sync::Arc;
+
 use super::Lane;
-use super::pool::{Bytes, Pool};
+use super::pool::Pool;
 use super::select::Gate;
-use super::stream::{Next, Stream};
+use super::stream::{Chunk, Next, Stream};
 use crate::plugins::Tracked;
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
@@ -62,7 +64,9 @@ pub(super) struct Batch {
     pub(super) exits: Vec<Exit>,
     /// Index of a record, and what to say before it; ascending.
     pub(super) marks: Vec<(u32, Mark)>,
-    pub(super) chunks: Vec<Bytes>,
+    pub(super) chunks: Vec<Arc<Chunk>>,
+    /// Records at the start that are not printed.
+    pub(super) skip: usize,
 }
 
 struct Source<'t> {
@@ -79,7 +83,7 @@ pub(super) struct Merge<'a, 't> {
     sources: Vec<Source<'t>>,
     /// A binary heap by (time, source).
     heap: Vec<(u64, u32)>,
-    pub(super) gate: Gate<'a>,
+    pub(super) gate: Gate<'a, 't>,
     /// Per file: trackers, and which one an id needs (plus one).
     trackers: Vec<(Vec<Tracked<'a>>, Vec<u8>)>,
     batches: u64,
@@ -90,8 +94,8 @@ pub(super) struct Merge<'a, 't> {
     strict_leaves: bool,
     boundaries: bool,
     over: bool,
-    /// Records that were lost before a record that is not printed.
-    pub(super) lost: Vec<(u32, Lost)>,
+    /// Records that are older than the one before.
+    pub(super) backwards: u64,
 }
 
 /// How to merge.
@@ -112,7 +116,7 @@ impl<'a, 't> Merge<'a, 't> {
         lanes: &'a [Lane<'t>],
         streams: Vec<(u32, Stream<'t>)>,
         trackers: Vec<Vec<Tracked<'a>>>,
-        gate: Gate<'a>,
+        gate: Gate<'a, 't>,
         how: &How,
         pool: &Pool<'t, Batch>,
     ) -> Merge<'a, 't> {
@@ -146,7 +150,7 @@ impl<'a, 't> Merge<'a, 't> {
             strict_leaves: how.strict_leaves,
             boundaries: how.boundaries,
             over: false,
-            lost: Vec::new(),
+            backwards: 0,
         };
         for (lane, mut stream) in streams {
             if let Some(next) = stream.next(pool) {
@@ -243,13 +247,10 @@ impl<'a, 't> Merge<'a, 't> {
             self.sift(0);
             return true;
         }
-        let data = source.stream.chunk.get(next.start as usize..(next.start + next.len) as usize).unwrap_or(&[]);
-        let id = lane.common.id(data);
+        let data = source.stream.chunk.bytes.get(next.start as usize..(next.start + next.len) as usize).unwrap_or(&[]);
+        let id = next.id;
         let record = Record { ticks: next.ticks, cpu: source.stream.cpu, data };
-        if !self.gate.pass(lane, id, time, &record) {
-            if next.lost != Lost::None && self.lost.len() < 1000 {
-                self.lost.push((index, next.lost));
-            }
+        if !self.gate.pass(source.lane as usize, id, time, &record) {
             self.advance(pool);
             return true;
         }
@@ -257,8 +258,9 @@ impl<'a, 't> Merge<'a, 't> {
         if next.first && self.boundaries {
             batch.marks.push((at, Mark::SubBuffer));
         }
-        if next.lost != Lost::None {
-            batch.marks.push((at, Mark::Lost(next.lost)));
+        let lost = source.stream.lost();
+        if lost != Lost::None {
+            batch.marks.push((at, Mark::Lost(lost)));
         }
         let mut aux = 0;
         let (list, by_id) = &mut self.trackers[lane.file];
@@ -268,7 +270,9 @@ impl<'a, 't> Merge<'a, 't> {
         let chunk = hold(source, self.batches, batch);
         batch.items.push(Item { time, start: next.start, len: next.len, chunk, stream: index, aux, exit: NO_EXIT });
         self.seq += 1;
-        self.last = Some(time);
+        if self.last.replace(time).is_some_and(|last| last > time) {
+            self.backwards += 1;
+        }
         let is_entry = lane.draws_graph && lane.decoders.funcgraph().is_entry(id);
         self.advance(pool);
         if is_entry {
@@ -283,8 +287,10 @@ impl<'a, 't> Merge<'a, 't> {
         let lane = &self.lanes[source.lane as usize];
         let next = source.next;
         let pairing = lane.decoders.funcgraph();
-        let Some(data) = source.stream.chunk.get(next.start as usize..(next.start + next.len) as usize) else { return };
-        if next.len == 0 || !pairing.is_exit(lane.common.id(data)) {
+        let Some(data) = source.stream.chunk.bytes.get(next.start as usize..(next.start + next.len) as usize) else {
+            return;
+        };
+        if next.len == 0 || !pairing.is_exit(next.id) {
             return;
         }
         let exit = Record { ticks: next.ticks, cpu: source.stream.cpu, data };
@@ -292,7 +298,7 @@ impl<'a, 't> Merge<'a, 't> {
         let entry_data = batch
             .chunks
             .get(chunk as usize)
-            .and_then(|bytes| bytes.get(item.start as usize..(item.start + item.len) as usize))
+            .and_then(|chunk| chunk.bytes.get(item.start as usize..(item.start + item.len) as usize))
             .unwrap_or(&[]);
         let entry = Record { ticks: 0, cpu: exit.cpu, data: entry_data };
         if !pairing.matches(&entry, &exit) {
@@ -305,7 +311,7 @@ impl<'a, 't> Merge<'a, 't> {
             if self.heap.iter().any(|other| other.1 != index && *other < (time, index) && same(other)) {
                 return;
             }
-        } else if next.lost != Lost::None {
+        } else if source.stream.lost() != Lost::None {
             return;
         }
         let chunk = hold(&mut self.sources[index as usize], self.batches, batch);
@@ -347,7 +353,7 @@ fn hold(source: &mut Source<'_>, batches: u64, batch: &mut Batch) -> u32 {
     let key = (batches, source.stream.chunk_number);
     if (source.held.0, source.held.1) != key {
         source.held = (key.0, key.1, batch.chunks.len() as u32);
-        batch.chunks.push(Bytes::clone(&source.stream.chunk));
+        batch.chunks.push(Arc::clone(&source.stream.chunk));
     }
     source.held.2
 }

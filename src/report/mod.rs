@@ -14,11 +14,15 @@
 pub mod clock;
 pub mod input;
 pub mod line;
+pub mod lists;
 mod merge;
 mod pool;
+mod records;
 pub mod select;
+mod stats;
 mod stream;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -26,14 +30,13 @@ use std::sync::Arc;
 pub use clock::{Correction, Unit, unit_of};
 pub use input::{Common, Input};
 pub use line::Columns;
-pub use select::{Gate, Judge, Verdict};
+pub use select::{FilterArg, Gate, SelectError, Selection};
 
 use crate::dat::{Buffer, Note};
 use crate::plugins::{Compat, Decoders, Style, StyleError, Trace};
-use crate::wire::subbuf::Lost;
 use crate::wire::tables::Names;
 use merge::{Batch, How, Merge};
-use pool::Pool;
+use pool::{Pool, Render};
 use stream::Stream;
 
 /// One buffer of one file: what its records have in common.
@@ -89,6 +92,22 @@ impl fmt::Debug for RawEvents {
     }
 }
 
+/// What comes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Lines for people, as trace-cmd prints them.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Comma separated values with a heading.
+    Csv,
+    /// Counts per event, task and CPU.
+    Summary,
+    /// Counts and times per function.
+    GraphStats,
+}
+
 /// What to report, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -110,10 +129,18 @@ pub struct Settings {
     pub head: Option<u64>,
     /// Print only that many, the last ones.
     pub tail: Option<u64>,
-    /// First and last time wanted.
-    pub from: Option<u64>,
     /// Last time wanted.
     pub to: Option<u64>,
+    /// Ticks to add, per file.
+    pub offsets: Vec<i64>,
+    /// Frequency of the clock, per file.
+    pub hz: Vec<Option<u64>>,
+    /// Note records that are older than the one before.
+    pub ts_check: bool,
+    /// What comes out.
+    pub format: Format,
+    /// Fields of JSON and CSV; the usual ones if empty.
+    pub fields: Vec<String>,
 }
 
 impl Default for Settings {
@@ -128,8 +155,12 @@ impl Default for Settings {
             boundaries: false,
             head: None,
             tail: None,
-            from: None,
             to: None,
+            offsets: Vec::new(),
+            hz: Vec::new(),
+            ts_check: false,
+            format: Format::Text,
+            fields: Vec::new(),
         }
     }
 }
@@ -199,8 +230,8 @@ pub fn lanes<'t>(
     for (file, (input, names)) in inputs.iter().zip(names).enumerate() {
         let decoders = Arc::new(Decoders::new(&input.trace, settings.style.clone())?);
         let graph = input.trace.formats.find("ftrace", "funcgraph_entry").is_some();
-        let correction =
-            if settings.raw_time { Correction::default() } else { Correction::stored(&input.dat, settings.with_date) };
+        let correction = correction(inputs, file, settings);
+        let knows_hz = correction.hz.is_some() && settings.style.compat == Compat::Rtrec;
         for buffer in &input.dat.buffers {
             let name = label(input, buffer);
             lanes.push(Lane {
@@ -211,13 +242,52 @@ pub fn lanes<'t>(
                 names,
                 common: input.common,
                 correction: correction.clone(),
-                unit: unit_of(&buffer.clock, settings.style.compat == Compat::Rtrec),
+                unit: if knows_hz {
+                    Unit::Nanoseconds
+                } else {
+                    unit_of(&buffer.clock, settings.style.compat == Compat::Rtrec)
+                },
                 prefix: prefix(name, width),
                 draws_graph: graph,
             });
         }
     }
+    if settings.align {
+        align(inputs, &mut lanes);
+    }
     Ok(lanes)
+}
+
+fn correction(inputs: &[Input], file: usize, settings: &Settings) -> Correction {
+    if settings.raw_time {
+        return Correction::default();
+    }
+    let dat = &inputs[file].dat;
+    let mut correction = Correction::stored(dat, settings.with_date);
+    correction.hz = settings.hz.get(file).copied().flatten();
+    correction.add = correction.add.wrapping_add(settings.offsets.get(file).copied().unwrap_or(0));
+    // A guest is shown on its host's clock when the host's file is here.
+    let is_here = |peer: u64| inputs.iter().any(|other| other.dat.options.trace_id == Some(peer));
+    correction.guest = dat.options.time_shifts.iter().find(|shift| is_here(shift.peer)).cloned();
+    correction
+}
+
+/// Lets the first record of all have time 0.
+fn align(inputs: &[Input], lanes: &mut [Lane<'_>]) {
+    let pool: Pool<'_, ()> = Pool::new(1);
+    let mut first = u64::MAX;
+    for lane in &*lanes {
+        for data in &lane.buffer.cpus {
+            if let Some(next) = Stream::new(&inputs[lane.file].dat, lane.buffer, data, lane.common, 1).next(&pool) {
+                first = first.min(lane.correction.apply(next.ticks, data.cpu));
+            }
+        }
+    }
+    if first != u64::MAX {
+        for lane in lanes {
+            lane.correction.add = lane.correction.add.wrapping_sub(first as i64);
+        }
+    }
 }
 
 /// Width of the longest prefix, 0 when there are none.
@@ -250,18 +320,20 @@ pub fn heading(inputs: &[Input], out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Prints all records of the files in order of time.
-pub fn run<'t>(
+pub fn run<'a, 't>(
     inputs: &'t [Input],
-    lanes: &[Lane<'t>],
-    gate: Gate<'_>,
+    lanes: &'a [Lane<'t>],
+    gate: Gate<'a, 't>,
     settings: &Settings,
     out: &mut dyn Write,
 ) -> Result<Outcome, ReportError> {
-    heading(inputs, out).map_err(ReportError::Write)?;
+    if settings.format == Format::Text {
+        heading(inputs, out).map_err(ReportError::Write)?;
+    }
     let mut outcome = Outcome::default();
     for (file, input) in inputs.iter().enumerate() {
         outcome.notes.extend(input.notes.iter().map(|note| (file, note.clone())));
-        for buffer in &input.dat.texts {
+        for buffer in input.dat.texts.iter().filter(|_| settings.format == Format::Text) {
             if inputs.len() > 1 {
                 return Err(ReportError::TextMerge(input.path.clone()));
             }
@@ -281,9 +353,12 @@ pub fn run<'t>(
         end_time: settings.to.unwrap_or(u64::MAX),
     };
     let mut merge = Merge::new(lanes, streams, trackers, gate, &how, &pool);
-    let lines = line::TextLines::new(lanes, merge.origins(), &settings.columns, settings.style.compat);
-    pool.run(|| merge.batch(&pool), &lines, out).map_err(ReportError::Write)?;
+    emit(inputs, lanes, &mut merge, &pool, settings, out).map_err(ReportError::Write)?;
     outcome.records = merge.printed();
+    if settings.ts_check && merge.backwards > 0 {
+        let what = format!("{} records are older than the record before them", merge.backwards);
+        outcome.notes.push((0, Note::new(0, what)));
+    }
     for (lane, stream) in merge.streams() {
         let file = lanes[lane as usize].file;
         outcome.notes.extend(stream.notes.iter().map(|note| (file, note.clone())));
@@ -295,12 +370,74 @@ pub fn run<'t>(
     Ok(outcome)
 }
 
+/// Turns the merged records into what was asked for.
+fn emit<'a, 't>(
+    inputs: &[Input],
+    lanes: &'a [Lane<'t>],
+    merge: &mut Merge<'a, 't>,
+    pool: &Pool<'t, Batch>,
+    settings: &Settings,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let compat = settings.style.compat;
+    match settings.format {
+        Format::Text => {
+            let lines = line::TextLines::new(lanes, merge.origins(), &settings.columns, compat);
+            render(merge, pool, settings, &lines, out)
+        }
+        Format::Json | Format::Csv => {
+            let json = settings.format == Format::Json;
+            let files = inputs.iter().map(|input| input.name.clone()).collect();
+            let records = records::Records::new(lanes, merge.origins(), &settings.fields, json, compat, files);
+            out.write_all(&records.heading())?;
+            render(merge, pool, settings, &records, out)
+        }
+        Format::Summary => {
+            let mut summary = stats::Summary::new(lanes, merge.origins());
+            pool.consume(|| merge.batch(pool), |batch| summary.take(&batch));
+            summary.print(out)
+        }
+        Format::GraphStats => {
+            let mut graph = stats::GraphStats::new(lanes, merge.origins());
+            pool.consume(|| merge.batch(pool), |batch| graph.take(&batch));
+            graph.print(out)
+        }
+    }
+}
+
+fn render<'t>(
+    merge: &mut Merge<'_, 't>,
+    pool: &Pool<'t, Batch>,
+    settings: &Settings,
+    form: &impl Render<Batch>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let Some(tail) = settings.tail else { return pool.run(|| merge.batch(pool), form, out) };
+    let mut last: VecDeque<Batch> = VecDeque::new();
+    let mut kept = 0;
+    pool.consume(
+        || merge.batch(pool),
+        |batch| {
+            kept += batch.items.len() as u64;
+            last.push_back(batch);
+            while let Some(first) = last.front().filter(|first| kept - first.items.len() as u64 >= tail) {
+                kept -= first.items.len() as u64;
+                last.pop_front();
+            }
+        },
+    );
+    if let Some(first) = last.front_mut() {
+        first.skip = kept.saturating_sub(tail) as usize;
+    }
+    pool.run(|| last.pop_front(), form, out)
+}
+
 fn streams<'t>(inputs: &'t [Input], lanes: &[Lane<'t>], settings: &Settings) -> Vec<(u32, Stream<'t>)> {
     let depth = if settings.threads > 1 { 3 } else { 1 };
     let mut streams = Vec::new();
     for (number, lane) in lanes.iter().enumerate() {
         for data in &lane.buffer.cpus {
-            streams.push((number as u32, Stream::new(&inputs[lane.file].dat, lane.buffer, data, depth)));
+            streams.push((number as u32, Stream::new(&inputs[lane.file].dat, lane.buffer, data, lane.common, depth)));
         }
     }
     streams
@@ -313,13 +450,4 @@ fn trackers<'a, 't>(files: usize, lanes: &'a [Lane<'t>]) -> Vec<Vec<crate::plugi
             lane.map(|lane| lane.decoders.trackers(lane.names)).unwrap_or_default()
         })
         .collect()
-}
-
-/// What a stream lost, for summaries.
-pub fn lost_events(lost: Lost) -> Option<u64> {
-    match lost {
-        Lost::None => Some(0),
-        Lost::Unknown => None,
-        Lost::Count(n) => Some(n),
-    }
 }

@@ -13,21 +13,19 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::dat::{ChunkAt, Dat, Note};
-
-/// Bytes of a chunk, shared by the stream that walks it and the batches that render its records.
-pub(super) type Bytes = Arc<Vec<u8>>;
+use super::stream::{Chunk, Finder};
+use crate::dat::ChunkAt;
 
 enum Fetched {
     Waiting,
     Running,
-    Done(Result<Bytes, Note>),
+    Done(Arc<Chunk>),
     Taken,
 }
 
 /// A chunk that is wanted soon.
 pub(super) struct Fetch<'t> {
-    dat: &'t Dat,
+    finder: Finder<'t>,
     at: ChunkAt,
     state: Mutex<Fetched>,
     done: Condvar,
@@ -38,16 +36,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'t> Fetch<'t> {
-    pub(super) fn new(dat: &'t Dat, at: ChunkAt) -> Arc<Fetch<'t>> {
-        Arc::new(Fetch { dat, at, state: Mutex::new(Fetched::Waiting), done: Condvar::new() })
+    pub(super) fn new(finder: Finder<'t>, at: ChunkAt) -> Arc<Fetch<'t>> {
+        Arc::new(Fetch { finder, at, state: Mutex::new(Fetched::Waiting), done: Condvar::new() })
     }
 
-    /// Where the chunk is in the file.
-    pub(super) fn offset(&self) -> u64 {
-        self.at.offset
-    }
-
-    /// Reads and expands the chunk unless somebody else has begun.
+    /// Reads the chunk and finds its records, unless somebody else has begun.
     fn run(&self) {
         let mut state = lock(&self.state);
         if !matches!(*state, Fetched::Waiting) {
@@ -55,22 +48,21 @@ impl<'t> Fetch<'t> {
         }
         *state = Fetched::Running;
         drop(state);
-        let mut bytes = Vec::new();
-        let result = self.dat.read_chunk(&self.at, &mut bytes).map(|()| Arc::new(bytes));
-        *lock(&self.state) = Fetched::Done(result);
+        let chunk = Arc::new(self.finder.find(&self.at));
+        *lock(&self.state) = Fetched::Done(chunk);
         self.done.notify_all();
     }
 
     /// The chunk; fetched here and now if nobody has begun.
-    pub(super) fn take(&self) -> Result<Bytes, Note> {
+    pub(super) fn take(&self) -> Arc<Chunk> {
         self.run();
         let mut state = lock(&self.state);
         while matches!(*state, Fetched::Running) {
             state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         match std::mem::replace(&mut *state, Fetched::Taken) {
-            Fetched::Done(result) => result,
-            _ => Err(Note::new(self.at.offset, "a chunk was taken twice")),
+            Fetched::Done(chunk) => chunk,
+            _ => Arc::default(),
         }
     }
 }
@@ -177,14 +169,37 @@ impl<'t, B: Send> Pool<'t, B> {
                 scope.spawn(|| self.worker(render));
             }
             let result = self.drive(&mut next, render, out);
-            let mut queues = lock(&self.queues);
-            queues.closed = true;
-            queues.renders.clear();
-            queues.fetches.clear();
-            drop(queues);
-            self.work.notify_all();
+            self.close();
             result
         })
+    }
+
+    /// Takes batches from `next` one by one, while workers fetch ahead.
+    pub(super) fn consume(&self, mut next: impl FnMut() -> Option<B>, mut each: impl FnMut(B)) {
+        struct Nothing;
+        impl<B> Render<B> for Nothing {
+            fn render(&self, _: &B, _: &mut Vec<u8>) {}
+        }
+        std::thread::scope(|scope| {
+            for _ in 1..self.threads {
+                scope.spawn(|| self.worker(&Nothing));
+            }
+            while let Some(batch) = next() {
+                each(batch);
+            }
+            self.close();
+        });
+        // Whoever runs next starts its own workers.
+        lock(&self.queues).closed = false;
+    }
+
+    fn close(&self) {
+        let mut queues = lock(&self.queues);
+        queues.closed = true;
+        queues.renders.clear();
+        queues.fetches.clear();
+        drop(queues);
+        self.work.notify_all();
     }
 
     fn drive(

@@ -1,20 +1,25 @@
-//! One CPU of one buffer: its records one after another, decoded as the merge asks for them.
+//! One CPU of one buffer: its records one after another, as the merge asks for them.
 //!
-//! Chunks are fetched ahead; the stream keeps the one it walks, records keep a share of the one they lie in. Damage
-//! ends a sub-buffer (or drops a chunk) with a note, and the stream goes on with the next.
+//! Chunks are fetched ahead and walked where they are fetched, on whatever thread, while their bytes are in its cache;
+//! the merge only steps through lists of positions. Damage ends a sub-buffer (or drops a chunk) with a note, and the
+//! stream goes on with the next.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use byteorder::{BigEndian, LittleEndian};
 
-use super::pool::{Bytes, Fetch, Pool};
+use super::input::Common;
+use super::pool::{Fetch, Pool};
 use crate::dat::reader::ChunkCursor;
-use crate::dat::{Buffer, CpuData, Dat, Note};
+use crate::dat::{Buffer, ChunkAt, CpuData, Dat, Note};
 use crate::wire::abi::Endian;
-use crate::wire::subbuf::{Found, Layout, Lost, Order, Walk};
+use crate::wire::subbuf::{Layout, Lost, Order};
 
-/// Where the next record of a stream is.
+/// Notes kept per chunk and per stream; what is more is counted.
+const MAX_NOTES: usize = 20;
+
+/// Position of one record in its chunk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Next {
     /// Ticks, uncorrected.
@@ -23,175 +28,221 @@ pub(super) struct Next {
     pub(super) start: u32,
     /// Bytes of the payload.
     pub(super) len: u32,
-    /// What was lost before it.
-    pub(super) lost: Lost,
-    /// It is the first of its sub-buffer.
+    /// The event.
+    pub(super) id: u16,
+    /// It is the first of its sub-buffer: there may be something to say before it.
     pub(super) first: bool,
 }
 
 impl Next {
     /// Nothing comes any more.
-    pub(super) const NONE: Next = Next { ticks: 0, start: 0, len: 0, lost: Lost::None, first: false };
+    pub(super) const NONE: Next = Next { ticks: 0, start: 0, len: 0, id: 0, first: false };
+}
+
+/// A chunk of sub-buffers with its records found.
+#[derive(Default)]
+pub(super) struct Chunk {
+    pub(super) bytes: Vec<u8>,
+    records: Vec<Next>,
+    /// Index of a record and what was lost before it; ascending. One past the end: before whatever follows.
+    lost: Vec<(u32, Lost)>,
+    notes: Vec<Note>,
+    damaged: u64,
+}
+
+/// What it takes to find the records of a chunk.
+#[derive(Clone, Copy)]
+pub(super) struct Finder<'t> {
+    pub(super) dat: &'t Dat,
+    pub(super) layout: Layout,
+    pub(super) common: Common,
+}
+
+impl Finder<'_> {
+    /// Reads a chunk and finds its records.
+    pub(super) fn find(&self, at: &ChunkAt) -> Chunk {
+        let mut chunk = Chunk::default();
+        if let Err(note) = self.dat.read_chunk(at, &mut chunk.bytes) {
+            chunk.bytes.clear();
+            chunk.note(note);
+            chunk.lose(Lost::Unknown);
+            return chunk;
+        }
+        match self.layout.abi.endian {
+            Endian::Little => self.walk::<LittleEndian>(at.offset, &mut chunk),
+            Endian::Big => self.walk::<BigEndian>(at.offset, &mut chunk),
+        }
+        chunk
+    }
+
+    fn walk<E: Order>(&self, offset: u64, chunk: &mut Chunk) {
+        let bytes = std::mem::take(&mut chunk.bytes);
+        chunk.records.reserve(bytes.len() / 40);
+        let size = self.layout.subbuf_bytes as usize;
+        for (number, page) in bytes.chunks(size).enumerate() {
+            let base = number * size;
+            let here = || offset + base as u64;
+            let head = match self.layout.head(page) {
+                Ok(head) => head,
+                Err(damage) => {
+                    chunk.note(Note::new(here(), format!("{damage}: it is skipped")));
+                    chunk.lose(Lost::Unknown);
+                    continue;
+                }
+            };
+            // A loss that was marked on a sub-buffer without records belongs to the next record.
+            if head.lost != Lost::None {
+                chunk.lose(head.lost);
+            }
+            let mut walk = self.layout.walk(&head);
+            let mut first = true;
+            while let Some(next) = walk.next::<E>(page) {
+                match next {
+                    Ok(found) => {
+                        let data = page.get(found.start as usize..(found.start + found.len) as usize).unwrap_or(&[]);
+                        let (start, id) = (base as u32 + found.start, self.common.id(data));
+                        chunk.records.push(Next { ticks: found.ticks, start, len: found.len, id, first });
+                        first = false;
+                    }
+                    Err(damage) => {
+                        chunk.note(Note::new(here(), format!("{damage}: the rest of it is skipped")));
+                        chunk.lose(Lost::Unknown);
+                    }
+                }
+            }
+            if head.cut {
+                chunk.note(Note::new(here(), "a sub-buffer is cut short: its first records are kept"));
+            }
+        }
+        chunk.bytes = bytes;
+    }
+}
+
+impl Chunk {
+    fn note(&mut self, note: Note) {
+        self.damaged += 1;
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(note);
+        }
+    }
+
+    /// Something was lost before the next record.
+    fn lose(&mut self, lost: Lost) {
+        let at = self.records.len() as u32;
+        match self.lost.last_mut() {
+            Some(last) if last.0 == at => last.1 = join(last.1, lost),
+            _ => self.lost.push((at, lost)),
+        }
+    }
+}
+
+/// Two losses before the same record.
+fn join(a: Lost, b: Lost) -> Lost {
+    match (a, b) {
+        (Lost::None, other) | (other, Lost::None) => other,
+        (Lost::Count(a), Lost::Count(b)) => Lost::Count(a.saturating_add(b)),
+        _ => Lost::Unknown,
+    }
 }
 
 pub(super) struct Stream<'t> {
     pub(super) cpu: u32,
-    dat: &'t Dat,
-    layout: Layout,
+    finder: Finder<'t>,
     cursor: ChunkCursor,
     ahead: VecDeque<Arc<Fetch<'t>>>,
     depth: usize,
-    pub(super) chunk: Bytes,
+    pub(super) chunk: Arc<Chunk>,
     /// Changes with the chunk, so that batches notice.
     pub(super) chunk_number: u64,
-    page: usize,
-    page_end: usize,
-    walk: Walk,
+    /// Index of the next record of the chunk.
+    at: usize,
+    /// Lost at the end of the chunk before.
     lost: Lost,
-    first: bool,
-    /// Where the next sub-buffer of the chunk begins.
-    following: usize,
     pub(super) notes: Vec<Note>,
     pub(super) damaged: u64,
-    chunk_at: u64,
 }
 
 impl<'t> Stream<'t> {
-    pub(super) fn new(dat: &'t Dat, buffer: &Buffer, data: &CpuData, depth: usize) -> Stream<'t> {
+    pub(super) fn new(dat: &'t Dat, buffer: &Buffer, data: &CpuData, common: Common, depth: usize) -> Stream<'t> {
         Stream {
             cpu: data.cpu,
-            dat,
-            layout: buffer.layout,
+            finder: Finder { dat, layout: buffer.layout, common },
             cursor: dat.chunks(buffer, data),
             ahead: VecDeque::new(),
             depth,
-            chunk: Bytes::default(),
+            chunk: Arc::default(),
             chunk_number: 0,
-            page: 0,
-            page_end: 0,
-            walk: Walk::DONE,
+            at: 0,
             lost: Lost::None,
-            first: false,
-            following: 0,
             notes: Vec::new(),
             damaged: 0,
-            chunk_at: data.offset,
-        }
-    }
-
-    fn note(&mut self, note: Note) {
-        self.damaged += 1;
-        if self.notes.len() < 20 {
-            self.notes.push(note);
         }
     }
 
     /// The next record, or `None` at the end of this CPU's data.
     #[inline]
     pub(super) fn next<B: Send>(&mut self, pool: &Pool<'t, B>) -> Option<Next> {
-        match self.layout.abi.endian {
-            Endian::Little => self.step::<LittleEndian, B>(pool),
-            Endian::Big => self.step::<BigEndian, B>(pool),
-        }
-    }
-
-    #[inline]
-    fn step<E: Order, B: Send>(&mut self, pool: &Pool<'t, B>) -> Option<Next> {
         loop {
-            let page = self.chunk.get(self.page..self.page_end).unwrap_or(&[]);
-            match self.walk.next::<E>(page) {
-                Some(Ok(found)) => return Some(self.found(found)),
-                Some(Err(damage)) => {
-                    let offset = self.chunk_at + self.page as u64;
-                    self.note(Note::new(offset, format!("{damage}: the rest of it is skipped")));
-                }
-                None => {
-                    if !self.next_page() && !self.next_chunk(pool) {
-                        return None;
-                    }
-                }
+            if let Some(next) = self.chunk.records.get(self.at) {
+                self.at += 1;
+                return Some(*next);
+            }
+            if !self.next_chunk(pool) {
+                return None;
             }
         }
     }
 
-    #[inline]
-    fn found(&mut self, found: Found) -> Next {
-        let lost = std::mem::take(&mut self.lost);
-        let first = std::mem::take(&mut self.first);
-        Next { ticks: found.ticks, start: self.page as u32 + found.start, len: found.len, lost, first }
+    /// What was lost before the record that [`Stream::next`] gave last.
+    pub(super) fn lost(&self) -> Lost {
+        let index = (self.at as u32).wrapping_sub(1);
+        let here = self.chunk.lost.binary_search_by_key(&index, |lost| lost.0);
+        let here = here.ok().and_then(|at| self.chunk.lost.get(at)).map_or(Lost::None, |lost| lost.1);
+        if self.at == 1 { join(self.lost, here) } else { here }
     }
 
-    /// Moves on in the chunk; `false` at its end.
-    fn next_page(&mut self) -> bool {
-        let size = self.layout.subbuf_bytes as usize;
-        while self.following < self.chunk.len() {
-            self.page = self.following;
-            self.page_end = (self.page + size).min(self.chunk.len());
-            self.following = self.page_end;
-            let page = self.chunk.get(self.page..self.page_end).unwrap_or(&[]);
-            match self.layout.head(page) {
-                Ok(head) => {
-                    if head.cut {
-                        let offset = self.chunk_at + self.page_end as u64;
-                        self.note(Note::new(offset, "a sub-buffer is cut short: its first records are kept"));
-                    }
-                    self.walk = self.layout.walk(&head);
-                    // A loss that was marked on a page without records belongs to the next record.
-                    if head.lost != Lost::None {
-                        self.lost = head.lost;
-                    }
-                    self.first = true;
-                    return true;
-                }
-                Err(damage) => {
-                    let offset = self.chunk_at + self.page as u64;
-                    self.note(Note::new(offset, format!("{damage}: it is skipped")));
-                    if self.lost == Lost::None {
-                        self.lost = Lost::Unknown;
-                    }
-                }
-            }
-        }
-        false
-    }
-
+    #[cold]
     fn next_chunk<B: Send>(&mut self, pool: &Pool<'t, B>) -> bool {
-        loop {
-            while self.ahead.len() < self.depth {
-                match self.cursor.next(self.dat) {
-                    Some(Ok(at)) => {
-                        let fetch = Fetch::new(self.dat, at);
-                        // The first one is wanted now: it is fetched by whoever asks.
-                        if !self.ahead.is_empty() {
-                            pool.prefetch(&fetch);
-                        }
-                        self.ahead.push_back(fetch);
+        let end = self.chunk.records.len() as u32;
+        let rest = self.chunk.lost.last().filter(|lost| lost.0 == end).map_or(Lost::None, |lost| lost.1);
+        // An empty chunk hands on what was lost before it.
+        self.lost = if end == 0 { join(self.lost, rest) } else { rest };
+        while self.ahead.len() < self.depth {
+            match self.cursor.next(self.finder.dat) {
+                Some(Ok(at)) => {
+                    let fetch = Fetch::new(self.finder, at);
+                    // The first one is wanted now: it is fetched by whoever asks.
+                    if !self.ahead.is_empty() {
+                        pool.prefetch(&fetch);
                     }
-                    Some(Err(note)) => self.note(note),
-                    None => break,
+                    self.ahead.push_back(fetch);
                 }
+                Some(Err(note)) => self.note(note),
+                None => break,
             }
-            let Some(fetch) = self.ahead.pop_front() else {
-                self.walk = Walk::DONE;
-                return false;
-            };
-            match fetch.take() {
-                Ok(chunk) => {
-                    self.chunk_at = fetch.offset();
-                    self.chunk = chunk;
-                    self.chunk_number += 1;
-                    self.following = 0;
-                    if self.next_page() {
-                        return true;
-                    }
-                }
-                Err(note) => {
-                    self.note(note);
-                    if self.lost == Lost::None {
-                        self.lost = Lost::Unknown;
-                    }
-                }
+        }
+        self.at = 0;
+        match self.ahead.pop_front() {
+            Some(fetch) => {
+                self.chunk = fetch.take();
+                self.chunk_number += 1;
+                self.damaged += self.chunk.damaged;
+                let chunk = Arc::clone(&self.chunk);
+                let room = MAX_NOTES.saturating_sub(self.notes.len());
+                self.notes.extend(chunk.notes.iter().take(room).cloned());
+                true
             }
+            None => {
+                self.chunk = Arc::default();
+                false
+            }
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.damaged += 1;
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(note);
         }
     }
 }

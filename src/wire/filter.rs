@@ -737,7 +737,7 @@ mod tests {
         assert_eq!(error("thing: prio == ").at, 15);
         assert_eq!(error("thing: name == \"x").what, FilterFault::OpenQuote);
         assert_eq!(error(": prio == 1").what, FilterFault::NoEvent);
-        assert_eq!(error("thing: (prio == 1").at, 16);
+        assert_eq!(error("thing: (prio == 1").at, 17);
         assert_eq!(error(&format!("thing: {}1", "(".repeat(5000))).what, FilterFault::TooDeep);
         assert_eq!(error(&format!("thing: {}1", "!".repeat(5000))).what, FilterFault::TooDeep);
         assert!(Filter::parse("thing: 99999999999999999999 == 1", Grammar::C).is_err());

@@ -391,7 +391,7 @@ impl<'a> Declaration<'a> {
             (Some(_), _) => FieldKind::Array,
             (None, Place::DataLoc | Place::RelLoc) => FieldKind::Mask,
             (None, _) if is_pointer => FieldKind::Pointer,
-            (None, _) if matches!(size, 1 | 2 | 4 | 8) && !is_aggregate(self.type_name) => FieldKind::Int,
+            (None, _) if matches!(size, 1 | 2 | 4 | 8) => FieldKind::Int,
             (None, _) => FieldKind::Bytes,
         };
         Field {
@@ -406,11 +406,6 @@ impl<'a> Declaration<'a> {
             elem_bytes: elem_bytes.max(1),
         }
     }
-}
-
-fn is_aggregate(type_name: &str) -> bool {
-    let word = type_name.strip_prefix("const ").unwrap_or(type_name);
-    word.starts_with("struct ") || word.starts_with("union ")
 }
 
 /// Cuts trailing `[...]` groups off; what is between the outermost brackets (`2`, `][2`, empty) is returned.

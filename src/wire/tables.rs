@@ -14,9 +14,13 @@ use super::bytes::find;
 /// Slots of the look-up cache; a power of two. Each is one `AtomicU32`.
 const CACHE_SLOTS: usize = 4096;
 
+/// Brings a table's text when it is first needed.
+type Load = Box<dyn Fn() -> Vec<u8> + Send + Sync>;
+
 /// The kernel's symbols, as stored in the text of `/proc/kallsyms`.
 pub struct Kallsyms {
-    text: Vec<u8>,
+    text: OnceLock<Vec<u8>>,
+    load: Option<Load>,
     index: OnceLock<Vec<Entry>>,
     cache: OnceLock<Vec<AtomicU32>>,
 }
@@ -41,15 +45,21 @@ pub struct Symbol<'a> {
 impl Kallsyms {
     /// A table over `text`; nothing is parsed yet.
     pub fn new(text: Vec<u8>) -> Kallsyms {
-        Kallsyms { text, index: OnceLock::new(), cache: OnceLock::new() }
+        Kallsyms { text: OnceLock::from(text), load: None, index: OnceLock::new(), cache: OnceLock::new() }
+    }
+
+    /// A table whose text is expensive to get: `load` is called when the first address is looked up.
+    pub fn deferred(load: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Kallsyms {
+        let load: Option<Load> = Some(Box::new(load));
+        Kallsyms { text: OnceLock::new(), load, index: OnceLock::new(), cache: OnceLock::new() }
     }
 
     /// The text as stored.
     pub fn text(&self) -> &[u8] {
-        &self.text
+        self.text.get_or_init(|| self.load.as_ref().map(|load| load()).unwrap_or_default())
     }
 
-    /// The symbol with the greatest address not above `addr`.
+    /// The symbol with the greatest address not above `addr`, unless that is the table's last symbol.
     #[inline]
     pub fn lookup(&self, addr: u64) -> Option<Symbol<'_>> {
         self.number(addr).map(|number| self.symbol(number, addr))
@@ -66,8 +76,7 @@ impl Kallsyms {
         if covers(index, guess as usize, addr) {
             return Some(guess);
         }
-        let number = index.partition_point(|entry| entry.addr <= addr).checked_sub(1)?;
-        let number = u32::try_from(number).ok()?;
+        let number = search(index, addr)?;
         slot.store(number, Ordering::Relaxed);
         Some(number)
     }
@@ -99,7 +108,7 @@ impl Kallsyms {
     }
 
     fn name_at(&self, at: u32) -> (&[u8], Option<&[u8]>) {
-        let rest = self.text.get(at as usize..).unwrap_or(&[]);
+        let rest = self.text().get(at as usize..).unwrap_or(&[]);
         // Names have about 20 characters: a plain loop is faster than a search set up for long texts.
         let end = rest.iter().position(|&byte| byte <= b' ').unwrap_or(rest.len());
         let (name, tail) = rest.split_at(end);
@@ -112,16 +121,45 @@ impl Kallsyms {
     }
 
     fn index(&self) -> &[Entry] {
-        self.index.get_or_init(|| build_index(&self.text))
+        self.index.get_or_init(|| build_index(self.text()))
     }
 }
 
+/// True if the symbol at `number` is the answer for `addr`. Nobody knows where the last symbol ends: only its very
+/// address is taken for it.
 #[inline]
 fn covers(index: &[Entry], number: usize, addr: u64) -> bool {
     match index.get(number) {
-        Some(entry) if entry.addr <= addr => index.get(number + 1).is_none_or(|next| addr < next.addr),
+        Some(entry) if entry.addr < addr => index.get(number + 1).is_some_and(|next| addr < next.addr),
+        // Of several symbols at one address the search must choose each time.
+        Some(entry) if entry.addr == addr => {
+            index.get(number + 1).is_none_or(|next| addr < next.addr)
+                && number.checked_sub(1).and_then(|before| index.get(before)).is_none_or(|before| before.addr < addr)
+        }
         _ => false,
     }
+}
+
+/// Halves the table until an entry starts at `addr` or spans it. Of several symbols at one address trace-cmd shows the
+/// one that its search meets first; halving in the same way meets the same.
+fn search(index: &[Entry], addr: u64) -> Option<u32> {
+    let (mut low, mut high) = (0, index.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let entry = index.get(middle)?;
+        if entry.addr == addr {
+            return u32::try_from(middle).ok();
+        }
+        let below_next = index.get(middle + 1).is_some_and(|next| addr < next.addr);
+        if addr < entry.addr {
+            high = middle;
+        } else if below_next {
+            return u32::try_from(middle).ok();
+        } else {
+            low = middle + 1;
+        }
+    }
+    None
 }
 
 fn build_index(text: &[u8]) -> Vec<Entry> {
@@ -145,6 +183,10 @@ fn build_index(text: &[u8]) -> Vec<Entry> {
     }
     if !sorted {
         index.sort_by_key(|entry| entry.addr);
+    }
+    // Of symbols at one address the first in the text is to stand last: it is the one that spans what follows.
+    for same in index.chunk_by_mut(|a, b| a.addr == b.addr) {
+        same.reverse();
     }
     index
 }
@@ -444,9 +486,10 @@ mod tests {
             assert_eq!(at(0xffff_ffff_8100_0000), Some(("alpha".into(), 0)));
             assert_eq!(at(0xffff_ffff_8100_00ff), Some(("alpha".into(), 0xff)));
             assert_eq!(at(0xffff_ffff_8100_0100), Some(("beta".into(), 0)));
+            assert_eq!(at(0xffff_ffff_c000_0004), None, "beyond the last symbol");
             assert_eq!(at(0x10), None);
         }
-        assert_eq!(table.lookup(0xffff_ffff_c000_0004).unwrap().module, Some(&b"mod"[..]));
+        assert_eq!(table.lookup(0xffff_ffff_c000_0000).unwrap().module, Some(&b"mod"[..]));
         assert_eq!(table.len(), 3);
     }
 

@@ -3,20 +3,46 @@
 //! Owns: the grammar of print fmt, the evaluation of its expressions, printf's conversions, and the list of fields
 //! that stands in when a print fmt cannot be evaluated.
 //! Does not own: the text of events that plugins print.
+//!
+//! Three steps: `lex` and `parse` make a tree of C expressions; `compile` resolves fields to offsets, sizes and signs,
+//! folds constants and checks types, which leaves flat arrays of instructions; `run` walks those over a record
+//! without allocating. What `compile` cannot express is refused with a reason, and the event shows its fields.
+
+use std::fmt;
 
 use super::abi::Abi;
 use super::format::EventFormat;
 use super::tables::{Kallsyms, PrintkFormats};
 
+mod compile;
+mod conv;
 pub mod fields;
+mod lex;
+mod parse;
+mod pointer;
+mod run;
+
+pub use compile::compile;
+pub use conv::Number;
+pub use run::Program;
 
 /// By whose rules expressions are evaluated and numbers are spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
     /// C's: widths, signs and promotions, as the kernel itself would print.
     C,
-    /// libtraceevent's: everything is an unsigned 64-bit number, and a few oddities.
-    Libtraceevent,
+    /// libtraceevent's of 2022: everything is an unsigned 64-bit number, and many oddities.
+    Lte2022,
+    /// libtraceevent's of 2026: the same with fewer of them.
+    Lte2026,
+}
+
+impl Flavor {
+    /// True for the rules of libtraceevent.
+    #[inline]
+    pub fn is_lte(self) -> bool {
+        self != Flavor::C
+    }
 }
 
 /// What a program looks up while it runs.
@@ -28,6 +54,53 @@ pub struct Tables<'a> {
     pub printk: &'a PrintkFormats,
 }
 
+/// An argument of a [`Helper`].
+#[derive(Clone, Copy, Debug)]
+pub enum HelperArg<'a> {
+    /// A number.
+    Number(u64),
+    /// Bytes of the record.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> HelperArg<'a> {
+    /// The number, or 0 for bytes.
+    pub fn number(self) -> u64 {
+        match self {
+            HelperArg::Number(value) => value,
+            HelperArg::Bytes(_) => 0,
+        }
+    }
+
+    /// The bytes, or none for a number.
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            HelperArg::Number(_) => &[],
+            HelperArg::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+/// A kernel function that some events call in their print fmt, taught to the evaluator by a plugin.
+#[derive(Clone, Copy, Debug)]
+pub enum Helper {
+    /// It returns a number.
+    Number(fn(Abi, &[HelperArg<'_>]) -> u64),
+    /// It returns text.
+    Text(fn(Abi, &[HelperArg<'_>], &mut Vec<u8>)),
+}
+
+/// Everything that compiling needs to know besides the format.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// The traced machine.
+    pub abi: Abi,
+    /// The rules.
+    pub flavor: Flavor,
+    /// Looks up a helper by name.
+    pub helpers: &'a dyn Fn(&str) -> Option<Helper>,
+}
+
 /// Why a print fmt could not be compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -35,18 +108,21 @@ pub struct Refusal {
     pub reason: String,
 }
 
-/// A compiled print fmt.
-pub struct Program {}
-
-impl Program {
-    /// Appends the text of one record.
-    pub fn run(&self, data: &[u8], tables: &Tables<'_>, out: &mut Vec<u8>) {
-        let _ = (data, tables, out);
+impl Refusal {
+    pub(crate) fn new(reason: &str) -> Refusal {
+        Refusal { reason: reason.to_owned() }
     }
 }
 
-/// Compiles the print fmt of `format`.
-pub fn compile(format: &EventFormat, abi: Abi, flavor: Flavor) -> Result<Program, Refusal> {
-    let _ = (format, abi, flavor);
-    Err(Refusal { reason: "not built yet".to_owned() })
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "print fmt: {}", self.reason)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Compiles the print fmt of `format` without any helper.
+pub fn compile_plain(format: &EventFormat, abi: Abi, flavor: Flavor) -> Result<Program, Refusal> {
+    compile(format, &Setting { abi, flavor, helpers: &|_| None })
 }
