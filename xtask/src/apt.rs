@@ -159,8 +159,10 @@ fn source_files() -> Result<Vec<PathBuf>> {
 /// A private apt root for one suite and its updates.
 #[derive(Debug)]
 pub struct Root {
+    suite: String,
     folder: PathBuf,
-    updated: bool,
+    /// What the update of the lists complained about; `None` before it was tried.
+    complaints: Option<String>,
 }
 
 impl Root {
@@ -172,31 +174,47 @@ impl Root {
         }
         cache::write_file(&folder.join("status"), "")?;
         cache::write_file(&folder.join("debian.sources"), sources_text(&mirror()?, &with_updates(suite)))?;
-        Ok(Self { folder, updated: false })
+        Ok(Self { suite: suite.to_owned(), folder, complaints: None })
     }
 
-    /// Fetches the suite's package lists; once a run.
+    /// Fetches the suite's package lists; once a run. apt takes lists that it could not fetch for a mere warning, and
+    /// so do we: those of an earlier run may be enough. What it said is kept for the error if they are not.
     fn update(&mut self) -> Result<()> {
-        if !self.updated {
-            host::output(self.command("apt-get").args(["update", "-q"]))
-                .map_err(|e| e.advice("check that the host's own `apt-get update` works"))?;
-            self.updated = true;
+        if self.complaints.is_none() {
+            let update = host::output(self.command("apt-get").args(["update", "-q"]))?;
+            self.complaints = Some(String::from_utf8_lossy(&update.stderr).into_owned());
         }
         Ok(())
     }
 
-    /// The version apt would install, `None` if the suite does not have the package.
-    pub fn candidate(&mut self, package: &str) -> Result<Option<String>> {
+    /// Runs an apt program that gets packages; its failure is told with what the update complained about.
+    fn fetch(&self, what: &str, command: &mut Command) -> Result<String> {
+        let error = match host::text(command) {
+            Ok(text) => return Ok(text),
+            Err(error) => error,
+        };
+        let complaints = host::last_lines(self.complaints.as_deref().unwrap_or_default(), 6);
+        Err(Error::new(format!("{what} of Debian {} could not be fetched", self.suite))
+            .fact("update", if complaints.is_empty() { "went well".to_owned() } else { complaints })
+            .fact("because", error.to_string())
+            .advice("check that the host's own `apt-get update` works"))
+    }
+
+    /// The version apt would install.
+    pub fn candidate(&mut self, package: &str) -> Result<String> {
         self.update()?;
-        let policy = host::text(self.command("apt-cache").args(["policy", package]))?;
-        let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
-        Ok(version.filter(|v| *v != "(none)").map(str::to_owned))
+        // Unlike `policy`, this fails for a package that the lists do not have.
+        let text = self.fetch(package, self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
+        let version = text.lines().find_map(|line| line.strip_prefix("Version: "));
+        version
+            .map(str::to_owned)
+            .ok_or_else(|| Error::new(format!("{package} of Debian {} has no version", self.suite)))
     }
 
     /// The package's direct dependencies, by name.
     pub fn depends(&mut self, package: &str) -> Result<Vec<String>> {
         self.update()?;
-        let text = host::text(self.command("apt-cache").args(["depends", package]))?;
+        let text = self.fetch(package, self.command("apt-cache").args(["depends", package]))?;
         let depends = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
         Ok(depends.map(str::to_owned).collect())
     }
@@ -207,7 +225,7 @@ impl Root {
         let place = self.folder.join("single").join(package);
         cache::remove_folder(&place)?;
         cache::create_folder(&place)?;
-        host::output(self.command("apt-get").args(["download", "-q", package]).current_dir(&place))?;
+        self.fetch(package, self.command("apt-get").args(["download", "-q", package]).current_dir(&place))?;
         let mut files = debs_in(&place)?;
         files.pop().ok_or_else(|| Error::new(format!("apt-get download {package} left no file")))
     }
@@ -221,7 +239,7 @@ impl Root {
         }
         let mut command = self.command("apt-get");
         command.args(["install", "--download-only", "-y", "-q", "--no-install-recommends", package]);
-        host::output(&mut command)?;
+        self.fetch(package, &mut command)?;
         debs_in(&archives)
     }
 

@@ -90,6 +90,7 @@ fn release_folder() -> Result<PathBuf> {
 /// Both command lines in the lab; the recorded file and the report come back.
 fn in_the_lab(folder: &Path, report: &Path) -> Result<()> {
     setup::lab(KERNEL)?;
+    println!("# building rtrec without shared libraries, then booting");
     let mut guest = Guest::boot(KERNEL)?;
     let version = guest.text("uname -sr")?;
     println!("# booted {}", version.trim_end());
