@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::frame::{self, Frame};
 use super::initramfs;
@@ -23,8 +23,12 @@ pub(super) const DISK_BYTES: u64 = 1 << 30;
 /// The processor the guest sees. Without cmpxchg16b, whose emulation breaks the kernel's allocator now and then; and
 /// without what only costs time here: on 6.12 function_graph goes on and off in 22 s instead of 32 s on a busy host.
 const CPU: &str = "max,-cx16,-la57,-pku,-smap,-smep,-umip";
+/// How long QEMU may take to end when its guest has gone down.
+const EXIT_GRACE: Duration = Duration::from_millis(500);
 /// How much of the console an error quotes.
-pub(super) const CONSOLE_LINES: usize = 40;
+const CONSOLE_LINES: usize = 40;
+/// What a kernel in trouble says first.
+const TROUBLE: [&str; 5] = ["Kernel panic", "BUG: ", "Oops: ", "PANIC: ", "general protection fault"];
 
 /// QEMU and what connects us to it.
 #[derive(Debug)]
@@ -96,7 +100,16 @@ impl Machine {
         }
     }
 
+    /// Ends QEMU, which may be about to end by itself: then its own status is kept.
     pub(super) fn stop(&mut self) {
+        let grace = Instant::now() + EXIT_GRACE;
+        while matches!(self.qemu.try_wait(), Ok(None)) && Instant::now() < grace {
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.kill();
+    }
+
+    fn kill(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
@@ -111,7 +124,7 @@ impl Machine {
         let status = self.qemu.try_wait().ok().flatten().map_or("running".to_owned(), |s| s.to_string());
         let mut error = error.fact("qemu", format!("{status}\n{said}").trim_end());
         error = error.fact("log", self.console.display().to_string());
-        error.fact("console", host::last_lines(&self.console_text(), CONSOLE_LINES))
+        error.fact("console", last_words(&self.console_text()))
     }
 }
 
@@ -138,13 +151,22 @@ impl Unread {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.stop();
+        self.kill();
         for used in ["initrd", "disk", "qemu"] {
             let _ = fs::remove_file(self.console.with_extension(used));
         }
         if fs::metadata(&self.console).is_ok_and(|log| log.len() == 0) {
             let _ = fs::remove_file(&self.console);
         }
+    }
+}
+
+/// What is worth quoting of a console: from the first sign of trouble on, or the end.
+pub(super) fn last_words(console: &str) -> String {
+    let lines: Vec<&str> = console.lines().collect();
+    match lines.iter().position(|line| TROUBLE.iter().any(|sign| line.contains(sign))) {
+        Some(first) => lines[first..].iter().take(CONSOLE_LINES).copied().collect::<Vec<_>>().join("\n"),
+        None => host::last_lines(console, CONSOLE_LINES),
     }
 }
 
@@ -243,5 +265,20 @@ fn sweep(folder: &Path) {
         if !log || age.is_some_and(|age| age > Duration::from_secs(24 * 3600)) {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_is_quoted_from_the_first_sign_of_trouble() {
+        let calm = "booting\n".repeat(100);
+        let trace = "  frame\n".repeat(100);
+        let words = last_words(&format!("{calm}[ 1.0] Kernel panic - not syncing: why\n{trace}"));
+        assert!(words.starts_with("[ 1.0] Kernel panic - not syncing: why\n  frame"), "{words}");
+        assert_eq!(words.lines().count(), CONSOLE_LINES);
+        assert_eq!(last_words(&calm).lines().count(), CONSOLE_LINES);
     }
 }
