@@ -27,6 +27,10 @@ const CPU: &str = "max,-cx16,-la57,-pku,-smap,-smep,-umip";
 const EXIT_GRACE: Duration = Duration::from_millis(500);
 /// How much of the console an error quotes.
 const CONSOLE_LINES: usize = 40;
+/// What the console holds at most when nothing happened: a greeting of the loader.
+const IDLE_CONSOLE_BYTES: u64 = 100;
+/// How long logs of earlier boots are kept.
+const LOG_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// What a kernel in trouble says first.
 const TROUBLE: [&str; 5] = ["Kernel panic", "BUG: ", "Oops: ", "PANIC: ", "general protection fault"];
 
@@ -249,7 +253,7 @@ fn spawn_kept(mut command: Command) -> Result<(Child, Sender<()>)> {
     Ok((child, keeper))
 }
 
-/// Removes what processes that are gone left behind: their boot files, and logs that nobody looked at for a day.
+/// Removes what processes that are gone left behind, except logs of the last day that say something.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -261,8 +265,11 @@ fn sweep(folder: &Path) {
             continue;
         }
         let log = path.extension().is_some_and(|e| e == "console");
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| time.elapsed().ok());
-        if !log || age.is_some_and(|age| age > Duration::from_secs(24 * 3600)) {
+        let telling = entry.metadata().is_ok_and(|m| {
+            let age = m.modified().ok().and_then(|time| time.elapsed().ok());
+            m.len() > IDLE_CONSOLE_BYTES && age.is_none_or(|age| age < LOG_LIFETIME)
+        });
+        if !(log && telling) {
             let _ = fs::remove_file(path);
         }
     }
