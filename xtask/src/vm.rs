@@ -41,6 +41,17 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     if timed_out {
         eprintln!("xtask: killed after {} s", settings.timeout.as_secs());
     }
+    let brought = bring_out(&mut guest, settings);
+    if status.success() {
+        brought?;
+    } else if let Err(error) = brought {
+        // A command that failed may not have written its files: its own status says more.
+        eprintln!("xtask: {error}");
+    }
+    Ok(ExitCode::from(passed_on(status)))
+}
+
+fn bring_out(guest: &mut Guest, settings: &Settings) -> Result<()> {
     cache::create_folder(&settings.out)?;
     for name in &settings.get {
         let path = if name.starts_with('/') { name.clone() } else { format!("/tmp/{name}") };
@@ -48,7 +59,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
         guest.get(&path, &to)?;
         eprintln!("xtask: {name} is now {}", to.display());
     }
-    Ok(ExitCode::from(passed_on(status)))
+    Ok(())
 }
 
 fn name_of(path: &Path) -> Result<String> {

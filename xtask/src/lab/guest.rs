@@ -11,7 +11,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use super::frame::{Frame, MAX_PAYLOAD, kind};
-use super::machine::{Boot, CONSOLE_LINES, DISK_BYTES, Machine};
+use super::machine::{Boot, DISK_BYTES, Machine};
 use crate::error::{Error, Result};
 use crate::host;
 use crate::kernels::Kernel;
@@ -24,6 +24,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 const KILL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a file may take to get in or out.
 const COPY_TIMEOUT: Duration = Duration::from_secs(120);
+/// How much of a failed command's output an error quotes.
+const QUOTED_LINES: usize = 40;
+
 /// A booted kernel, ready for commands. Dropping it ends it.
 #[derive(Debug)]
 pub struct Guest {
@@ -112,7 +115,7 @@ impl Outcome {
             return Ok(self);
         }
         let ended = if self.timed_out { "killed: its time was up".to_owned() } else { self.status.to_string() };
-        let said = |bytes: &[u8]| host::last_lines(&String::from_utf8_lossy(bytes), CONSOLE_LINES);
+        let said = |bytes: &[u8]| host::last_lines(&String::from_utf8_lossy(bytes), QUOTED_LINES);
         Err(Error::new("a command in the lab failed")
             .fact("kernel", self.kernel.name())
             .fact("ran", self.command.as_str())
@@ -300,6 +303,7 @@ impl Guest {
             match self.machine.frames.recv_timeout(left) {
                 Ok(Ok(frame)) if frame.request == request => return Ok(Some(frame)),
                 Ok(Ok(_)) => {}
+                Ok(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(self.lost("QEMU has ended")),
                 Ok(Err(e)) => return Err(self.lost(&format!("its line broke: {e}"))),
                 Err(RecvTimeoutError::Timeout) => return Ok(None),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.lost("its line is closed")),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::frame::{self, Frame};
 use super::initramfs;
@@ -23,8 +23,16 @@ pub(super) const DISK_BYTES: u64 = 1 << 30;
 /// The processor the guest sees. Without cmpxchg16b, whose emulation breaks the kernel's allocator now and then; and
 /// without what only costs time here: on 6.12 function_graph goes on and off in 22 s instead of 32 s on a busy host.
 const CPU: &str = "max,-cx16,-la57,-pku,-smap,-smep,-umip";
+/// How long QEMU may take to end when its guest has gone down.
+const EXIT_GRACE: Duration = Duration::from_millis(500);
 /// How much of the console an error quotes.
-pub(super) const CONSOLE_LINES: usize = 40;
+const CONSOLE_LINES: usize = 40;
+/// What the console holds at most when nothing happened: a greeting of the loader.
+const IDLE_CONSOLE_BYTES: u64 = 100;
+/// How long logs of earlier boots are kept.
+const LOG_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// What a kernel in trouble says first.
+const TROUBLE: [&str; 5] = ["Kernel panic", "BUG: ", "Oops: ", "PANIC: ", "general protection fault"];
 
 /// QEMU and what connects us to it.
 #[derive(Debug)]
@@ -96,7 +104,16 @@ impl Machine {
         }
     }
 
+    /// Ends QEMU, which may be about to end by itself: then its own status is kept.
     pub(super) fn stop(&mut self) {
+        let grace = Instant::now() + EXIT_GRACE;
+        while matches!(self.qemu.try_wait(), Ok(None)) && Instant::now() < grace {
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.kill();
+    }
+
+    fn kill(&mut self) {
         let _ = self.qemu.kill();
         let _ = self.qemu.wait();
     }
@@ -111,7 +128,7 @@ impl Machine {
         let status = self.qemu.try_wait().ok().flatten().map_or("running".to_owned(), |s| s.to_string());
         let mut error = error.fact("qemu", format!("{status}\n{said}").trim_end());
         error = error.fact("log", self.console.display().to_string());
-        error.fact("console", host::last_lines(&self.console_text(), CONSOLE_LINES))
+        error.fact("console", last_words(&self.console_text()))
     }
 }
 
@@ -138,13 +155,22 @@ impl Unread {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        self.stop();
+        self.kill();
         for used in ["initrd", "disk", "qemu"] {
             let _ = fs::remove_file(self.console.with_extension(used));
         }
         if fs::metadata(&self.console).is_ok_and(|log| log.len() == 0) {
             let _ = fs::remove_file(&self.console);
         }
+    }
+}
+
+/// What is worth quoting of a console: from the first sign of trouble on, or the end.
+pub(super) fn last_words(console: &str) -> String {
+    let lines: Vec<&str> = console.lines().collect();
+    match lines.iter().position(|line| TROUBLE.iter().any(|sign| line.contains(sign))) {
+        Some(first) => lines[first..].iter().take(CONSOLE_LINES).copied().collect::<Vec<_>>().join("\n"),
+        None => host::last_lines(console, CONSOLE_LINES),
     }
 }
 
@@ -227,7 +253,7 @@ fn spawn_kept(mut command: Command) -> Result<(Child, Sender<()>)> {
     Ok((child, keeper))
 }
 
-/// Removes what processes that are gone left behind: their boot files, and logs that nobody looked at for a day.
+/// Removes what processes that are gone left behind, except logs of the last day that say something.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -239,9 +265,27 @@ fn sweep(folder: &Path) {
             continue;
         }
         let log = path.extension().is_some_and(|e| e == "console");
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|time| time.elapsed().ok());
-        if !log || age.is_some_and(|age| age > Duration::from_secs(24 * 3600)) {
+        let telling = entry.metadata().is_ok_and(|m| {
+            let age = m.modified().ok().and_then(|time| time.elapsed().ok());
+            m.len() > IDLE_CONSOLE_BYTES && age.is_none_or(|age| age < LOG_LIFETIME)
+        });
+        if !(log && telling) {
             let _ = fs::remove_file(path);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_is_quoted_from_the_first_sign_of_trouble() {
+        let calm = "booting\n".repeat(100);
+        let trace = "  frame\n".repeat(100);
+        let words = last_words(&format!("{calm}[ 1.0] Kernel panic - not syncing: why\n{trace}"));
+        assert!(words.starts_with("[ 1.0] Kernel panic - not syncing: why\n  frame"), "{words}");
+        assert_eq!(words.lines().count(), CONSOLE_LINES);
+        assert_eq!(last_words(&calm).lines().count(), CONSOLE_LINES);
     }
 }

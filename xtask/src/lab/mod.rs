@@ -21,6 +21,12 @@
 //! # assert!(!bytes.is_empty()); Ok(()) }
 //! ```
 //!
+//! Checks for several kernels are made tests by [`crate::lab_tests`], in a test target whose name begins with `lab`.
+//! `cargo test --test lab` needs `cargo xtask setup` first, and fails for a kernel that is not there; `cargo xtask test`
+//! gets what is needed and lists what could not run. A native test that cannot run here says so with [`not_run`].
+//! In scripts mind that a shell without a terminal has its background jobs ignore `SIGINT`: to interrupt a recording
+//! use `timeout -s INT 2 rtrec record …`.
+//!
 //! The processor is emulated, with `-cx16` and one thread: with more, this emulator breaks the kernel's own
 //! compare-and-exchange of 16 bytes and its patching of running code now and then.
 

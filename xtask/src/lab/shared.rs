@@ -11,9 +11,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
 
 use super::guest::Guest;
-use super::machine::CONSOLE_LINES;
+use super::machine::last_words;
 use crate::error::{Error, Result};
-use crate::host;
 use crate::kernels::Kernel;
 
 /// Where the runner of the tests wants to hear of tests that could not run.
@@ -151,7 +150,7 @@ impl Drop for ConsoleOnPanic<'_> {
     fn drop(&mut self) {
         let console = self.0.console();
         if thread::panicking() && !console.trim().is_empty() {
-            eprintln!("the guest's console ends with:\n{}", host::last_lines(&console, CONSOLE_LINES));
+            eprintln!("the guest's console:\n{}", last_words(&console));
         }
     }
 }
