@@ -53,7 +53,7 @@ pub struct Error {
     /// The kernel's answer.
     pub source: io::Error,
     /// The kernel's explanation of exactly this write, when it gave one.
-    pub log: Option<LogEntry>,
+    pub log: Option<Box<LogEntry>>,
 }
 
 impl Error {

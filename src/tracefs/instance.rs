@@ -284,7 +284,8 @@ impl Instance {
     pub fn explain(&self, mut error: Error) -> Error {
         if let Some(wrote) = &error.wrote {
             let logs = [self.path("error_log"), self.root.join("error_log")];
-            error.log = logs.iter().find_map(|log| error_log::newest_about(&file::read_text(log).ok()?, wrote));
+            error.log =
+                logs.iter().find_map(|log| error_log::newest_about(&file::read_text(log).ok()?, wrote)).map(Box::new);
         }
         error
     }

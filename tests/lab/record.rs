@@ -77,15 +77,16 @@ fn the_main_job_yields_a_graph_of_the_successor(guest: &mut Guest) -> Result<()>
     let callee = graph.lines().nth(opened + 1).unwrap_or_default();
     assert!(callee.contains("funcgraph_entry:") && callee.contains("|    "), "{callee}");
     assert!(graph.lines().any(|line| line.contains(" ls-") && line.contains("funcgraph_exit:")), "{graph}");
-    let exact = sh(guest, "rtrec record --exact -p function_graph -g do_sys_open ls /")?;
-    assert!(!exact.stderr_text().contains("do_sys_openat2:"), "{exact}");
+    // The old name exists too: traced by itself it stays silent, and rtrec says so.
+    let exact = sh(guest, "rtrec record --exact -p function_graph -l do_sys_open -g do_sys_open ls /")?;
+    assert!(exact.success() && !exact.stderr_text().contains("do_sys_openat2"), "{exact}");
     assert_as_before(guest, &before, "the main job with --exact")
 }
 
 fn the_way_out_is_the_best_the_kernel_has(guest: &mut Guest) -> Result<()> {
     let release = guest.text("uname -r")?;
     let mapped = !release.starts_with("6.1.");
-    let recorded = sh(guest, "rtrec record -v -p function_graph -g do_sys_open ls /")?.check()?;
+    let recorded = sh(guest, "rtrec record -v -p function_graph -l 'vfs_*' -g do_sys_open ls /")?.check()?;
     let said = recorded.stderr_text();
     let way = if mapped { "is read by mmap of trace_pipe_raw" } else { "is read by splice (mmap: " };
     assert!(said.contains(&format!("CPU 0 {way}")) && said.contains(&format!("CPU 1 {way}")), "{release}{said}");
@@ -96,7 +97,8 @@ fn the_way_out_is_the_best_the_kernel_has(guest: &mut Guest) -> Result<()> {
 fn tracefs_is_as_before_however_a_recording_ends(guest: &mut Guest) -> Result<()> {
     let before = first_snapshot(guest)?;
     guest.text("printf '#!/no/such\n' > bad; chmod +x bad")?;
-    let graph = "rtrec record -p function_graph -g do_sys_openat2 -e sched:sched_switch";
+    // With a filter the kernel patches few functions, which an emulated processor is glad of.
+    let graph = "rtrec record -p function_graph -l vfs_open -g do_sys_openat2 -e sched:sched_switch";
     let cases = [
         (format!("{graph} true"), 0, ""),
         (format!("{graph} sh -c 'exit 3'"), 3, ""),
@@ -184,11 +186,10 @@ fn functions_are_chosen_by_name_glob_and_expression(guest: &mut Guest) -> Result
 fn old_names_find_their_successors(guest: &mut Guest) -> Result<()> {
     for (old, new) in [("do_fork", "kernel_clone"), ("sys_openat", "__x64_sys_openat"), ("do_IRQ", "common_interrupt")]
     {
-        let recorded =
-            sh(guest, &format!("rtrec record -p function_graph -g {old} --max-graph-depth 2 sh -c 'ls / | cat'"))?;
+        let recorded = sh(guest, &format!("rtrec record -p function_graph -l {old} sh -c 'ls / | cat'"))?;
         let said = recorded.stderr_text();
         assert!(recorded.success() && said.contains(old) && said.contains(new), "{old}: {recorded}");
-        let refused = sh(guest, &format!("rtrec record --exact -p function_graph -g {old} true"))?;
+        let refused = sh(guest, &format!("rtrec record --exact -p function_graph -l {old} true"))?;
         assert_eq!(refused.code(), Some(2), "{old}: {refused}");
     }
     Ok(())
@@ -197,7 +198,7 @@ fn old_names_find_their_successors(guest: &mut Guest) -> Result<()> {
 fn trace_cmd_reads_what_was_recorded_and_prints_the_same(guest: &mut Guest) -> Result<()> {
     let cases = [
         "-p function_graph -g do_sys_open -F ls /",
-        "-p function_graph -g do_sys_open --max-graph-depth 4 -e sched -e irq -e timer ls /",
+        "-p function_graph -l 'vfs_*' -l 'do_*' --max-graph-depth 4 -e sched -e irq -e timer ls /",
         "-p function -l 'vfs_*' -e syscalls -F -c sh -c 'ls / | cat; cat /proc/uptime'",
         "-e sched -e raw_syscalls -e kmem -T sh -c 'ls / | cat'",
         "-e sched:sched_switch -B other -e irq -e raw_syscalls -b 256 sh -c 'echo hello > /sys/kernel/tracing/trace_marker; ls /'",
