@@ -187,7 +187,9 @@ impl<'a, 't> TextLines<'a, 't> {
     }
 
     fn diff(&self, lane: &Lane<'_>, time: u64, before: Option<u64>, out: &mut Vec<u8>) {
-        let whole = lane.unit == Unit::Raw || self.columns.full_time || self.columns.bare_ticks;
+        let bare = lane.unit == Unit::Raw || self.columns.bare_ticks;
+        // trace-cmd divides by a thousand whatever the clock counts.
+        let whole = self.columns.full_time || (bare && self.compat == Compat::Rtrec);
         out.push(b' ');
         let start = out.len();
         if let Some(before) = before {
@@ -215,7 +217,7 @@ impl<'a, 't> TextLines<'a, 't> {
         self.task(lane, lane.common.pid(data), seq, memory, out);
         origin.text.put(out);
         let raw = event.is_some_and(|event| event.raw);
-        if raw && self.compat != Compat::V31 {
+        if self.columns.raw.is_all() && self.compat != Compat::V31 {
             out.extend_from_slice(b"-0x");
             text::hex(out, u64::from(lane.common.flags(data)));
         } else if self.columns.latency || self.compat != Compat::V31 {

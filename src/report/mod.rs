@@ -68,27 +68,34 @@ type EventTest = dyn Fn(&str, &str) -> bool + Send + Sync;
 
 /// Which events are printed as raw fields.
 #[derive(Clone, Default)]
-pub struct RawEvents(Option<Arc<EventTest>>);
+pub struct RawEvents {
+    test: Option<Arc<EventTest>>,
+    all: bool,
+}
 
 impl RawEvents {
     /// All of them.
     pub fn all() -> RawEvents {
-        RawEvents(Some(Arc::new(|_, _| true)))
+        RawEvents { test: None, all: true }
     }
 
     /// Those for which `test(system, name)` holds.
     pub fn when(test: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> RawEvents {
-        RawEvents(Some(Arc::new(test)))
+        RawEvents { test: Some(Arc::new(test)), all: false }
     }
 
     fn holds(&self, system: &str, name: &str) -> bool {
-        self.0.as_ref().is_some_and(|test| test(system, name))
+        self.all || self.test.as_ref().is_some_and(|test| test(system, name))
+    }
+
+    fn is_all(&self) -> bool {
+        self.all
     }
 }
 
 impl fmt::Debug for RawEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "RawEvents(..)" } else { "RawEvents" })
+        f.write_str(if self.all || self.test.is_some() { "RawEvents(..)" } else { "RawEvents" })
     }
 }
 
@@ -229,7 +236,10 @@ pub fn lanes<'t>(
     let mut lanes = Vec::new();
     for (file, (input, names)) in inputs.iter().zip(names).enumerate() {
         let decoders = Arc::new(Decoders::new(&input.trace, settings.style.clone())?);
-        let graph = input.trace.formats.find("ftrace", "funcgraph_entry").is_some();
+        // Only drawn graphs fold an exit into its entry: programs and raw fields want every record.
+        let graph = settings.format == Format::Text
+            && !settings.columns.raw.holds("ftrace", "funcgraph_entry")
+            && input.trace.formats.find("ftrace", "funcgraph_entry").is_some();
         let correction = correction(inputs, file, settings);
         let knows_hz = correction.hz.is_some() && settings.style.compat == Compat::Rtrec;
         for buffer in &input.dat.buffers {
@@ -338,7 +348,12 @@ pub fn run<'a, 't>(
                 return Err(ReportError::TextMerge(input.path.clone()));
             }
             match input.dat.text(buffer) {
-                Ok(text) => out.write_all(&text).map_err(ReportError::Write)?,
+                Ok(mut text) => {
+                    if settings.style.compat != Compat::Rtrec {
+                        text.push(b'\n');
+                    }
+                    out.write_all(&text).map_err(ReportError::Write)?;
+                }
                 Err(note) => outcome.notes.push((file, note)),
             }
         }
