@@ -8,7 +8,7 @@ use super::clock::Unit;
 use super::merge::{Batch, Item, Mark, NO_EXIT};
 use super::pool::Render;
 use super::{Lane, RawEvents};
-use crate::plugins::{Compat, Scene, latency_flags};
+use crate::plugins::{Compat, Decoder, Scene, latency_flags};
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
 use crate::wire::text;
@@ -32,29 +32,96 @@ pub struct Columns {
 }
 
 pub(super) struct TextLines<'a, 't> {
-    pub(super) lanes: &'a [Lane<'t>],
-    /// CPU and lane of each stream.
-    pub(super) origins: Vec<(u32, u32)>,
-    pub(super) columns: &'a Columns,
-    pub(super) compat: Compat,
-    /// Per file and event id: name column.
-    pub(super) names: Vec<Vec<OnceLock<NameColumn>>>,
+    lanes: &'a [Lane<'t>],
+    origins: Vec<Origin>,
+    columns: &'a Columns,
+    compat: Compat,
+    /// Per file and event id.
+    events: Vec<Vec<OnceLock<EventColumn<'a, 't>>>>,
+}
+
+/// What does not change between lines of one stream.
+struct Origin {
+    cpu: u32,
+    lane: u32,
+    /// ` [000]`
+    text: Short<16>,
 }
 
 /// What does not change between lines of one event.
-pub(super) struct NameColumn {
-    text: Box<[u8]>,
+struct EventColumn<'a, 't> {
+    decoder: &'a Decoder<'t>,
+    text: Result<Short<32>, Box<[u8]>>,
     raw: bool,
+    /// The column of flags depends on nothing but the two bytes at the usual places.
+    usual_flags: bool,
 }
 
-impl NameColumn {
-    fn new(name: &[u8], raw: bool) -> NameColumn {
-        let mut text = Vec::with_capacity(24);
+/// A short text that is copied whole, which is faster than copying just enough.
+#[derive(Clone, Copy)]
+struct Short<const N: usize> {
+    bytes: [u8; N],
+    len: u8,
+}
+
+impl<const N: usize> Short<N> {
+    const EMPTY: Short<N> = Short { bytes: [0; N], len: 0 };
+
+    fn new(text: &[u8]) -> Option<Short<N>> {
+        let mut short = Short::EMPTY;
+        short.bytes.get_mut(..text.len())?.copy_from_slice(text);
+        short.len = u8::try_from(text.len()).ok()?;
+        Some(short)
+    }
+
+    #[inline]
+    fn put(&self, out: &mut Vec<u8>) {
+        let end = out.len() + usize::from(self.len);
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+    }
+}
+
+impl<'a, 't> EventColumn<'a, 't> {
+    fn new(decoder: &'a Decoder<'t>, raw: bool) -> EventColumn<'a, 't> {
+        let format = decoder.format();
+        let name = format.name.as_bytes();
+        let mut text = Vec::with_capacity(32);
         text.push(b' ');
         text.extend_from_slice(name);
         text.extend_from_slice(b": ");
         text::blanks(&mut text, NAME_WIDTH.saturating_sub(name.len()));
-        NameColumn { text: text.into(), raw }
+        let at = |name: &str| format.common.iter().find(|field| field.name == name).map(|f| (f.offset, f.size));
+        EventColumn {
+            decoder,
+            text: Short::new(&text).ok_or_else(|| text.into()),
+            raw,
+            usual_flags: format.common.len() == 4
+                && at("common_flags") == Some((2, 1))
+                && at("common_preempt_count") == Some((3, 1)),
+        }
+    }
+}
+
+/// Columns of the lines before, which most lines share.
+struct Memory {
+    tasks: [(usize, i32, Short<32>); Memory::TASKS],
+    flags: [(u32, Short<8>); Memory::FLAGS],
+    second: u64,
+    second_text: Short<24>,
+}
+
+impl Memory {
+    const TASKS: usize = 64;
+    const FLAGS: usize = 32;
+
+    fn new() -> Memory {
+        Memory {
+            tasks: [(0, 0, Short::EMPTY); Memory::TASKS],
+            flags: [(u32::MAX, Short::EMPTY); Memory::FLAGS],
+            second: u64::MAX,
+            second_text: Short::EMPTY,
+        }
     }
 }
 
@@ -66,24 +133,38 @@ impl<'a, 't> TextLines<'a, 't> {
         compat: Compat,
     ) -> TextLines<'a, 't> {
         let files = lanes.iter().map(|lane| lane.file + 1).max().unwrap_or(0);
-        let mut names: Vec<Vec<OnceLock<NameColumn>>> = (0..files).map(|_| Vec::new()).collect();
+        let mut events: Vec<Vec<OnceLock<EventColumn<'a, 't>>>> = (0..files).map(|_| Vec::new()).collect();
         for lane in lanes {
-            if names[lane.file].is_empty() {
+            if events[lane.file].is_empty() {
                 let most = lane.trace.formats.iter().map(|event| usize::from(event.id) + 1).max().unwrap_or(0);
-                names[lane.file] = (0..most).map(|_| OnceLock::new()).collect();
+                events[lane.file] = (0..most).map(|_| OnceLock::new()).collect();
             }
         }
-        TextLines { lanes, origins, columns, compat, names }
+        let origins = origins.into_iter().map(|(cpu, lane)| {
+            let mut text = Vec::new();
+            if columns.latency {
+                text.push(b' ');
+                text::dec_right(&mut text, u64::from(cpu), 3);
+            } else {
+                text.extend_from_slice(b" [");
+                text::dec_zeros(&mut text, u64::from(cpu), 3);
+                text.push(b']');
+            }
+            Origin { cpu, lane, text: Short::new(&text).unwrap_or(Short::EMPTY) }
+        });
+        TextLines { lanes, origins: origins.collect(), columns, compat, events }
     }
 
-    fn column(&self, lane: &Lane<'_>, id: u16) -> Option<&NameColumn> {
-        let slot = self.names.get(lane.file)?.get(usize::from(id))?;
+    #[inline]
+    fn event(&self, lane: &'a Lane<'t>, id: u16) -> Option<&EventColumn<'a, 't>> {
+        let slot = self.events.get(lane.file)?.get(usize::from(id))?;
         if let Some(column) = slot.get() {
             return Some(column);
         }
-        let format = lane.decoders.get(id)?.format();
+        let decoder = lane.decoders.get(id)?;
+        let format = decoder.format();
         let raw = self.columns.raw.holds(&format.system, &format.name);
-        Some(slot.get_or_init(|| NameColumn::new(format.name.as_bytes(), raw)))
+        Some(slot.get_or_init(|| EventColumn::new(decoder, raw)))
     }
 
     fn mark(&self, lane: &Lane<'_>, cpu: u32, mark: Mark, out: &mut Vec<u8>) {
@@ -106,7 +187,9 @@ impl<'a, 't> TextLines<'a, 't> {
     }
 
     fn diff(&self, lane: &Lane<'_>, time: u64, before: Option<u64>, out: &mut Vec<u8>) {
-        let whole = lane.unit == Unit::Raw || self.columns.full_time || self.columns.bare_ticks;
+        let bare = lane.unit == Unit::Raw || self.columns.bare_ticks;
+        // trace-cmd divides by a thousand whatever the clock counts.
+        let whole = self.columns.full_time || (bare && self.compat == Compat::Rtrec);
         out.push(b' ');
         let start = out.len();
         if let Some(before) = before {
@@ -120,56 +203,30 @@ impl<'a, 't> TextLines<'a, 't> {
         text::blanks(out, 8_usize.saturating_sub(written));
     }
 
-    fn record(&self, batch: &Batch, index: usize, item: &Item, out: &mut Vec<u8>) {
-        let Some(&(cpu, lane)) = self.origins.get(item.stream as usize) else { return };
-        let lane = &self.lanes[lane as usize];
+    fn record(&self, batch: &Batch, index: usize, item: &Item, memory: &mut Memory, out: &mut Vec<u8>) {
+        let Some(origin) = self.origins.get(item.stream as usize) else { return };
+        let (cpu, lane) = (origin.cpu, &self.lanes[origin.lane as usize]);
         let data = slice(batch, item.chunk, item.start, item.len);
         let seq = batch.first + index as u64;
-        let pid = lane.common.pid(data);
-        let id = lane.common.id(data);
         let record = Record { ticks: item.time, cpu, data };
-        let marked = batch.marks.binary_search_by_key(&(index as u32), |mark| mark.0).is_ok();
-        if marked {
-            for (_, mark) in batch.marks.iter().filter(|mark| mark.0 == index as u32) {
-                self.mark(lane, cpu, *mark, out);
-            }
-        }
+        let event = self.event(lane, lane.common.id(data));
         // trace-cmd puts the prefix on the line about the loss only.
-        if !marked || self.compat == Compat::Rtrec {
+        if !self.marks(batch, index, lane, cpu, out) || self.compat == Compat::Rtrec {
             out.extend_from_slice(&lane.prefix);
         }
-        let comm = lane.names.at(pid, seq);
-        let decoder = lane.decoders.get(id);
-        let format = decoder.map(|decoder| decoder.format());
-        let column = self.column(lane, id);
-        let raw = column.is_some_and(|column| column.raw);
-        if self.columns.latency {
-            let comm = &comm[..comm.len().min(8)];
-            text::padded(out, comm, 8, b' ');
-            self.pid(pid, out);
-            out.push(b' ');
-            text::dec_right(out, u64::from(cpu), 3);
-        } else {
-            text::padded(out, comm, 16, b' ');
-            self.pid(pid, out);
-            out.extend_from_slice(b" [");
-            text::dec_zeros(out, u64::from(cpu), 3);
-            out.push(b']');
-        }
-        if raw && self.compat != Compat::V31 {
+        self.task(lane, lane.common.pid(data), seq, memory, out);
+        origin.text.put(out);
+        let raw = event.is_some_and(|event| event.raw);
+        if self.columns.raw.is_all() && self.compat != Compat::V31 {
             out.extend_from_slice(b"-0x");
             text::hex(out, u64::from(lane.common.flags(data)));
         } else if self.columns.latency || self.compat != Compat::V31 {
             if !self.columns.latency {
                 out.push(b' ');
             }
-            match format {
-                Some(format) => latency_flags(lane.trace, format, &record, self.compat, out),
-                None => out.extend_from_slice(b"....."),
-            }
+            self.flags(lane, event, &record, memory, out);
         }
-        let unit = if self.columns.bare_ticks { Unit::Raw } else { lane.unit };
-        write_time(unit, self.columns.full_time, item.time, out);
+        self.time(lane.unit, item.time, memory, out);
         if self.columns.diff {
             let before = match index.checked_sub(1) {
                 Some(before) => batch.items.get(before).map(|item| item.time),
@@ -177,37 +234,133 @@ impl<'a, 't> TextLines<'a, 't> {
             };
             self.diff(lane, item.time, before, out);
         }
-        match (column, decoder) {
-            (Some(column), Some(decoder)) => {
-                out.extend_from_slice(&column.text);
-                let exit = batch.exits.get(item.exit as usize).filter(|_| item.exit != NO_EXIT);
-                let exit = exit.map(|exit| Record {
-                    ticks: exit.ticks,
-                    cpu,
-                    data: slice(batch, exit.chunk, exit.start, exit.len),
-                });
-                let scene = Scene { trace: lane.trace, names: &lane.names, seq, exit, aux: item.aux };
-                if raw {
-                    decoder.raw_fields(&record, &scene, out);
-                } else {
-                    decoder.text(&record, &scene, out);
-                }
-                if out.last() == Some(&b'\n') {
-                    out.pop();
-                }
-            }
-            _ => unknown(id, data, out),
+        let Some(event) = event else {
+            unknown(lane.common.id(data), data, out);
+            out.push(b'\n');
+            return;
+        };
+        match &event.text {
+            Ok(short) => short.put(out),
+            Err(long) => out.extend_from_slice(long),
+        }
+        let exit = batch.exits.get(item.exit as usize).filter(|_| item.exit != NO_EXIT);
+        let exit =
+            exit.map(|exit| Record { ticks: exit.ticks, cpu, data: slice(batch, exit.chunk, exit.start, exit.len) });
+        let scene = Scene { trace: lane.trace, names: lane.names, seq, exit, aux: item.aux };
+        if raw {
+            event.decoder.raw_fields(&record, &scene, out);
+        } else {
+            event.decoder.text(&record, &scene, out);
+        }
+        if out.last() == Some(&b'\n') {
+            out.pop();
         }
         out.push(b'\n');
     }
 
+    /// Says what there is to say before a record; whether there was something.
     #[inline]
-    fn pid(&self, pid: i32, out: &mut Vec<u8>) {
-        out.push(b'-');
+    fn marks(&self, batch: &Batch, index: usize, lane: &Lane<'_>, cpu: u32, out: &mut Vec<u8>) -> bool {
+        if batch.marks.is_empty() {
+            return false;
+        }
+        let first = batch.marks.partition_point(|mark| (mark.0 as usize) < index);
+        let here = batch.marks.iter().skip(first).take_while(|mark| mark.0 as usize == index);
+        let mut any = false;
+        for (_, mark) in here {
+            self.mark(lane, cpu, *mark, out);
+            any = true;
+        }
+        any
+    }
+
+    /// `            comm-pid  `
+    #[inline]
+    fn task(&self, lane: &Lane<'_>, pid: i32, seq: u64, memory: &mut Memory, out: &mut Vec<u8>) {
+        let comm = lane.names.at(pid, seq);
+        // Names stay where they are, so the place of a name stands for the name.
+        let place = comm.as_ptr() as usize;
+        let slot = &mut memory.tasks[pid as u32 as usize % Memory::TASKS];
+        if slot.0 == place && slot.1 == pid && slot.2.len > 0 {
+            return slot.2.put(out);
+        }
         let start = out.len();
+        if self.columns.latency {
+            text::padded(out, &comm[..comm.len().min(8)], 8, b' ');
+        } else {
+            text::padded(out, comm, 16, b' ');
+        }
+        out.push(b'-');
+        let number = out.len();
         text::signed(out, i64::from(pid));
-        let written = out.len() - start;
+        let written = out.len() - number;
         text::blanks(out, 5_usize.saturating_sub(written));
+        if let Some(short) = Short::new(&out[start..]) {
+            *slot = (place, pid, short);
+        }
+    }
+
+    #[inline]
+    fn flags(
+        &self,
+        lane: &Lane<'_>,
+        event: Option<&EventColumn<'_, '_>>,
+        record: &Record<'_>,
+        memory: &mut Memory,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(event) = event else { return out.extend_from_slice(b".....") };
+        let key = match record.data {
+            [_, _, flags, preempt, ..] if event.usual_flags => u32::from(*flags) << 8 | u32::from(*preempt),
+            _ => return latency_flags(lane.trace, event.decoder.format(), record, self.compat, out),
+        };
+        // Which letters a kernel means depends on its release, that is, on the file.
+        let key = key | (lane.file as u32) << 16;
+        let slot = &mut memory.flags[(key ^ key >> 5 ^ key >> 8) as usize % Memory::FLAGS];
+        if slot.0 == key {
+            return slot.1.put(out);
+        }
+        let start = out.len();
+        latency_flags(lane.trace, event.decoder.format(), record, self.compat, out);
+        if let Some(short) = Short::new(&out[start..]) {
+            *slot = (key, short);
+        }
+    }
+
+    #[inline]
+    fn time(&self, unit: Unit, time: u64, memory: &mut Memory, out: &mut Vec<u8>) {
+        if unit == Unit::Raw || self.columns.bare_ticks {
+            return write_time(Unit::Raw, false, time, out);
+        }
+        let full = self.columns.full_time;
+        let (second, rest) = if full {
+            (time / 1_000_000_000, time % 1_000_000_000)
+        } else {
+            let us = micros(time);
+            (us / 1_000_000, us % 1_000_000)
+        };
+        if memory.second != second {
+            let mut text = vec![b' '];
+            text::dec_right(&mut text, second, 5);
+            text.push(b'.');
+            memory.second = second;
+            memory.second_text = Short::new(&text).unwrap_or(Short::EMPTY);
+        }
+        memory.second_text.put(out);
+        let mut digits = Short::<16> { bytes: [b':'; 16], len: if full { 10 } else { 7 } };
+        let mut left = rest as u32;
+        let mut at = if full { 9 } else { 6 };
+        while at >= 2 {
+            let pair = (left % 100) as u8;
+            digits.bytes[at - 2] = b'0' + pair / 10;
+            digits.bytes[at - 1] = b'0' + pair % 10;
+            left /= 100;
+            at -= 2;
+        }
+        if at == 1 {
+            digits.bytes[0] = b'0' + left as u8;
+        }
+        digits.put(out);
     }
 }
 
@@ -258,9 +411,10 @@ pub(super) fn slice(batch: &Batch, chunk: u32, start: u32, len: u32) -> &[u8] {
 impl Render<Batch> for TextLines<'_, '_> {
     fn render(&self, batch: &Batch, out: &mut Vec<u8>) {
         out.reserve(batch.items.len() * 150);
+        let mut memory = Memory::new();
         for (index, item) in batch.items.iter().enumerate() {
             if index >= batch.skip {
-                self.record(batch, index, item, out);
+                self.record(batch, index, item, &mut memory, out);
             }
         }
     }

@@ -32,12 +32,12 @@ pub use input::{Common, Input};
 pub use line::Columns;
 pub use select::{FilterArg, Gate, SelectError, Selection};
 
-use crate::dat::{Buffer, Note};
+use crate::dat::{Buffer, Dat, Note};
 use crate::plugins::{Compat, Decoders, Style, StyleError, Trace};
 use crate::wire::tables::Names;
 use merge::{Batch, How, Merge};
 use pool::{Pool, Render};
-use stream::Stream;
+use stream::{Finder, Stream};
 
 /// One buffer of one file: what its records have in common.
 pub struct Lane<'t> {
@@ -63,32 +63,45 @@ pub struct Lane<'t> {
     pub draws_graph: bool,
 }
 
+impl<'t> Lane<'t> {
+    fn finder<'d>(&self, dat: &'d Dat, unwanted: &'d [bool]) -> Finder<'d> {
+        Finder { dat, layout: self.buffer.layout, common: self.common, unwanted }
+    }
+}
+
 /// A test on system and name of an event.
 type EventTest = dyn Fn(&str, &str) -> bool + Send + Sync;
 
 /// Which events are printed as raw fields.
 #[derive(Clone, Default)]
-pub struct RawEvents(Option<Arc<EventTest>>);
+pub struct RawEvents {
+    test: Option<Arc<EventTest>>,
+    all: bool,
+}
 
 impl RawEvents {
     /// All of them.
     pub fn all() -> RawEvents {
-        RawEvents(Some(Arc::new(|_, _| true)))
+        RawEvents { test: None, all: true }
     }
 
     /// Those for which `test(system, name)` holds.
     pub fn when(test: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> RawEvents {
-        RawEvents(Some(Arc::new(test)))
+        RawEvents { test: Some(Arc::new(test)), all: false }
     }
 
     fn holds(&self, system: &str, name: &str) -> bool {
-        self.0.as_ref().is_some_and(|test| test(system, name))
+        self.all || self.test.as_ref().is_some_and(|test| test(system, name))
+    }
+
+    fn is_all(&self) -> bool {
+        self.all
     }
 }
 
 impl fmt::Debug for RawEvents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "RawEvents(..)" } else { "RawEvents" })
+        f.write_str(if self.all || self.test.is_some() { "RawEvents(..)" } else { "RawEvents" })
     }
 }
 
@@ -229,7 +242,10 @@ pub fn lanes<'t>(
     let mut lanes = Vec::new();
     for (file, (input, names)) in inputs.iter().zip(names).enumerate() {
         let decoders = Arc::new(Decoders::new(&input.trace, settings.style.clone())?);
-        let graph = input.trace.formats.find("ftrace", "funcgraph_entry").is_some();
+        // Only drawn graphs fold an exit into its entry: programs and raw fields want every record.
+        let graph = settings.format == Format::Text
+            && !settings.columns.raw.holds("ftrace", "funcgraph_entry")
+            && input.trace.formats.find("ftrace", "funcgraph_entry").is_some();
         let correction = correction(inputs, file, settings);
         let knows_hz = correction.hz.is_some() && settings.style.compat == Compat::Rtrec;
         for buffer in &input.dat.buffers {
@@ -278,7 +294,8 @@ fn align(inputs: &[Input], lanes: &mut [Lane<'_>]) {
     let mut first = u64::MAX;
     for lane in &*lanes {
         for data in &lane.buffer.cpus {
-            if let Some(next) = Stream::new(&inputs[lane.file].dat, lane.buffer, data, lane.common, 1).next(&pool) {
+            if let Some(next) = Stream::new(lane.finder(&inputs[lane.file].dat, &[]), lane.buffer, data, 1).next(&pool)
+            {
                 first = first.min(lane.correction.apply(next.ticks, data.cpu));
             }
         }
@@ -338,13 +355,20 @@ pub fn run<'a, 't>(
                 return Err(ReportError::TextMerge(input.path.clone()));
             }
             match input.dat.text(buffer) {
-                Ok(text) => out.write_all(&text).map_err(ReportError::Write)?,
+                Ok(mut text) => {
+                    if settings.style.compat != Compat::Rtrec {
+                        text.push(b'\n');
+                    }
+                    out.write_all(&text).map_err(ReportError::Write)?;
+                }
                 Err(note) => outcome.notes.push((file, note)),
             }
         }
     }
-    let pool: Pool<'t, Batch> = Pool::new(settings.threads);
-    let streams: Vec<(u32, Stream<'t>)> = streams(inputs, lanes, settings);
+    // What nobody wants is left out where it is found, unless something depends on seeing it.
+    let unwanted: Vec<Vec<bool>> = (0..inputs.len()).map(|file| gate.unwanted(file)).collect();
+    let pool: Pool<'_, Batch> = Pool::new(settings.threads);
+    let streams = streams(inputs, lanes, &unwanted, settings);
     let trackers = trackers(inputs.len(), lanes);
     let how = How {
         strict_leaves: settings.style.compat != Compat::Rtrec,
@@ -371,11 +395,11 @@ pub fn run<'a, 't>(
 }
 
 /// Turns the merged records into what was asked for.
-fn emit<'a, 't>(
+fn emit<'a, 'd, 't>(
     inputs: &[Input],
     lanes: &'a [Lane<'t>],
-    merge: &mut Merge<'a, 't>,
-    pool: &Pool<'t, Batch>,
+    merge: &mut Merge<'a, 'd, 't>,
+    pool: &Pool<'d, Batch>,
     settings: &Settings,
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -405,9 +429,9 @@ fn emit<'a, 't>(
     }
 }
 
-fn render<'t>(
-    merge: &mut Merge<'_, 't>,
-    pool: &Pool<'t, Batch>,
+fn render<'d>(
+    merge: &mut Merge<'_, 'd, '_>,
+    pool: &Pool<'d, Batch>,
     settings: &Settings,
     form: &impl Render<Batch>,
     out: &mut dyn Write,
@@ -432,12 +456,21 @@ fn render<'t>(
     pool.run(|| last.pop_front(), form, out)
 }
 
-fn streams<'t>(inputs: &'t [Input], lanes: &[Lane<'t>], settings: &Settings) -> Vec<(u32, Stream<'t>)> {
-    let depth = if settings.threads > 1 { 3 } else { 1 };
+fn streams<'d>(
+    inputs: &'d [Input],
+    lanes: &[Lane<'_>],
+    unwanted: &'d [Vec<bool>],
+    settings: &Settings,
+) -> Vec<(u32, Stream<'d>)> {
+    let count = lanes.iter().map(|lane| lane.buffer.cpus.len()).sum::<usize>().max(1);
+    // Enough ahead to keep the workers busy, little enough to stay within a few megabytes on large machines.
+    let depth = if settings.threads > 1 { (8 * settings.threads / count).clamp(2, 16) } else { 1 };
     let mut streams = Vec::new();
     for (number, lane) in lanes.iter().enumerate() {
+        let unwanted: &[bool] = if lane.draws_graph { &[] } else { &unwanted[lane.file] };
         for data in &lane.buffer.cpus {
-            streams.push((number as u32, Stream::new(&inputs[lane.file].dat, lane.buffer, data, lane.common, depth)));
+            let finder = lane.finder(&inputs[lane.file].dat, unwanted);
+            streams.push((number as u32, Stream::new(finder, lane.buffer, data, depth)));
         }
     }
     streams

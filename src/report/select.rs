@@ -311,6 +311,21 @@ impl<'a, 't> Gate<'a, 't> {
         self.rules.push(rules);
     }
 
+    /// By event id: whose records are never printed and tell nothing about others.
+    pub(super) fn unwanted(&self, file: usize) -> Vec<bool> {
+        if self.open || self.stacks {
+            return Vec::new();
+        }
+        let verdicts = self.verdicts.get(file).map_or(&[][..], Vec::as_slice);
+        verdicts.iter().map(|verdict| *verdict == Verdict::Drop).collect()
+    }
+
+    /// Everything passes.
+    #[inline]
+    pub(super) fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Whether the record is printed. `number` is the lane's.
     #[inline]
     pub fn pass(&mut self, number: usize, id: u16, time: u64, record: &Record<'_>) -> bool {

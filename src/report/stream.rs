@@ -43,7 +43,7 @@ impl Next {
 #[derive(Default)]
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
-    records: Vec<Next>,
+    pub(super) records: Vec<Next>,
     /// Index of a record and what was lost before it; ascending. One past the end: before whatever follows.
     lost: Vec<(u32, Lost)>,
     notes: Vec<Note>,
@@ -56,6 +56,8 @@ pub(super) struct Finder<'t> {
     pub(super) dat: &'t Dat,
     pub(super) layout: Layout,
     pub(super) common: Common,
+    /// By event id: records that nobody wants, left out at once.
+    pub(super) unwanted: &'t [bool],
 }
 
 impl Finder<'_> {
@@ -101,6 +103,10 @@ impl Finder<'_> {
                     Ok(found) => {
                         let data = page.get(found.start as usize..(found.start + found.len) as usize).unwrap_or(&[]);
                         let (start, id) = (base as u32 + found.start, self.common.id(data));
+                        if self.unwanted.get(usize::from(id)).copied().unwrap_or(false) {
+                            first = false;
+                            continue;
+                        }
                         chunk.records.push(Next { ticks: found.ticks, start, len: found.len, id, first });
                         first = false;
                     }
@@ -119,6 +125,11 @@ impl Finder<'_> {
 }
 
 impl Chunk {
+    /// Nothing was lost before any of its records.
+    pub(super) fn is_whole(&self) -> bool {
+        self.lost.is_empty()
+    }
+
     fn note(&mut self, note: Note) {
         self.damaged += 1;
         if self.notes.len() < MAX_NOTES {
@@ -137,7 +148,7 @@ impl Chunk {
 }
 
 /// Two losses before the same record.
-fn join(a: Lost, b: Lost) -> Lost {
+pub(super) fn join(a: Lost, b: Lost) -> Lost {
     match (a, b) {
         (Lost::None, other) | (other, Lost::None) => other,
         (Lost::Count(a), Lost::Count(b)) => Lost::Count(a.saturating_add(b)),
@@ -155,7 +166,7 @@ pub(super) struct Stream<'t> {
     /// Changes with the chunk, so that batches notice.
     pub(super) chunk_number: u64,
     /// Index of the next record of the chunk.
-    at: usize,
+    pub(super) at: usize,
     /// Lost at the end of the chunk before.
     lost: Lost,
     pub(super) notes: Vec<Note>,
@@ -163,11 +174,11 @@ pub(super) struct Stream<'t> {
 }
 
 impl<'t> Stream<'t> {
-    pub(super) fn new(dat: &'t Dat, buffer: &Buffer, data: &CpuData, common: Common, depth: usize) -> Stream<'t> {
+    pub(super) fn new(finder: Finder<'t>, buffer: &Buffer, data: &CpuData, depth: usize) -> Stream<'t> {
         Stream {
             cpu: data.cpu,
-            finder: Finder { dat, layout: buffer.layout, common },
-            cursor: dat.chunks(buffer, data),
+            finder,
+            cursor: finder.dat.chunks(buffer, data),
             ahead: VecDeque::new(),
             depth,
             chunk: Arc::default(),
@@ -195,6 +206,9 @@ impl<'t> Stream<'t> {
 
     /// What was lost before the record that [`Stream::next`] gave last.
     pub(super) fn lost(&self) -> Lost {
+        if self.chunk.lost.is_empty() && self.lost == Lost::None {
+            return Lost::None;
+        }
         let index = (self.at as u32).wrapping_sub(1);
         let here = self.chunk.lost.binary_search_by_key(&index, |lost| lost.0);
         let here = here.ok().and_then(|at| self.chunk.lost.get(at)).map_or(Lost::None, |lost| lost.1);

@@ -459,12 +459,7 @@ fn bind_value(value: &Value<String>, format: &EventFormat) -> Option<Value<Field
     Some(match value {
         Value::Field(name) => {
             let common = || format.common.iter().find(|field| field.name == *name);
-            match format.field(name).or_else(common) {
-                Some(field) => Value::Field(field.clone()),
-                None if name == "comm" || name == "common_comm" => Value::Comm,
-                None if name == "cpu" => Value::Cpu,
-                None => return None,
-            }
+            Value::Field(format.field(name).or_else(common)?.clone())
         }
         Value::Comm => Value::Comm,
         Value::Cpu => Value::Cpu,
