@@ -70,7 +70,7 @@ fn refuse<T>(reason: &str) -> Result<T> {
 
 /// Compiles the print fmt of `format`.
 pub fn compile(format: &EventFormat, setting: &Setting<'_>) -> Result<Program> {
-    let parsed = parse(&format.print_fmt)?;
+    let parsed = parse(&format.print_fmt, setting.flavor)?;
     let mut compiler = Compiler::new(format, setting);
     compiler.format_string(&parsed.format, &parsed.args)?;
     Ok(compiler.program)
@@ -93,6 +93,10 @@ struct Compiler<'a> {
     mem_costs: Vec<u64>,
     txt_costs: Vec<u64>,
     total: u64,
+    /// Calls around the expression at hand.
+    calls: u32,
+    /// Names met so far that stand for 0 because nobody knows their value.
+    unknown_names: u32,
 }
 
 impl<'a> Compiler<'a> {
@@ -119,6 +123,8 @@ impl<'a> Compiler<'a> {
             mem_costs: Vec::new(),
             txt_costs: Vec::new(),
             total: 0,
+            calls: 0,
+            unknown_names: 0,
         }
     }
 
@@ -315,9 +321,12 @@ impl<'a> Compiler<'a> {
                 Ok((self.push_num(NumNode::Read(mem, self.word(ty)))?, if self.lte { U64 } else { ty }))
             }
             Val::Txt(_) if self.lte => Ok((self.constant(0)?, U64)),
-            Val::Name(_) if self.lte => Ok((self.constant(0)?, U64)),
             Val::Txt(_) => refuse("a text is used as a number"),
-            Val::Name(name) => refuse(&format!("`{name}` is unknown")),
+            // As trace-cmd has it: better `page=0x2a pfn=42`, with an unknown base, than no text at all.
+            Val::Name(_) => {
+                self.unknown_names += 1;
+                Ok((self.constant(0)?, U64))
+            }
         }
     }
 
@@ -340,7 +349,15 @@ impl<'a> Compiler<'a> {
             Expr::Cond(cond, yes, no) => self.cond(cond, yes.as_deref(), no),
             Expr::Cast(type_name, inner) => self.cast(type_name, inner),
             Expr::Index(base, index) => self.index(base, index),
-            Expr::Call(name, args) => self.call(name, args),
+            Expr::Call(name, args) => {
+                self.calls += 1;
+                let value = self.call(name, args);
+                self.calls -= 1;
+                value
+            }
+            Expr::SizeofType(_) if self.calls > 0 && self.setting.flavor == Flavor::Lte2022 => {
+                refuse("sizeof in an argument")
+            }
             Expr::SizeofType(type_name) => match self.size_of(type_name) {
                 Some(bytes) => self.size(bytes),
                 None => refuse("sizeof a type that only the kernel knows"),
@@ -464,7 +481,9 @@ impl<'a> Compiler<'a> {
     fn index(&mut self, base: &Expr, index: &Expr) -> Result<Val> {
         if self.lte
             && let Expr::Field(name) = base
-            && self.field(name).is_some_and(|field| field.brackets.as_deref() == Some("") && !field.is_dynamic())
+            && self.field(name).is_some_and(|field| {
+                field.brackets.as_deref() == Some("") && !field.is_dynamic() && field.elem_bytes > 1
+            })
         {
             // libtraceevent takes empty brackets for a dynamic array and finds nothing there.
             return Ok(Val::Num(self.constant(0)?, U64));
@@ -535,16 +554,31 @@ impl<'a> Compiler<'a> {
         let shift = matches!(op, Op2::Shl | Op2::Shr);
         let ty = if shift { Self::promoted(a_ty) } else { Self::common(a_ty, b_ty) };
         let a = self.fitted(a, a_ty, ty)?;
-        let b = if shift { b } else { self.fitted(b, b_ty, ty)? };
-        let compares = matches!(op, Op2::Eq | Op2::Ne | Op2::Lt | Op2::Gt | Op2::Le | Op2::Ge);
-        let by_zero = Cell::new(false);
-        let node = match (self.known(a), self.known(b)) {
-            (Some(a), Some(b)) => NumNode::Const(apply(op, a, b, ty, &by_zero)),
-            _ => NumNode::Op(op, a, b, ty),
+        let b = match shift {
+            false => self.fitted(b, b_ty, ty)?,
+            // What processors make of a count that is too large.
+            true if self.lte => {
+                let mask = self.constant(63)?;
+                self.folded(Op2::And, b, mask, U64)?
+            }
+            true => b,
         };
+        let compares = matches!(op, Op2::Eq | Op2::Ne | Op2::Lt | Op2::Gt | Op2::Le | Op2::Ge);
+        let num = self.folded(op, a, b, ty)?;
+        Ok(Val::Num(num, if compares { truth } else { ty }))
+    }
+
+    /// An operation, or its result if both sides are constants.
+    fn folded(&mut self, op: Op2, a: Num, b: Num, ty: Ty) -> Result<Num> {
         self.program.divides |= matches!(op, Op2::Div | Op2::Rem);
-        let node = if by_zero.get() { NumNode::Op(op, a, b, ty) } else { node };
-        Ok(Val::Num(self.push_num(node)?, if compares { truth } else { ty }))
+        let by_zero = Cell::new(false);
+        if let (Some(a), Some(b)) = (self.known(a), self.known(b)) {
+            let value = apply(op, a, b, ty, &by_zero);
+            if !by_zero.get() {
+                return self.constant(value);
+            }
+        }
+        self.push_num(NumNode::Op(op, a, b, ty))
     }
 
     fn cond(&mut self, cond: &Expr, yes: Option<&Expr>, no: &Expr) -> Result<Val> {
@@ -631,8 +665,23 @@ impl<'a> Compiler<'a> {
             Val::Num(num, from) => {
                 let Some(to) = ty else { return Ok(Val::Num(num, from)) };
                 if self.lte {
-                    // Known names cut the value; none of them extends a sign.
-                    let to = Ty { signed: false, ..to };
+                    const CUTTING: &[&str] = &[
+                        "u8",
+                        "s8",
+                        "char",
+                        "unsigned char",
+                        "u16",
+                        "s16",
+                        "short",
+                        "unsigned short",
+                        "u32",
+                        "s32",
+                        "int",
+                        "unsigned int",
+                    ];
+                    // These names cut the value; none of them extends a sign.
+                    let cuts = type_name.stars == 0 && CUTTING.contains(&type_name.words.join(" ").as_str());
+                    let to = if cuts { Ty { signed: false, ..to } } else { U64 };
                     return Ok(Val::Num(self.fitted(num, U64, to)?, U64));
                 }
                 if type_name.words.iter().any(|word| word == "bool" || word == "_Bool") && type_name.stars == 0 {
@@ -903,15 +952,26 @@ impl<'a> Compiler<'a> {
                 Expr::Str(text) => text,
                 Expr::Name(name) if name != "NULL" => name.as_bytes(),
                 Expr::Name(_) => continue,
-                Expr::Number { value: 0, .. } => continue,
+                // `{ 0, NULL }`, with NULL spelled in any way, ends a table.
+                Expr::Number { value: 0, .. } | Expr::Cast(..) => continue,
                 _ => return refuse("a table entry whose text is computed"),
             };
-            let value = match self.value(value)? {
-                Val::Num(num, _) => self.known(num),
-                Val::Name(_) if self.lte => Some(0),
-                _ => None,
+            let negative = matches!(value, Expr::Unary("-", _));
+            let unknown_names = self.unknown_names;
+            let value = match self.value(value) {
+                Ok(Val::Num(..)) if !self.lte && self.unknown_names > unknown_names => None,
+                Ok(Val::Num(num, _)) => self.known(num),
+                Ok(_) => None,
+                Err(refusal) if self.lte => return Err(refusal),
+                Err(_) => None,
             };
-            let Some(value) = value else { continue };
+            let value = match value {
+                // To libtraceevent each negative number and each unknown name in a table is -1.
+                None if self.lte => u64::MAX,
+                Some(_) if self.lte && negative => u64::MAX,
+                Some(value) => value,
+                None => continue,
+            };
             let (at, len) = self.literal(text);
             table.entries.push((value & mask, at, len));
         }
@@ -927,12 +987,13 @@ impl<'a> Compiler<'a> {
             return refuse("`__print_flags_u64` is unknown");
         }
         let [value, delim, entries @ ..] = args else { return refuse("an argument is missing") };
-        let value = self.number(value)?.0;
+        let (value, ty) = self.number(value)?;
         let delim = match delim {
             Expr::Str(text) => self.literal(text),
             _ => return refuse("a delimiter that is computed"),
         };
-        let table = self.table(entries, self.table_mask(name))?;
+        let mut table = self.table(entries, self.table_mask(name))?;
+        table.shown = Ty { signed: false, ..ty }.fit(u64::MAX);
         self.program.tables.push(table);
         let table = self.program.tables.len() as u32 - 1;
         Ok(Val::Txt(self.push_txt(TxtNode::Flags { value, delim, table })?))
@@ -943,8 +1004,9 @@ impl<'a> Compiler<'a> {
             return refuse("`__print_symbolic_u64` is unknown");
         }
         let [value, entries @ ..] = args else { return refuse("an argument is missing") };
-        let value = self.number(value)?.0;
+        let (value, ty) = self.number(value)?;
         let mut table = self.table(entries, self.table_mask(name))?;
+        table.shown = Ty { signed: false, ..ty }.fit(u64::MAX);
         table.index_small();
         self.program.tables.push(table);
         let table = self.program.tables.len() as u32 - 1;

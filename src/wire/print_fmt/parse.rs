@@ -2,8 +2,8 @@
 //!
 //! The tree knows C's grammar and nothing of the event: names are resolved when it is compiled.
 
-use super::Refusal;
 use super::lex::{Token, tokens};
+use super::{Flavor, Refusal};
 
 /// Expressions nested deeper than this are refused; real ones stay below 30.
 const MAX_DEPTH: usize = 120;
@@ -53,9 +53,9 @@ pub(super) struct PrintFmt {
     pub(super) args: Vec<Expr>,
 }
 
-/// Parses a print fmt.
-pub(super) fn parse(text: &str) -> Result<PrintFmt, Refusal> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0 };
+/// Parses a print fmt, grouping operators by the rules of `flavor`.
+pub(super) fn parse(text: &str, flavor: Flavor) -> Result<PrintFmt, Refusal> {
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, flavor };
     let mut format = Vec::new();
     match parser.next() {
         Some(Token::Str(piece)) => format.extend(piece),
@@ -77,6 +77,7 @@ struct Parser {
     tokens: Vec<Token>,
     at: usize,
     depth: usize,
+    flavor: Flavor,
 }
 
 /// Binary operators by rising precedence.
@@ -92,6 +93,11 @@ const LEVELS: &[&[&str]] = &[
     &["+", "-"],
     &["*", "/", "%"],
 ];
+
+/// How loosely an operator binds; a question mark most loosely.
+fn lte_priority(op: &str) -> usize {
+    LEVELS.iter().position(|level| level.contains(&op)).map_or(LEVELS.len() + 1, |level| LEVELS.len() - level)
+}
 
 impl Parser {
     fn peek(&self) -> Option<&Token> {
@@ -127,6 +133,12 @@ impl Parser {
         if self.depth > MAX_DEPTH {
             return Err(Refusal::new("nested too deeply"));
         }
+        if self.flavor.is_lte() {
+            let first = self.unary()?;
+            let expr = self.lte_rest(first)?;
+            self.depth -= 1;
+            return Ok(expr);
+        }
         let cond = self.binary(0)?;
         let expr = if self.accept("?") {
             let yes = if self.is(":") { None } else { Some(Box::new(self.expr()?)) };
@@ -155,6 +167,70 @@ impl Parser {
             left = Expr::Binary(op, Box::new(left), Box::new(right));
         }
         Ok(left)
+    }
+
+    /// The operators after `left`, grouped as libtraceevent groups them.
+    ///
+    /// Found by experiment: an operator that binds no looser than the one before it takes over that one's right side,
+    /// so `8 - 4 - 2` is 6; parentheses leave no trace, so a right side in parentheses whose operator binds looser
+    /// gives up its left part: `a & (b | c)` is `(a & b) | c`.
+    fn lte_rest(&mut self, left: Expr) -> Result<Expr, Refusal> {
+        let Some(op) = self.operator() else { return Ok(left) };
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            return Err(Refusal::new("nested too deeply"));
+        }
+        self.at += 1;
+        let expr = if op == "?" { self.lte_cond(left)? } else { self.lte_binary(op, left)? };
+        self.depth -= 1;
+        Ok(expr)
+    }
+
+    fn lte_cond(&mut self, cond: Expr) -> Result<Expr, Refusal> {
+        let yes = self.expr()?;
+        let bare = !matches!(self.tokens.get(self.at.saturating_sub(1)), Some(Token::Op(")")));
+        if self.flavor == Flavor::Lte2026 && bare && matches!(yes, Expr::Cond(..)) {
+            return Err(Refusal::new("a condition within a condition"));
+        }
+        self.expect(":")?;
+        let old = self.flavor == Flavor::Lte2022;
+        let no = if old { self.unary()? } else { self.expr()? };
+        let expr = Expr::Cond(Box::new(cond), Some(Box::new(yes)), Box::new(no));
+        if old { self.lte_rest(expr) } else { Ok(expr) }
+    }
+
+    fn lte_binary(&mut self, op: &'static str, left: Expr) -> Result<Expr, Refusal> {
+        let looser_than = |next: Option<&'static str>, prio| next.is_some_and(|next| lte_priority(next) > prio);
+        match self.unary()? {
+            Expr::Binary(outer, a, b) if lte_priority(op) < lte_priority(outer) => {
+                let mut inner = Expr::Binary(op, Box::new(left), a);
+                if looser_than(self.operator(), lte_priority(outer)) {
+                    return self.lte_rest(Expr::Binary(outer, Box::new(inner), b));
+                }
+                inner = self.lte_rest(inner)?;
+                Ok(Expr::Binary(outer, Box::new(inner), b))
+            }
+            Expr::Cond(cond, yes, no) => {
+                let inner = Expr::Binary(op, Box::new(left), cond);
+                self.lte_rest(Expr::Cond(Box::new(inner), yes, no))
+            }
+            right => {
+                if looser_than(self.operator(), lte_priority(op)) {
+                    return self.lte_rest(Expr::Binary(op, Box::new(left), Box::new(right)));
+                }
+                let right = self.lte_rest(right)?;
+                Ok(Expr::Binary(op, Box::new(left), Box::new(right)))
+            }
+        }
+    }
+
+    /// The binary operator or question mark at the cursor.
+    fn operator(&self) -> Option<&'static str> {
+        match self.peek() {
+            Some(Token::Op("?")) => Some("?"),
+            Some(Token::Op(op)) => LEVELS.iter().flat_map(|level| level.iter()).find(|known| *known == op).copied(),
+            _ => None,
+        }
     }
 
     fn unary(&mut self) -> Result<Expr, Refusal> {
@@ -349,12 +425,12 @@ mod tests {
     use super::*;
 
     fn arg(text: &str) -> Expr {
-        parse(&format!("\"%d\", {text}")).unwrap().args.remove(0)
+        parse(&format!("\"%d\", {text}"), Flavor::C).unwrap().args.remove(0)
     }
 
     #[test]
     fn strings_join_and_arguments_follow() {
-        let parsed = parse("\"a=%d\\n\" \" b\\x41\\101\\t\", REC->a, 1").unwrap();
+        let parsed = parse("\"a=%d\\n\" \" b\\x41\\101\\t\", REC->a, 1", Flavor::C).unwrap();
         assert_eq!(parsed.format, b"a=%d\n bAA\t");
         assert_eq!(parsed.args.len(), 2);
         assert_eq!(parsed.args[0], Expr::Field("a".into()));
@@ -383,14 +459,22 @@ mod tests {
     #[test]
     fn blocks_with_locals_are_read_and_other_statements_refused() {
         assert!(matches!(arg("({ int x = (REC->a); x < 3 ? x : 3; })"), Expr::Block(l, _) if l.len() == 1));
-        assert!(parse("\"%s\", ({ static const char *t[] = { \"a\" }; t[0]; })").is_err());
-        assert!(parse("\"%s\", ({ f(1); g(2); })").is_err());
+        assert!(parse("\"%s\", ({ static const char *t[] = { \"a\" }; t[0]; })", Flavor::C).is_err());
+        assert!(parse("\"%s\", ({ f(1); g(2); })", Flavor::C).is_err());
     }
 
     #[test]
     fn hostile_nesting_is_refused() {
         let deep = format!("\"%d\", {}1{}", "(".repeat(5000), ")".repeat(5000));
-        assert!(parse(&deep).is_err());
+        for flavor in [Flavor::C, Flavor::Lte2022, Flavor::Lte2026] {
+            refuses(&deep, flavor);
+        }
+    }
+
+    fn refuses(deep: &str, flavor: Flavor) {
+        let parse = |text: &str| parse(text, flavor);
+        assert!(parse(deep).is_err());
+        assert!(parse(&format!("\"%d\", 1{}", "?1:1".repeat(100_000))).is_err());
         assert!(parse(&format!("\"%d\", {}1", "-".repeat(100_000))).is_err());
         assert!(parse(&format!("\"%d\", 1{}", "+1".repeat(100_000))).is_err());
         assert!(parse(&format!("\"%d\", f({}", "{".repeat(100_000))).is_err());

@@ -308,6 +308,8 @@ pub(super) struct Table {
     pub(super) small: Vec<u16>,
     /// The bits of a value that count.
     pub(super) mask: u64,
+    /// The bits of what is left over that are shown: as many as the value has itself.
+    pub(super) shown: u64,
 }
 
 impl Table {
@@ -575,7 +577,8 @@ where
                 }
             }
             TxtNode::Symbolic { value, table } => {
-                if self.symbolic(value, table, out) && self.program.flavor.is_lte() {
+                // As trace-cmd has it: a number in place of a name is not widened.
+                if self.symbolic(value, table, out) {
                     return;
                 }
             }
@@ -605,7 +608,7 @@ where
                     None => text::hex(out, address),
                 }
                 if self.program.flavor.is_lte() {
-                    return;
+                    return self.fit(out, start, Fit { width: Count::None, ..want });
                 }
             }
             TxtNode::Stack(mem) => self.stack(self.mem(mem), out),
@@ -648,7 +651,7 @@ where
         let mut first = true;
         for &(mask, at, len) in &table.entries {
             if lte {
-                if left == 0 && (mask as i64) < 0 && first {
+                if left == 0 && (mask as i64) < 0 {
                     out.extend_from_slice(self.literal(at, len));
                     return true;
                 }
@@ -656,7 +659,7 @@ where
                     continue;
                 }
             }
-            if left == 0 {
+            if left == 0 && !lte {
                 break;
             }
             if mask == 0 || left & mask != mask {
@@ -673,11 +676,11 @@ where
                 self.fit(out, start, want);
             }
         }
-        if left != 0 {
+        if left & table.shown != 0 {
             if !first {
                 out.extend_from_slice(delim);
             }
-            text::hex0x(out, left);
+            text::hex0x(out, left & table.shown);
         }
         lte
     }
@@ -692,7 +695,7 @@ where
                 false
             }
             None => {
-                text::hex0x(out, value);
+                text::hex0x(out, value & table.shown);
                 true
             }
         }
