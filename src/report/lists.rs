@@ -20,7 +20,7 @@ pub fn cpus(
         writeln!(out, "List of CPUs in {} with data:", input.path)?;
         let Some(lane) = lanes.iter().find(|lane| lane.file == file) else { continue };
         for data in &lane.buffer.cpus {
-            let mut stream = Stream::new(&input.dat, lane.buffer, data, lane.common, 1);
+            let mut stream = Stream::new(lane.finder(&input.dat, &[]), lane.buffer, data, 1);
             let Some(begin) = stream.next(&pool) else { continue };
             write!(out, "  {}", data.cpu)?;
             let mut show = |what: &str, ticks: u64| {

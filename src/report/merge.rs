@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Lane;
 use super::pool::Pool;
 use super::select::Gate;
-use super::stream::{Chunk, Next, Stream};
+use super::stream::{Chunk, Next, Stream, join};
 use crate::plugins::Tracked;
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
@@ -69,8 +69,10 @@ pub(super) struct Batch {
     pub(super) skip: usize,
 }
 
-struct Source<'t> {
-    stream: Stream<'t>,
+struct Source<'d> {
+    stream: Stream<'d>,
+    /// Lost before records that were not printed.
+    lost: Lost,
     lane: u32,
     next: Next,
     /// Index of the stream's chunk in the batch, for this batch and chunk number.
@@ -78,9 +80,9 @@ struct Source<'t> {
 }
 
 /// The merge.
-pub(super) struct Merge<'a, 't> {
+pub(super) struct Merge<'a, 'd, 't> {
     lanes: &'a [Lane<'t>],
-    sources: Vec<Source<'t>>,
+    sources: Vec<Source<'d>>,
     /// A binary heap by (time, source).
     heap: Vec<(u64, u32)>,
     pub(super) gate: Gate<'a, 't>,
@@ -94,6 +96,10 @@ pub(super) struct Merge<'a, 't> {
     strict_leaves: bool,
     boundaries: bool,
     over: bool,
+    /// Per file and event id: its order matters to a tracker or to the function graph.
+    careful: Vec<Vec<bool>>,
+    /// Nothing is asked of any record.
+    simple: bool,
     /// Records that are older than the one before.
     pub(super) backwards: u64,
 }
@@ -110,17 +116,17 @@ pub(super) struct How {
     pub(super) end_time: u64,
 }
 
-impl<'a, 't> Merge<'a, 't> {
+impl<'a, 'd, 't> Merge<'a, 'd, 't> {
     /// Starts every stream; `streams` are in the order of ties.
     pub(super) fn new(
         lanes: &'a [Lane<'t>],
-        streams: Vec<(u32, Stream<'t>)>,
+        streams: Vec<(u32, Stream<'d>)>,
         trackers: Vec<Vec<Tracked<'a>>>,
         gate: Gate<'a, 't>,
         how: &How,
-        pool: &Pool<'t, Batch>,
-    ) -> Merge<'a, 't> {
-        let trackers = trackers
+        pool: &Pool<'d, Batch>,
+    ) -> Merge<'a, 'd, 't> {
+        let trackers: Vec<(Vec<Tracked<'a>>, Vec<u8>)> = trackers
             .into_iter()
             .map(|list| {
                 let mut by_id = Vec::new();
@@ -136,6 +142,8 @@ impl<'a, 't> Merge<'a, 't> {
                 (list, by_id)
             })
             .collect();
+        let careful = careful(lanes, &trackers);
+        let simple = gate.is_open() && !how.boundaries && how.end_time == u64::MAX;
         let mut merge = Merge {
             lanes,
             sources: Vec::new(),
@@ -150,15 +158,17 @@ impl<'a, 't> Merge<'a, 't> {
             strict_leaves: how.strict_leaves,
             boundaries: how.boundaries,
             over: false,
+            careful,
+            simple,
             backwards: 0,
         };
         for (lane, mut stream) in streams {
             if let Some(next) = stream.next(pool) {
                 let time = lanes[lane as usize].correction.apply(next.ticks, stream.cpu);
                 merge.heap.push((time, merge.sources.len() as u32));
-                merge.sources.push(Source { stream, lane, next, held: (0, 0, 0) });
+                merge.sources.push(Source { stream, lane, next, held: (0, 0, 0), lost: Lost::None });
             } else {
-                merge.sources.push(Source { stream, lane, next: Next::NONE, held: (0, 0, 0) });
+                merge.sources.push(Source { stream, lane, next: Next::NONE, held: (0, 0, 0), lost: Lost::None });
             }
         }
         merge.heap.sort_unstable();
@@ -171,7 +181,7 @@ impl<'a, 't> Merge<'a, 't> {
     }
 
     /// Notes of all streams, with their lane and CPU.
-    pub(super) fn streams(&self) -> impl Iterator<Item = (u32, &Stream<'t>)> {
+    pub(super) fn streams(&self) -> impl Iterator<Item = (u32, &Stream<'d>)> {
         self.sources.iter().map(|source| (source.lane, &source.stream))
     }
 
@@ -202,7 +212,7 @@ impl<'a, 't> Merge<'a, 't> {
 
     /// Moves the stream at the top of the heap on; its next record may be anywhere.
     #[inline]
-    fn advance(&mut self, pool: &Pool<'t, Batch>) {
+    fn advance(&mut self, pool: &Pool<'d, Batch>) {
         let Some(&(_, index)) = self.heap.first() else { return };
         let source = &mut self.sources[index as usize];
         let next = source.stream.next(pool);
@@ -218,7 +228,7 @@ impl<'a, 't> Merge<'a, 't> {
     }
 
     /// The next records in order; `None` at the end.
-    pub(super) fn batch(&mut self, pool: &Pool<'t, Batch>) -> Option<Batch> {
+    pub(super) fn batch(&mut self, pool: &Pool<'d, Batch>) -> Option<Batch> {
         let want = if self.batches < 4 { FIRST_BATCH << self.batches } else { BATCH };
         self.batches += 1;
         let mut batch = Batch { first: self.seq, before: self.last, ..Batch::default() };
@@ -226,14 +236,67 @@ impl<'a, 't> Merge<'a, 't> {
         while batch.items.len() < want && batch.chunks.len() < BATCH_CHUNKS && !self.over {
             if !self.one(&mut batch, pool) {
                 self.over = true;
+            } else if self.simple {
+                self.run(&mut batch, want, pool);
             }
         }
         if batch.items.is_empty() && self.over { None } else { Some(batch) }
     }
 
+    /// Takes records of one CPU as long as they come before those of all others: the common case, in a tight loop.
+    /// Only when nothing is asked of a record but its place in order.
+    fn run(&mut self, batch: &mut Batch, want: usize, pool: &Pool<'d, Batch>) {
+        let Some(&(_, index)) = self.heap.first() else { return };
+        let others = self.heap.iter().skip(1).take(2).min();
+        let bound = others.copied().unwrap_or((u64::MAX, u32::MAX));
+        let source = &mut self.sources[index as usize];
+        let lane = &self.lanes[source.lane as usize];
+        if !lane.correction.is_plain() || !source.stream.chunk.is_whole() {
+            return;
+        }
+        let careful = self.careful.get(lane.file).map_or(&[][..], Vec::as_slice);
+        let room = want.saturating_sub(batch.items.len()).min(self.limit.saturating_sub(self.seq) as usize);
+        let add = lane.correction.add as u64;
+        let chunk = hold(source, self.batches, batch);
+        let (mut next, mut at, mut taken) = (source.next, source.stream.at, 0);
+        let records = source.stream.chunk.records.as_slice();
+        let mut last = self.last.unwrap_or(0);
+        let exhausted = loop {
+            let time = next.ticks.wrapping_add(add);
+            // The first record of a chunk is left to the careful path: it may follow a loss.
+            let slow = careful.get(usize::from(next.id)).copied().unwrap_or(false);
+            if slow || (time, index) >= bound || taken >= room || at == 1 {
+                break false;
+            }
+            let (start, len) = (next.start, next.len);
+            batch.items.push(Item { time, start, len, chunk, stream: index, aux: 0, exit: NO_EXIT });
+            self.backwards += u64::from(time < last);
+            last = time;
+            taken += 1;
+            match records.get(at) {
+                Some(following) => next = *following,
+                None => break true,
+            }
+            at += 1;
+        };
+        if taken == 0 {
+            return;
+        }
+        self.seq += taken as u64;
+        self.last = Some(last);
+        source.stream.at = at;
+        if exhausted {
+            self.advance(pool);
+        } else {
+            source.next = next;
+            self.heap[0].0 = next.ticks.wrapping_add(add);
+            self.sift(0);
+        }
+    }
+
     /// Takes one record; `false` at the end.
     #[inline]
-    fn one(&mut self, batch: &mut Batch, pool: &Pool<'t, Batch>) -> bool {
+    fn one(&mut self, batch: &mut Batch, pool: &Pool<'d, Batch>) -> bool {
         let Some(&(time, index)) = self.heap.first() else { return false };
         if self.seq >= self.limit {
             return false;
@@ -251,6 +314,7 @@ impl<'a, 't> Merge<'a, 't> {
         let id = next.id;
         let record = Record { ticks: next.ticks, cpu: source.stream.cpu, data };
         if !self.gate.pass(source.lane as usize, id, time, &record) {
+            source.lost = join(source.lost, source.stream.lost());
             self.advance(pool);
             return true;
         }
@@ -258,7 +322,7 @@ impl<'a, 't> Merge<'a, 't> {
         if next.first && self.boundaries {
             batch.marks.push((at, Mark::SubBuffer));
         }
-        let lost = source.stream.lost();
+        let lost = join(std::mem::take(&mut source.lost), source.stream.lost());
         if lost != Lost::None {
             batch.marks.push((at, Mark::Lost(lost)));
         }
@@ -282,7 +346,7 @@ impl<'a, 't> Merge<'a, 't> {
     }
 
     /// Folds the exit of the entry that was just taken from source `index`, if it comes next.
-    fn fold(&mut self, index: u32, chunk: u32, batch: &mut Batch, pool: &Pool<'t, Batch>) {
+    fn fold(&mut self, index: u32, chunk: u32, batch: &mut Batch, pool: &Pool<'d, Batch>) {
         let source = &self.sources[index as usize];
         let lane = &self.lanes[source.lane as usize];
         let next = source.next;
@@ -324,7 +388,7 @@ impl<'a, 't> Merge<'a, 't> {
     }
 
     /// Moves any stream on, wherever it is in the heap.
-    fn advance_source(&mut self, index: u32, pool: &Pool<'t, Batch>) {
+    fn advance_source(&mut self, index: u32, pool: &Pool<'d, Batch>) {
         let Some(at) = self.heap.iter().position(|key| key.1 == index) else { return };
         let before = self.heap[at].0;
         let source = &mut self.sources[index as usize];
@@ -345,6 +409,26 @@ impl<'a, 't> Merge<'a, 't> {
         // Rare: a stream that ended, or one whose time went back. A sorted list is a heap too.
         self.heap.sort_unstable();
     }
+}
+
+/// The events whose order matters, per file and id.
+fn careful(lanes: &[Lane<'_>], trackers: &[(Vec<Tracked<'_>>, Vec<u8>)]) -> Vec<Vec<bool>> {
+    let mut careful: Vec<Vec<bool>> =
+        trackers.iter().map(|(_, by_id)| by_id.iter().map(|tracker| *tracker != 0).collect()).collect();
+    for lane in lanes.iter().filter(|lane| lane.draws_graph) {
+        let pairing = lane.decoders.funcgraph();
+        for event in lane.trace.formats.iter().filter(|event| event.system == "ftrace") {
+            let id = usize::from(event.id);
+            let ids = &mut careful[lane.file];
+            if pairing.is_entry(event.id) || pairing.is_exit(event.id) {
+                if ids.len() <= id {
+                    ids.resize(id + 1, false);
+                }
+                ids[id] = true;
+            }
+        }
+    }
+    careful
 }
 
 /// The index in the batch of the chunk that the source is in.

@@ -32,12 +32,12 @@ pub use input::{Common, Input};
 pub use line::Columns;
 pub use select::{FilterArg, Gate, SelectError, Selection};
 
-use crate::dat::{Buffer, Note};
+use crate::dat::{Buffer, Dat, Note};
 use crate::plugins::{Compat, Decoders, Style, StyleError, Trace};
 use crate::wire::tables::Names;
 use merge::{Batch, How, Merge};
 use pool::{Pool, Render};
-use stream::Stream;
+use stream::{Finder, Stream, Want};
 
 /// One buffer of one file: what its records have in common.
 pub struct Lane<'t> {
@@ -61,6 +61,12 @@ pub struct Lane<'t> {
     pub prefix: Vec<u8>,
     /// The file has the events of a function graph and they are drawn.
     pub draws_graph: bool,
+}
+
+impl<'t> Lane<'t> {
+    fn finder<'d>(&self, dat: &'d Dat, wants: &'d [Want]) -> Finder<'d> {
+        Finder { dat, layout: self.buffer.layout, common: self.common, wants }
+    }
 }
 
 /// A test on system and name of an event.
@@ -288,7 +294,8 @@ fn align(inputs: &[Input], lanes: &mut [Lane<'_>]) {
     let mut first = u64::MAX;
     for lane in &*lanes {
         for data in &lane.buffer.cpus {
-            if let Some(next) = Stream::new(&inputs[lane.file].dat, lane.buffer, data, lane.common, 1).next(&pool) {
+            if let Some(next) = Stream::new(lane.finder(&inputs[lane.file].dat, &[]), lane.buffer, data, 1).next(&pool)
+            {
                 first = first.min(lane.correction.apply(next.ticks, data.cpu));
             }
         }
@@ -358,8 +365,10 @@ pub fn run<'a, 't>(
             }
         }
     }
-    let pool: Pool<'t, Batch> = Pool::new(settings.threads);
-    let streams: Vec<(u32, Stream<'t>)> = streams(inputs, lanes, settings);
+    // What nobody wants is left out where it is found, unless something depends on seeing it.
+    let wants: Vec<Vec<Want>> = (0..inputs.len()).map(|file| wants(file, lanes, &gate, settings)).collect();
+    let pool: Pool<'_, Batch> = Pool::new(settings.threads);
+    let streams = streams(inputs, lanes, &wants, settings);
     let trackers = trackers(inputs.len(), lanes);
     let how = How {
         strict_leaves: settings.style.compat != Compat::Rtrec,
@@ -386,11 +395,11 @@ pub fn run<'a, 't>(
 }
 
 /// Turns the merged records into what was asked for.
-fn emit<'a, 't>(
+fn emit<'a, 'd, 't>(
     inputs: &[Input],
     lanes: &'a [Lane<'t>],
-    merge: &mut Merge<'a, 't>,
-    pool: &Pool<'t, Batch>,
+    merge: &mut Merge<'a, 'd, 't>,
+    pool: &Pool<'d, Batch>,
     settings: &Settings,
     out: &mut dyn Write,
 ) -> io::Result<()> {
@@ -420,9 +429,9 @@ fn emit<'a, 't>(
     }
 }
 
-fn render<'t>(
-    merge: &mut Merge<'_, 't>,
-    pool: &Pool<'t, Batch>,
+fn render<'d>(
+    merge: &mut Merge<'_, 'd, '_>,
+    pool: &Pool<'d, Batch>,
     settings: &Settings,
     form: &impl Render<Batch>,
     out: &mut dyn Write,
@@ -447,12 +456,42 @@ fn render<'t>(
     pool.run(|| last.pop_front(), form, out)
 }
 
-fn streams<'t>(inputs: &'t [Input], lanes: &[Lane<'t>], settings: &Settings) -> Vec<(u32, Stream<'t>)> {
-    let depth = if settings.threads > 1 { 3 } else { 1 };
+/// What can be left out of a file where it is found.
+fn wants(file: usize, lanes: &[Lane<'_>], gate: &Gate<'_, '_>, settings: &Settings) -> Vec<Want> {
+    let mut wants = gate.wants(file);
+    let Some(lane) = lanes.iter().find(|lane| lane.file == file && lane.draws_graph) else { return wants };
+    let pairing = lane.decoders.funcgraph();
+    let of = |wants: &[Want], id: u16| wants.get(usize::from(id)).copied().unwrap_or(Want::Yes);
+    let ids = || lane.trace.formats.iter().filter(|event| event.system == "ftrace").map(|event| event.id);
+    if ids().any(|id| pairing.is_entry(id) && of(&wants, id) != Want::No) {
+        if settings.style.compat != Compat::Rtrec {
+            // Any record of any CPU keeps an entry from its exit.
+            return Vec::new();
+        }
+        for id in ids().filter(|id| pairing.is_exit(*id)) {
+            if let Some(want) = wants.get_mut(usize::from(id)) {
+                *want = Want::Yes;
+            }
+        }
+    }
+    wants
+}
+
+fn streams<'d>(
+    inputs: &'d [Input],
+    lanes: &[Lane<'_>],
+    wants: &'d [Vec<Want>],
+    settings: &Settings,
+) -> Vec<(u32, Stream<'d>)> {
+    let count = lanes.iter().map(|lane| lane.buffer.cpus.len()).sum::<usize>().max(1);
+    // Enough ahead to keep the workers busy, little enough to stay within a few megabytes on large machines.
+    let depth = if settings.threads > 1 { (8 * settings.threads / count).clamp(2, 16) } else { 1 };
     let mut streams = Vec::new();
     for (number, lane) in lanes.iter().enumerate() {
+        let wants: &[Want] = &wants[lane.file];
         for data in &lane.buffer.cpus {
-            streams.push((number as u32, Stream::new(&inputs[lane.file].dat, lane.buffer, data, lane.common, depth)));
+            let finder = lane.finder(&inputs[lane.file].dat, wants);
+            streams.push((number as u32, Stream::new(finder, lane.buffer, data, depth)));
         }
     }
     streams

@@ -32,22 +32,37 @@ pub(super) struct Next {
     pub(super) id: u16,
     /// It is the first of its sub-buffer: there may be something to say before it.
     pub(super) first: bool,
+    /// A stack before which its chunk has no record: it goes the way of the last record of the chunk before.
+    leading: bool,
 }
 
 impl Next {
     /// Nothing comes any more.
-    pub(super) const NONE: Next = Next { ticks: 0, start: 0, len: 0, id: 0, first: false };
+    pub(super) const NONE: Next = Next { ticks: 0, start: 0, len: 0, id: 0, first: false, leading: false };
 }
 
 /// A chunk of sub-buffers with its records found.
 #[derive(Default)]
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
-    records: Vec<Next>,
+    pub(super) records: Vec<Next>,
     /// Index of a record and what was lost before it; ascending. One past the end: before whatever follows.
     lost: Vec<(u32, Lost)>,
     notes: Vec<Note>,
     damaged: u64,
+    /// Whether the last record that is no stack was left out.
+    dropping: Option<bool>,
+}
+
+/// Whether the records of an event can be left out where they are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// The merge sees them.
+    Yes,
+    /// Nobody wants them.
+    No,
+    /// Stacks: as the record before.
+    AsBefore,
 }
 
 /// What it takes to find the records of a chunk.
@@ -56,6 +71,8 @@ pub(super) struct Finder<'t> {
     pub(super) dat: &'t Dat,
     pub(super) layout: Layout,
     pub(super) common: Common,
+    /// By event id: records that nobody wants are left out at once.
+    pub(super) wants: &'t [Want],
 }
 
 impl Finder<'_> {
@@ -101,7 +118,17 @@ impl Finder<'_> {
                     Ok(found) => {
                         let data = page.get(found.start as usize..(found.start + found.len) as usize).unwrap_or(&[]);
                         let (start, id) = (base as u32 + found.start, self.common.id(data));
-                        chunk.records.push(Next { ticks: found.ticks, start, len: found.len, id, first });
+                        let mut leading = false;
+                        match self.wants.get(usize::from(id)).copied().unwrap_or(Want::Yes) {
+                            Want::Yes => chunk.dropping = Some(false),
+                            Want::No => {
+                                chunk.dropping = Some(true);
+                                continue;
+                            }
+                            Want::AsBefore if chunk.dropping == Some(true) => continue,
+                            Want::AsBefore => leading = chunk.dropping.is_none(),
+                        }
+                        chunk.records.push(Next { ticks: found.ticks, start, len: found.len, id, first, leading });
                         first = false;
                     }
                     Err(damage) => {
@@ -119,6 +146,11 @@ impl Finder<'_> {
 }
 
 impl Chunk {
+    /// Nothing was lost before any of its records.
+    pub(super) fn is_whole(&self) -> bool {
+        self.lost.is_empty()
+    }
+
     fn note(&mut self, note: Note) {
         self.damaged += 1;
         if self.notes.len() < MAX_NOTES {
@@ -137,7 +169,7 @@ impl Chunk {
 }
 
 /// Two losses before the same record.
-fn join(a: Lost, b: Lost) -> Lost {
+pub(super) fn join(a: Lost, b: Lost) -> Lost {
     match (a, b) {
         (Lost::None, other) | (other, Lost::None) => other,
         (Lost::Count(a), Lost::Count(b)) => Lost::Count(a.saturating_add(b)),
@@ -155,19 +187,21 @@ pub(super) struct Stream<'t> {
     /// Changes with the chunk, so that batches notice.
     pub(super) chunk_number: u64,
     /// Index of the next record of the chunk.
-    at: usize,
+    pub(super) at: usize,
     /// Lost at the end of the chunk before.
     lost: Lost,
     pub(super) notes: Vec<Note>,
     pub(super) damaged: u64,
+    /// The last record of the chunk before was left out.
+    dropping: bool,
 }
 
 impl<'t> Stream<'t> {
-    pub(super) fn new(dat: &'t Dat, buffer: &Buffer, data: &CpuData, common: Common, depth: usize) -> Stream<'t> {
+    pub(super) fn new(finder: Finder<'t>, buffer: &Buffer, data: &CpuData, depth: usize) -> Stream<'t> {
         Stream {
             cpu: data.cpu,
-            finder: Finder { dat, layout: buffer.layout, common },
-            cursor: dat.chunks(buffer, data),
+            finder,
+            cursor: finder.dat.chunks(buffer, data),
             ahead: VecDeque::new(),
             depth,
             chunk: Arc::default(),
@@ -176,6 +210,7 @@ impl<'t> Stream<'t> {
             lost: Lost::None,
             notes: Vec::new(),
             damaged: 0,
+            dropping: false,
         }
     }
 
@@ -185,6 +220,9 @@ impl<'t> Stream<'t> {
         loop {
             if let Some(next) = self.chunk.records.get(self.at) {
                 self.at += 1;
+                if next.leading && self.dropping {
+                    continue;
+                }
                 return Some(*next);
             }
             if !self.next_chunk(pool) {
@@ -195,6 +233,9 @@ impl<'t> Stream<'t> {
 
     /// What was lost before the record that [`Stream::next`] gave last.
     pub(super) fn lost(&self) -> Lost {
+        if self.chunk.lost.is_empty() && self.lost == Lost::None {
+            return Lost::None;
+        }
         let index = (self.at as u32).wrapping_sub(1);
         let here = self.chunk.lost.binary_search_by_key(&index, |lost| lost.0);
         let here = here.ok().and_then(|at| self.chunk.lost.get(at)).map_or(Lost::None, |lost| lost.1);
@@ -207,6 +248,7 @@ impl<'t> Stream<'t> {
         let rest = self.chunk.lost.last().filter(|lost| lost.0 == end).map_or(Lost::None, |lost| lost.1);
         // An empty chunk hands on what was lost before it.
         self.lost = if end == 0 { join(self.lost, rest) } else { rest };
+        self.dropping = self.chunk.dropping.unwrap_or(self.dropping);
         while self.ahead.len() < self.depth {
             match self.cursor.next(self.finder.dat) {
                 Some(Ok(at)) => {
