@@ -96,6 +96,8 @@ pub(super) struct Merge<'a, 'd, 't> {
     strict_leaves: bool,
     boundaries: bool,
     over: bool,
+    /// Per file and event id: its order matters to a tracker or to the function graph.
+    careful: Vec<Vec<bool>>,
     /// Nothing is asked of any record.
     simple: bool,
     /// Records that are older than the one before.
@@ -124,7 +126,7 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
         how: &How,
         pool: &Pool<'d, Batch>,
     ) -> Merge<'a, 'd, 't> {
-        let trackers = trackers
+        let trackers: Vec<(Vec<Tracked<'a>>, Vec<u8>)> = trackers
             .into_iter()
             .map(|list| {
                 let mut by_id = Vec::new();
@@ -140,6 +142,7 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
                 (list, by_id)
             })
             .collect();
+        let careful = careful(lanes, &trackers);
         let simple = gate.is_open() && !how.boundaries && how.end_time == u64::MAX;
         let mut merge = Merge {
             lanes,
@@ -155,6 +158,7 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
             strict_leaves: how.strict_leaves,
             boundaries: how.boundaries,
             over: false,
+            careful,
             simple,
             backwards: 0,
         };
@@ -247,10 +251,10 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
         let bound = others.copied().unwrap_or((u64::MAX, u32::MAX));
         let source = &mut self.sources[index as usize];
         let lane = &self.lanes[source.lane as usize];
-        let file_is_tracked = self.trackers.get(lane.file).is_none_or(|(list, _)| !list.is_empty());
-        if file_is_tracked || lane.draws_graph || !lane.correction.is_plain() || !source.stream.chunk.is_whole() {
+        if !lane.correction.is_plain() || !source.stream.chunk.is_whole() {
             return;
         }
+        let careful = self.careful.get(lane.file).map_or(&[][..], Vec::as_slice);
         let room = want.saturating_sub(batch.items.len()).min(self.limit.saturating_sub(self.seq) as usize);
         let add = lane.correction.add as u64;
         let chunk = hold(source, self.batches, batch);
@@ -260,7 +264,8 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
         let exhausted = loop {
             let time = next.ticks.wrapping_add(add);
             // The first record of a chunk is left to the careful path: it may follow a loss.
-            if (time, index) >= bound || taken >= room || at == 1 {
+            let slow = careful.get(usize::from(next.id)).copied().unwrap_or(false);
+            if slow || (time, index) >= bound || taken >= room || at == 1 {
                 break false;
             }
             let (start, len) = (next.start, next.len);
@@ -404,6 +409,26 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
         // Rare: a stream that ended, or one whose time went back. A sorted list is a heap too.
         self.heap.sort_unstable();
     }
+}
+
+/// The events whose order matters, per file and id.
+fn careful(lanes: &[Lane<'_>], trackers: &[(Vec<Tracked<'_>>, Vec<u8>)]) -> Vec<Vec<bool>> {
+    let mut careful: Vec<Vec<bool>> =
+        trackers.iter().map(|(_, by_id)| by_id.iter().map(|tracker| *tracker != 0).collect()).collect();
+    for lane in lanes.iter().filter(|lane| lane.draws_graph) {
+        let pairing = lane.decoders.funcgraph();
+        for event in lane.trace.formats.iter().filter(|event| event.system == "ftrace") {
+            let id = usize::from(event.id);
+            let ids = &mut careful[lane.file];
+            if pairing.is_entry(event.id) || pairing.is_exit(event.id) {
+                if ids.len() <= id {
+                    ids.resize(id + 1, false);
+                }
+                ids[id] = true;
+            }
+        }
+    }
+    careful
 }
 
 /// The index in the batch of the chunk that the source is in.

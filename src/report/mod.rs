@@ -37,7 +37,7 @@ use crate::plugins::{Compat, Decoders, Style, StyleError, Trace};
 use crate::wire::tables::Names;
 use merge::{Batch, How, Merge};
 use pool::{Pool, Render};
-use stream::{Finder, Stream};
+use stream::{Finder, Stream, Want};
 
 /// One buffer of one file: what its records have in common.
 pub struct Lane<'t> {
@@ -64,8 +64,8 @@ pub struct Lane<'t> {
 }
 
 impl<'t> Lane<'t> {
-    fn finder<'d>(&self, dat: &'d Dat, unwanted: &'d [bool]) -> Finder<'d> {
-        Finder { dat, layout: self.buffer.layout, common: self.common, unwanted }
+    fn finder<'d>(&self, dat: &'d Dat, wants: &'d [Want]) -> Finder<'d> {
+        Finder { dat, layout: self.buffer.layout, common: self.common, wants }
     }
 }
 
@@ -366,9 +366,9 @@ pub fn run<'a, 't>(
         }
     }
     // What nobody wants is left out where it is found, unless something depends on seeing it.
-    let unwanted: Vec<Vec<bool>> = (0..inputs.len()).map(|file| gate.unwanted(file)).collect();
+    let wants: Vec<Vec<Want>> = (0..inputs.len()).map(|file| wants(file, lanes, &gate, settings)).collect();
     let pool: Pool<'_, Batch> = Pool::new(settings.threads);
-    let streams = streams(inputs, lanes, &unwanted, settings);
+    let streams = streams(inputs, lanes, &wants, settings);
     let trackers = trackers(inputs.len(), lanes);
     let how = How {
         strict_leaves: settings.style.compat != Compat::Rtrec,
@@ -456,10 +456,31 @@ fn render<'d>(
     pool.run(|| last.pop_front(), form, out)
 }
 
+/// What can be left out of a file where it is found.
+fn wants(file: usize, lanes: &[Lane<'_>], gate: &Gate<'_, '_>, settings: &Settings) -> Vec<Want> {
+    let mut wants = gate.wants(file);
+    let Some(lane) = lanes.iter().find(|lane| lane.file == file && lane.draws_graph) else { return wants };
+    let pairing = lane.decoders.funcgraph();
+    let of = |wants: &[Want], id: u16| wants.get(usize::from(id)).copied().unwrap_or(Want::Yes);
+    let ids = || lane.trace.formats.iter().filter(|event| event.system == "ftrace").map(|event| event.id);
+    if ids().any(|id| pairing.is_entry(id) && of(&wants, id) != Want::No) {
+        if settings.style.compat != Compat::Rtrec {
+            // Any record of any CPU keeps an entry from its exit.
+            return Vec::new();
+        }
+        for id in ids().filter(|id| pairing.is_exit(*id)) {
+            if let Some(want) = wants.get_mut(usize::from(id)) {
+                *want = Want::Yes;
+            }
+        }
+    }
+    wants
+}
+
 fn streams<'d>(
     inputs: &'d [Input],
     lanes: &[Lane<'_>],
-    unwanted: &'d [Vec<bool>],
+    wants: &'d [Vec<Want>],
     settings: &Settings,
 ) -> Vec<(u32, Stream<'d>)> {
     let count = lanes.iter().map(|lane| lane.buffer.cpus.len()).sum::<usize>().max(1);
@@ -467,9 +488,9 @@ fn streams<'d>(
     let depth = if settings.threads > 1 { (8 * settings.threads / count).clamp(2, 16) } else { 1 };
     let mut streams = Vec::new();
     for (number, lane) in lanes.iter().enumerate() {
-        let unwanted: &[bool] = if lane.draws_graph { &[] } else { &unwanted[lane.file] };
+        let wants: &[Want] = &wants[lane.file];
         for data in &lane.buffer.cpus {
-            let finder = lane.finder(&inputs[lane.file].dat, unwanted);
+            let finder = lane.finder(&inputs[lane.file].dat, wants);
             streams.push((number as u32, Stream::new(finder, lane.buffer, data, depth)));
         }
     }

@@ -7,12 +7,16 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use super::stream::Want;
 use super::{Input, Lane};
 use crate::plugins::Compat;
 use crate::wire::filter::{Bound, Filter, FilterError, Grammar, Surroundings};
 use crate::wire::format::{EventFormat, Field};
 use crate::wire::pattern::{Pattern, PatternError};
 use crate::wire::record::Record;
+
+/// CPUs whose stacks are followed; numbers beyond this exist only in damaged files.
+const MAX_CPUS: usize = 1 << 16;
 
 const FLAG_HARDIRQ: u8 = 0x08;
 const FLAG_SOFTIRQ: u8 = 0x10;
@@ -118,7 +122,7 @@ pub struct Gate<'a, 't> {
     unlisted: Verdict,
     rules: Vec<HashMap<u16, Rule>>,
     /// Per lane and CPU: the last record passed.
-    passed: HashMap<(usize, u32), bool>,
+    passed: Vec<Vec<bool>>,
     stacks: bool,
     tasks: Option<Tasks>,
     lanes: &'a [Lane<'t>],
@@ -161,7 +165,7 @@ impl<'a, 't> Gate<'a, 't> {
             verdicts: Vec::new(),
             unlisted: Verdict::Keep,
             rules: Vec::new(),
-            passed: HashMap::new(),
+            passed: Vec::new(),
             stacks: false,
             tasks: None,
             lanes: &[],
@@ -312,12 +316,14 @@ impl<'a, 't> Gate<'a, 't> {
     }
 
     /// By event id: whose records are never printed and tell nothing about others.
-    pub(super) fn unwanted(&self, file: usize) -> Vec<bool> {
-        if self.open || self.stacks {
-            return Vec::new();
-        }
-        let verdicts = self.verdicts.get(file).map_or(&[][..], Vec::as_slice);
-        verdicts.iter().map(|verdict| *verdict == Verdict::Drop).collect()
+    pub(super) fn wants(&self, file: usize) -> Vec<Want> {
+        let verdicts = self.verdicts.get(file).filter(|_| !self.open).map_or(&[][..], Vec::as_slice);
+        let want = |verdict: &Verdict| match verdict {
+            Verdict::Drop => Want::No,
+            Verdict::Follow => Want::AsBefore,
+            Verdict::Keep | Verdict::Ask => Want::Yes,
+        };
+        verdicts.iter().map(want).collect()
     }
 
     /// Everything passes.
@@ -342,7 +348,10 @@ impl<'a, 't> Gate<'a, 't> {
         let mut pass = match verdict {
             Verdict::Keep => true,
             Verdict::Drop => false,
-            Verdict::Follow => self.passed.get(&(number, record.cpu)).copied().unwrap_or(false),
+            Verdict::Follow => {
+                let cpus = self.passed.get(number);
+                cpus.and_then(|cpus| cpus.get(record.cpu as usize)).copied().unwrap_or(false)
+            }
             Verdict::Ask => self.ask(number, id, record),
         };
         if pass {
@@ -352,9 +361,23 @@ impl<'a, 't> Gate<'a, 't> {
                 && (self.without_flags == 0 || lane.common.flags(record.data) & self.without_flags == 0);
         }
         if self.stacks && verdict != Verdict::Follow {
-            self.passed.insert((number, record.cpu), pass);
+            self.remember(number, record.cpu as usize, pass);
         }
         pass
+    }
+
+    /// Stacks that follow go the way of this record.
+    fn remember(&mut self, number: usize, cpu: usize, pass: bool) {
+        if self.passed.len() <= number {
+            self.passed.resize(number + 1, Vec::new());
+        }
+        let cpus = &mut self.passed[number];
+        if cpus.len() <= cpu && cpu < MAX_CPUS {
+            cpus.resize(cpu + 1, false);
+        }
+        if let Some(slot) = cpus.get_mut(cpu) {
+            *slot = pass;
+        }
     }
 
     fn ask(&mut self, number: usize, id: u16, record: &Record<'_>) -> bool {

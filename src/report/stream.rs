@@ -32,11 +32,13 @@ pub(super) struct Next {
     pub(super) id: u16,
     /// It is the first of its sub-buffer: there may be something to say before it.
     pub(super) first: bool,
+    /// A stack before which its chunk has no record: it goes the way of the last record of the chunk before.
+    leading: bool,
 }
 
 impl Next {
     /// Nothing comes any more.
-    pub(super) const NONE: Next = Next { ticks: 0, start: 0, len: 0, id: 0, first: false };
+    pub(super) const NONE: Next = Next { ticks: 0, start: 0, len: 0, id: 0, first: false, leading: false };
 }
 
 /// A chunk of sub-buffers with its records found.
@@ -48,6 +50,19 @@ pub(super) struct Chunk {
     lost: Vec<(u32, Lost)>,
     notes: Vec<Note>,
     damaged: u64,
+    /// Whether the last record that is no stack was left out.
+    dropping: Option<bool>,
+}
+
+/// Whether the records of an event can be left out where they are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// The merge sees them.
+    Yes,
+    /// Nobody wants them.
+    No,
+    /// Stacks: as the record before.
+    AsBefore,
 }
 
 /// What it takes to find the records of a chunk.
@@ -56,8 +71,8 @@ pub(super) struct Finder<'t> {
     pub(super) dat: &'t Dat,
     pub(super) layout: Layout,
     pub(super) common: Common,
-    /// By event id: records that nobody wants, left out at once.
-    pub(super) unwanted: &'t [bool],
+    /// By event id: records that nobody wants are left out at once.
+    pub(super) wants: &'t [Want],
 }
 
 impl Finder<'_> {
@@ -103,11 +118,17 @@ impl Finder<'_> {
                     Ok(found) => {
                         let data = page.get(found.start as usize..(found.start + found.len) as usize).unwrap_or(&[]);
                         let (start, id) = (base as u32 + found.start, self.common.id(data));
-                        if self.unwanted.get(usize::from(id)).copied().unwrap_or(false) {
-                            first = false;
-                            continue;
+                        let mut leading = false;
+                        match self.wants.get(usize::from(id)).copied().unwrap_or(Want::Yes) {
+                            Want::Yes => chunk.dropping = Some(false),
+                            Want::No => {
+                                chunk.dropping = Some(true);
+                                continue;
+                            }
+                            Want::AsBefore if chunk.dropping == Some(true) => continue,
+                            Want::AsBefore => leading = chunk.dropping.is_none(),
                         }
-                        chunk.records.push(Next { ticks: found.ticks, start, len: found.len, id, first });
+                        chunk.records.push(Next { ticks: found.ticks, start, len: found.len, id, first, leading });
                         first = false;
                     }
                     Err(damage) => {
@@ -171,6 +192,8 @@ pub(super) struct Stream<'t> {
     lost: Lost,
     pub(super) notes: Vec<Note>,
     pub(super) damaged: u64,
+    /// The last record of the chunk before was left out.
+    dropping: bool,
 }
 
 impl<'t> Stream<'t> {
@@ -187,6 +210,7 @@ impl<'t> Stream<'t> {
             lost: Lost::None,
             notes: Vec::new(),
             damaged: 0,
+            dropping: false,
         }
     }
 
@@ -196,6 +220,9 @@ impl<'t> Stream<'t> {
         loop {
             if let Some(next) = self.chunk.records.get(self.at) {
                 self.at += 1;
+                if next.leading && self.dropping {
+                    continue;
+                }
                 return Some(*next);
             }
             if !self.next_chunk(pool) {
@@ -221,6 +248,7 @@ impl<'t> Stream<'t> {
         let rest = self.chunk.lost.last().filter(|lost| lost.0 == end).map_or(Lost::None, |lost| lost.1);
         // An empty chunk hands on what was lost before it.
         self.lost = if end == 0 { join(self.lost, rest) } else { rest };
+        self.dropping = self.chunk.dropping.unwrap_or(self.dropping);
         while self.ahead.len() < self.depth {
             match self.cursor.next(self.finder.dat) {
                 Some(Ok(at)) => {
