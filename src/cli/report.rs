@@ -417,10 +417,10 @@ fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
     print_records(flat, &inputs, &lanes, selection, settings, out)
 }
 
-fn print_records<'a, 't>(
+fn print_records<'t>(
     flat: &Flat,
     inputs: &'t [Input],
-    lanes: &'a [Lane<'t>],
+    lanes: &[Lane<'t>],
     mut selection: Selection,
     mut settings: Settings,
     out: &mut Stdout,

@@ -675,7 +675,7 @@ mod tests {
 
     #[test]
     fn c_integers_are_read_like_c_does() {
-        assert_eq!(c_integer(b"0x660be3808ed8c"), Some(0x660b_e380_8ed8c));
+        assert_eq!(c_integer(b"0x660be3808ed8c"), Some(0x0006_60be_3808_ed8c));
         assert_eq!(c_integer(b"-5"), Some(-5));
         assert_eq!(c_integer(b"017"), Some(15));
         assert_eq!(c_integer(b"0"), Some(0));

@@ -13,11 +13,9 @@
 
 use std::fs::File;
 use std::io;
-use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, RawFd};
-use std::ptr::NonNull;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use memmap2::{MmapOptions, MmapRaw};
 
 // Offsets in the meta page, in bytes; all fields in the host's byte order.
 const META_PAGE_SIZE: usize = 0; // u32
@@ -44,8 +42,7 @@ const GET_READER: nix::libc::c_ulong =
 /// A mapped raw buffer with one consumer.
 #[derive(Debug)]
 pub struct MappedBuffer {
-    base: NonNull<u8>,
-    length: usize,
+    map: MmapRaw,
     fd: RawFd,
     meta_bytes: usize,
     subbuf_bytes: usize,
@@ -53,10 +50,6 @@ pub struct MappedBuffer {
     /// The piece of the reader sub-buffer handed out so far.
     seen: (u32, u32),
 }
-
-// SAFETY: the mapping is shared memory that belongs to this value alone; no method hands out a reference that outlives
-// the borrow of `self`, and the kernel side does not care which thread reads.
-unsafe impl Send for MappedBuffer {}
 
 /// What one GET_READER brought: the sub-buffer and which of its data bytes are new.
 #[derive(Clone, Copy, Debug)]
@@ -75,8 +68,8 @@ impl MappedBuffer {
     /// Maps the whole area of an open `trace_pipe_raw`. The file must stay open as long as the mapping.
     pub(super) fn new(file: &File) -> io::Result<Self> {
         let page = page_size();
-        let meta = Mapping::new(file, page)?;
-        let word = |offset| meta.u32(offset);
+        let meta = MmapOptions::new().len(page).map_raw_read_only(file)?;
+        let word = |offset| word_at(&meta, offset);
         let (meta_bytes, subbuf_bytes, subbufs) =
             (word(META_PAGE_SIZE) as usize, word(SUBBUF_SIZE) as usize, word(NR_SUBBUFS));
         let plausible =
@@ -90,10 +83,8 @@ impl MappedBuffer {
             .checked_mul(subbuf_bytes)
             .and_then(|bytes| bytes.checked_add(meta_bytes))
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the meta page's sizes overflow"))?;
-        let whole = Mapping::new(file, length)?;
-        let base = whole.base;
-        std::mem::forget(whole);
-        Ok(MappedBuffer { base, length, fd: file.as_raw_fd(), meta_bytes, subbuf_bytes, subbufs, seen })
+        let map = MmapOptions::new().len(length).map_raw_read_only(file)?;
+        Ok(MappedBuffer { map, fd: file.as_raw_fd(), meta_bytes, subbuf_bytes, subbufs, seen })
     }
 
     /// Bytes of a sub-buffer.
@@ -144,58 +135,27 @@ impl MappedBuffer {
         // SAFETY: `offset + subbuf_bytes <= length` since `id < subbufs`; the mapping lives as long as `self`, and the
         // kernel does not touch the bytes before `read` of the reader sub-buffer until the next GET_READER, for
         // which the returned borrow must have ended. Callers look at no byte beyond `to`, as documented.
-        let subbuf = unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset), self.subbuf_bytes) };
+        let subbuf = unsafe { std::slice::from_raw_parts(self.map.as_ptr().add(offset), self.subbuf_bytes) };
         Ok(Some(Piece { subbuf, from: from as usize, to: read as usize, overrun }))
     }
 
     fn meta_u32(&self, offset: usize) -> u32 {
-        // SAFETY: the meta page is at least META_LEAST bytes (checked when mapping), aligned, and changed by the
-        // kernel during GET_READER only, or by another process's; a volatile read takes whatever is there.
-        unsafe { self.base.as_ptr().add(offset).cast::<u32>().read_volatile() }
+        word_at(&self.map, offset)
     }
 
     fn meta_u64(&self, offset: usize) -> u64 {
-        // SAFETY: as for `meta_u32`.
-        unsafe { self.base.as_ptr().add(offset).cast::<u64>().read_volatile() }
+        assert!(offset + 8 <= self.map.len());
+        // SAFETY: inside the mapping (asserted) and aligned (the offsets of 64-bit fields are multiples of 8); the kernel
+        // changes the meta page during GET_READER only, or during another process's; a volatile read takes whatever is there.
+        unsafe { self.map.as_ptr().add(offset).cast::<u64>().read_volatile() }
     }
 }
 
-impl Drop for MappedBuffer {
-    fn drop(&mut self) {
-        unmap(self.base, self.length);
-    }
-}
-
-/// A read-only shared mapping from offset 0 that unmaps itself.
-struct Mapping {
-    base: NonNull<u8>,
-    length: usize,
-}
-
-impl Mapping {
-    fn new(file: &File, length: usize) -> io::Result<Self> {
-        let size = NonZeroUsize::new(length).ok_or(io::ErrorKind::InvalidInput)?;
-        // SAFETY: a new mapping at an address of the kernel's choice touches no existing memory.
-        let base = unsafe { mmap(None, size, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, file, 0) }?;
-        Ok(Mapping { base: base.cast(), length })
-    }
-
-    fn u32(&self, offset: usize) -> u32 {
-        assert!(offset + 4 <= self.length);
-        // SAFETY: inside the mapping (asserted) and aligned (all offsets are multiples of 4).
-        unsafe { self.base.as_ptr().add(offset).cast::<u32>().read_volatile() }
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        unmap(self.base, self.length);
-    }
-}
-
-fn unmap(base: NonNull<u8>, length: usize) {
-    // SAFETY: exactly the range that `Mapping::new` mapped; all borrows of it have ended with its owner.
-    let _ = unsafe { munmap(base.cast(), length) };
+/// A 32-bit word of the meta page.
+fn word_at(map: &MmapRaw, offset: usize) -> u32 {
+    assert!(offset + 4 <= map.len());
+    // SAFETY: inside the mapping (asserted) and aligned (all offsets are multiples of 4); see `meta_u64` for the rest.
+    unsafe { map.as_ptr().add(offset).cast::<u32>().read_volatile() }
 }
 
 fn page_size() -> usize {
