@@ -10,11 +10,13 @@
 //! Only the offset in the header and the links between OPTIONS sections lead into a file, and they are written last: a
 //! file whose writer died has no options and says so by an offset of 0.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
 use byteorder::{NativeEndian, WriteBytesExt};
+use rayon::prelude::*;
 
 use super::chunks::{Compression, CpuData};
 use super::ids;
@@ -28,6 +30,17 @@ pub struct Writer {
     link: u64,
     options: Vec<u8>,
     strings: Vec<u8>,
+}
+
+/// A metadata section before it is packed.
+#[derive(Clone, Debug)]
+pub struct Section<'a> {
+    /// Its id, which is its option's too.
+    pub id: u16,
+    /// What it is, for the STRINGS section.
+    pub description: &'a str,
+    /// Its content.
+    pub payload: Cow<'a, [u8]>,
 }
 
 /// What a BUFFER option says about its buffer.
@@ -58,22 +71,16 @@ impl Writer {
         Ok(Writer { file, at: head.len() as u64, compression, link, options: Vec::new(), strings: Vec::new() })
     }
 
-    /// Writes a metadata section and queues the option that points to it.
-    pub fn section(&mut self, id: u16, description: &str, payload: &[u8]) -> io::Result<()> {
-        let at = self.at;
-        let mut body = Vec::new();
-        let flags = if self.compression == Compression::None {
-            body.extend(payload);
-            0
-        } else {
-            let frame = self.compression.pack_text(payload)?;
-            body.write_u32::<NativeEndian>(word(frame.len())?)?;
-            body.write_u32::<NativeEndian>(word(payload.len())?)?;
-            body.extend(frame);
-            ids::FLAG_COMPRESSED
-        };
-        self.put_section(id, flags, description, &body)?;
-        self.option_u64(id, at);
+    /// Packs metadata sections in parallel, writes them in order, and queues the options that point to them.
+    pub fn sections(&mut self, sections: &[Section<'_>]) -> io::Result<()> {
+        let compression = self.compression;
+        let packed: Vec<_> = sections.par_iter().map(|section| pack(compression, &section.payload)).collect();
+        for (section, packed) in sections.iter().zip(packed) {
+            let at = self.at;
+            let (flags, body) = packed?;
+            self.put_section(section.id, flags, section.description, &body)?;
+            self.option_u64(section.id, at);
+        }
         Ok(())
     }
 
@@ -146,17 +153,7 @@ impl Writer {
         let mut strings = std::mem::take(&mut self.strings);
         put_text(&mut strings, "strings");
         let description = strings.len() - "strings\0".len();
-        let mut body = Vec::new();
-        let flags = if self.compression == Compression::None {
-            body.extend(&strings);
-            0
-        } else {
-            let frame = self.compression.pack_text(&strings)?;
-            body.write_u32::<NativeEndian>(word(frame.len())?)?;
-            body.write_u32::<NativeEndian>(word(strings.len())?)?;
-            body.extend(frame);
-            ids::FLAG_COMPRESSED
-        };
+        let (flags, body) = pack(self.compression, &strings)?;
         self.put_section_at(ids::STRINGS, flags, word(description)?, &body)?;
         Ok(self.file)
     }
@@ -206,6 +203,19 @@ impl Writer {
         bytes.write_u64::<NativeEndian>(value)?;
         self.file.write_all_at(&bytes, at)
     }
+}
+
+/// A section's flags and body: a single block with its sizes in front when compressed.
+fn pack(compression: Compression, payload: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+    if compression == Compression::None {
+        return Ok((0, payload.to_vec()));
+    }
+    let frame = compression.pack_text(payload)?;
+    let mut body = Vec::with_capacity(frame.len() + 8);
+    body.write_u32::<NativeEndian>(word(frame.len())?)?;
+    body.write_u32::<NativeEndian>(word(payload.len())?)?;
+    body.extend(frame);
+    Ok((ids::FLAG_COMPRESSED, body))
 }
 
 /// Payload of HEADER_INFO: the texts of `events/header_page` and `events/header_event`.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use crate::dat::ids;
-use crate::dat::writer::{self, Writer};
+use crate::dat::writer::{self, Section, Writer};
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Error, Instance, file};
 
@@ -47,13 +47,16 @@ impl Texts {
 
     /// Writes the sections.
     pub fn write(&self, out: &mut Writer) -> io::Result<()> {
-        out.section(ids::HEADER_INFO, "headers", &writer::header_info(&self.header_page, &self.header_event))?;
-        out.section(ids::FTRACE_EVENTS, "ftrace events", &writer::ftrace_events(&self.ftrace))?;
         let systems = self.systems.iter().map(|(system, formats)| (system.as_str(), formats.as_slice()));
-        out.section(ids::EVENT_FORMATS, "events format", &writer::event_formats(systems))?;
         let kallsyms: &[u8] = if self.has_symbols() { &self.kallsyms } else { &[] };
-        out.section(ids::KALLSYMS, "kallsyms", &writer::short_text(kallsyms))?;
-        out.section(ids::PRINTK, "printk", &writer::short_text(&self.printk))
+        let section = |id, description, payload: Vec<u8>| Section { id, description, payload: payload.into() };
+        out.sections(&[
+            section(ids::HEADER_INFO, "headers", writer::header_info(&self.header_page, &self.header_event)),
+            section(ids::FTRACE_EVENTS, "ftrace events", writer::ftrace_events(&self.ftrace)),
+            section(ids::EVENT_FORMATS, "events format", writer::event_formats(systems)),
+            section(ids::KALLSYMS, "kallsyms", writer::short_text(kallsyms)),
+            section(ids::PRINTK, "printk", writer::short_text(&self.printk)),
+        ])
     }
 }
 

@@ -8,7 +8,7 @@ use super::metadata;
 use super::outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome};
 use super::plan::BufferPlan;
 use crate::dat::ids;
-use crate::dat::writer::{self, BufferHead, Writer};
+use crate::dat::writer::{self, BufferHead, Section, Writer};
 use crate::tracefs::buffer::BufferStats;
 use crate::tracefs::functions::FunctionList;
 use crate::tracefs::{Instance, file};
@@ -103,7 +103,8 @@ fn why_empty(plans: &[BufferPlan<'_>], harvest: &Harvest) -> Emptiness {
 
 /// Writes what is missing and moves each CPU's data in.
 pub fn seal(mut out: Writer, report: Report, mut buffers: Vec<Vec<CpuHarvest>>) -> io::Result<Outcome> {
-    out.section(ids::CMDLINES, "command lines", &writer::long_text(&report.command_lines))?;
+    let payload = writer::long_text(&report.command_lines).into();
+    out.sections(&[Section { id: ids::CMDLINES, description: "command lines", payload }])?;
     out.option_text(ids::TRACECLOCK, &report.trace_clock);
     out.option_text(ids::UNAME, &metadata::uname());
     out.option_text(ids::VERSION, concat!("rtrec ", env!("CARGO_PKG_VERSION")));
