@@ -1,10 +1,63 @@
 //! Arguments in, settings out; errors become words and exit codes here and nowhere else.
 //!
-//! One file per subcommand. Only this module knows clap and writes to standard output.
+//! One file per subcommand. Only this module knows clap and writes to standard output or chooses an exit code.
 
+mod explain;
+mod record;
+pub mod report;
+mod units;
+
+use std::io::Write;
 use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+/// Record the Linux kernel's traces and report them.
+#[derive(Debug, Parser)]
+#[command(name = "rtrec", version, max_term_width = 100, infer_long_args = true)]
+struct Cli {
+    /// Say more about what is done
+    #[arg(short = 'v', long = "verbose")]
+    verbose: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Record(record::RecordArgs),
+    /// Print trace.dat files as text
+    Report(report::ReportArgs),
+}
+
+/// The whole command line, for help texts and man pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    ExitCode::from(2)
+    let matches = command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let (_, of_command) = matches.subcommand().expect("clap insists on a subcommand");
+    match cli.command {
+        Command::Record(args) => record::run(args, of_command, cli.verbose),
+        Command::Report(args) => report::run(args),
+    }
 }
+
+/// Writes to stderr as it is. Nobody reading it is no reason to lose a recording.
+fn say_raw(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A line for stderr, as `eprintln!`, that survives a closed stderr.
+macro_rules! say {
+    ($($arg:tt)*) => {
+        $crate::cli::say_raw(&format!("{}\n", format_args!($($arg)*)))
+    };
+}
+use say;

@@ -9,28 +9,33 @@ use crate::wire::text;
 use super::{Compat, Trace};
 
 const IRQS_OFF: u64 = 0x01;
-const IRQS_NOSUPPORT: u64 = 0x02;
+/// Up to about 6.12: the architecture does not track whether interrupts are off. Since then: a lazy reschedule is due.
+const NOSUPPORT_OR_LAZY: u64 = 0x02;
 const NEED_RESCHED: u64 = 0x04;
 const HARDIRQ: u64 = 0x08;
 const SOFTIRQ: u64 = 0x10;
 
 /// Appends the flags of a record, by the common fields of its format.
 pub fn latency_flags(trace: &Trace, format: &EventFormat, record: &Record<'_>, compat: Compat, out: &mut Vec<u8>) {
-    let _ = compat;
     let common = |name: &str| {
         let field = format.common.iter().find(|field| field.name == name)?;
         field.int(record.data, trace.abi)
     };
     let flags = common("common_flags").unwrap_or(0);
     let preempt = common("common_preempt_count").unwrap_or(0);
-    out.push(if flags & IRQS_OFF != 0 {
-        b'd'
-    } else if flags & IRQS_NOSUPPORT != 0 {
-        b'X'
-    } else {
-        b'.'
+    // libtraceevent knows the newer meaning of the bit since 1.9, whatever kernel recorded.
+    let lazy = flags & NOSUPPORT_OR_LAZY != 0 && compat != Compat::V31;
+    let unsupported = flags & NOSUPPORT_OR_LAZY != 0 && compat == Compat::V31;
+    out.push(match flags & IRQS_OFF != 0 {
+        true => b'd',
+        false if unsupported => b'X',
+        false => b'.',
     });
-    out.push(if flags & NEED_RESCHED != 0 { b'N' } else { b'.' });
+    out.push(match flags & NEED_RESCHED != 0 {
+        true => b'N',
+        false if lazy => b'L',
+        false => b'.',
+    });
     out.push(match (flags & HARDIRQ != 0, flags & SOFTIRQ != 0) {
         (true, true) => b'H',
         (true, false) => b'h',

@@ -1,1 +1,507 @@
-//! (being laid)
+//! From trace.dat files to text: streams, one order of time, selection, lines.
+//!
+//! Owns: the pipeline and the columns of a line. Does not own: the container (see [`dat`](crate::dat)), what an event
+//! says (see [`plugins`](crate::plugins)), arguments and words for errors (see [`cli`](crate::cli)).
+//!
+//! ```text
+//!  file -> buffer -> CPU: stream --\
+//!  file -> buffer -> CPU: stream ---> merge + select + trackers -> batch -> lines -> out
+//!  file -> buffer -> CPU: stream --/      (one thread)            (any threads)  (in order)
+//! ```
+//!
+//! Memory is bounded by the chunks and batches under way, whatever the size of the files.
+
+pub mod clock;
+pub mod input;
+pub mod line;
+pub mod lists;
+mod merge;
+mod pool;
+mod records;
+pub mod select;
+mod stats;
+mod stream;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+pub use clock::{Correction, Unit, unit_of};
+pub use input::{Common, Input};
+pub use line::Columns;
+pub use select::{FilterArg, Gate, SelectError, Selection};
+
+use crate::dat::{Buffer, Dat, Note};
+use crate::plugins::{Compat, Decoders, Style, StyleError, Trace};
+use crate::wire::tables::Names;
+use merge::{Batch, How, Merge};
+use pool::{Pool, Render};
+use stream::{Finder, Stream, Want};
+
+/// One buffer of one file: what its records have in common.
+pub struct Lane<'t> {
+    /// Index of the file.
+    pub file: usize,
+    /// The buffer.
+    pub buffer: &'t Buffer,
+    /// What decoding needs.
+    pub trace: &'t Trace,
+    /// Decoders of the file.
+    pub decoders: Arc<Decoders<'t>>,
+    /// Names of tasks of the file.
+    pub names: &'t Names<'t>,
+    /// Where the common fields are.
+    pub common: Common,
+    /// From ticks to time.
+    pub correction: Correction,
+    /// How time is written.
+    pub unit: Unit,
+    /// What each line starts with.
+    pub prefix: Vec<u8>,
+    /// The file has the events of a function graph and they are drawn.
+    pub draws_graph: bool,
+}
+
+impl<'t> Lane<'t> {
+    fn finder<'d>(&self, dat: &'d Dat, wants: &'d [Want]) -> Finder<'d> {
+        Finder { dat, layout: self.buffer.layout, common: self.common, wants }
+    }
+}
+
+/// A test on system and name of an event.
+type EventTest = dyn Fn(&str, &str) -> bool + Send + Sync;
+
+/// Which events are printed as raw fields.
+#[derive(Clone, Default)]
+pub struct RawEvents {
+    test: Option<Arc<EventTest>>,
+    all: bool,
+}
+
+impl RawEvents {
+    /// All of them.
+    pub fn all() -> RawEvents {
+        RawEvents { test: None, all: true }
+    }
+
+    /// Those for which `test(system, name)` holds.
+    pub fn when(test: impl Fn(&str, &str) -> bool + Send + Sync + 'static) -> RawEvents {
+        RawEvents { test: Some(Arc::new(test)), all: false }
+    }
+
+    fn holds(&self, system: &str, name: &str) -> bool {
+        self.all || self.test.as_ref().is_some_and(|test| test(system, name))
+    }
+
+    fn is_all(&self) -> bool {
+        self.all
+    }
+}
+
+impl fmt::Debug for RawEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.all || self.test.is_some() { "RawEvents(..)" } else { "RawEvents" })
+    }
+}
+
+/// What comes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// Lines for people, as trace-cmd prints them.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+    /// Comma separated values with a heading.
+    Csv,
+    /// Counts per event, task and CPU.
+    Summary,
+    /// Counts and times per function.
+    GraphStats,
+}
+
+/// What to report, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Threads in all; the output does not depend on it.
+    pub threads: usize,
+    /// Texts of events.
+    pub style: Style,
+    /// Columns of a line.
+    pub columns: Columns,
+    /// Add the stored wall-clock offset.
+    pub with_date: bool,
+    /// Apply no correction at all.
+    pub raw_time: bool,
+    /// Subtract the first time of all files.
+    pub align: bool,
+    /// Mark where sub-buffers begin.
+    pub boundaries: bool,
+    /// Records to print at most.
+    pub head: Option<u64>,
+    /// Print only that many, the last ones.
+    pub tail: Option<u64>,
+    /// Last time wanted.
+    pub to: Option<u64>,
+    /// Ticks to add, per file.
+    pub offsets: Vec<i64>,
+    /// Frequency of the clock, per file.
+    pub hz: Vec<Option<u64>>,
+    /// Note records that are older than the one before.
+    pub ts_check: bool,
+    /// What comes out.
+    pub format: Format,
+    /// Fields of JSON and CSV; the usual ones if empty.
+    pub fields: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            style: Style::default(),
+            columns: Columns::default(),
+            with_date: true,
+            raw_time: false,
+            align: false,
+            boundaries: false,
+            head: None,
+            tail: None,
+            to: None,
+            offsets: Vec::new(),
+            hz: Vec::new(),
+            ts_check: false,
+            format: Format::Text,
+            fields: Vec::new(),
+        }
+    }
+}
+
+/// Why a report ended early.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// An option about plugins.
+    Style(StyleError),
+    /// Writing the output.
+    Write(io::Error),
+    /// A text trace together with other files.
+    TextMerge(String),
+}
+
+impl fmt::Display for ReportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReportError::Style(error) => write!(f, "{error}"),
+            ReportError::Write(error) => write!(f, "{error}"),
+            ReportError::TextMerge(file) => write!(f, "{file} holds text and cannot be merged with other files"),
+        }
+    }
+}
+
+impl std::error::Error for ReportError {}
+
+impl From<StyleError> for ReportError {
+    fn from(error: StyleError) -> ReportError {
+        ReportError::Style(error)
+    }
+}
+
+/// How a report went.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Records printed.
+    pub records: u64,
+    /// Damage, with the index of the file.
+    pub notes: Vec<(usize, Note)>,
+}
+
+/// What the names of tasks are made of, one per file; they outlive the lanes.
+pub fn names(inputs: &[Input]) -> Vec<Names<'_>> {
+    inputs.iter().map(|input| Names::new(&input.trace.cmdlines)).collect()
+}
+
+/// The buffers of all files in printing order, with their prefixes and corrections.
+pub fn lanes<'t>(
+    inputs: &'t [Input],
+    names: &'t [Names<'t>],
+    settings: &Settings,
+) -> Result<Vec<Lane<'t>>, ReportError> {
+    let many = inputs.len() > 1;
+    let label = |input: &'t Input, buffer: &'t Buffer| -> &'t str {
+        if !buffer.name.is_empty() {
+            &buffer.name
+        } else if many {
+            &input.name
+        } else {
+            ""
+        }
+    };
+    let width = prefix_width(inputs);
+    let mut lanes = Vec::new();
+    for (file, (input, names)) in inputs.iter().zip(names).enumerate() {
+        let decoders = Arc::new(Decoders::new(&input.trace, settings.style.clone())?);
+        // Only drawn graphs fold an exit into its entry: programs and raw fields want every record.
+        let graph = settings.format == Format::Text
+            && !settings.columns.raw.holds("ftrace", "funcgraph_entry")
+            && input.trace.formats.find("ftrace", "funcgraph_entry").is_some();
+        let correction = correction(inputs, file, settings);
+        let knows_hz = correction.hz.is_some() && settings.style.compat == Compat::Rtrec;
+        for buffer in &input.dat.buffers {
+            let name = label(input, buffer);
+            lanes.push(Lane {
+                file,
+                buffer,
+                trace: &input.trace,
+                decoders: Arc::clone(&decoders),
+                names,
+                common: input.common,
+                correction: correction.clone(),
+                unit: if knows_hz {
+                    Unit::Nanoseconds
+                } else {
+                    unit_of(&buffer.clock, settings.style.compat == Compat::Rtrec)
+                },
+                prefix: prefix(name, width),
+                draws_graph: graph,
+            });
+        }
+    }
+    if settings.align {
+        align(inputs, &mut lanes);
+    }
+    Ok(lanes)
+}
+
+fn correction(inputs: &[Input], file: usize, settings: &Settings) -> Correction {
+    if settings.raw_time {
+        return Correction::default();
+    }
+    let dat = &inputs[file].dat;
+    let mut correction = Correction::stored(dat, settings.with_date);
+    correction.hz = settings.hz.get(file).copied().flatten();
+    correction.add = correction.add.wrapping_add(settings.offsets.get(file).copied().unwrap_or(0));
+    // A guest is shown on its host's clock when the host's file is here.
+    let is_here = |peer: u64| inputs.iter().any(|other| other.dat.options.trace_id == Some(peer));
+    correction.guest = dat.options.time_shifts.iter().find(|shift| is_here(shift.peer)).cloned();
+    correction
+}
+
+/// Lets the first record of all have time 0.
+fn align(inputs: &[Input], lanes: &mut [Lane<'_>]) {
+    let pool: Pool<'_, ()> = Pool::new(1);
+    let mut first = u64::MAX;
+    for lane in &*lanes {
+        for data in &lane.buffer.cpus {
+            if let Some(next) = Stream::new(lane.finder(&inputs[lane.file].dat, &[]), lane.buffer, data, 1).next(&pool)
+            {
+                first = first.min(lane.correction.apply(next.ticks, data.cpu));
+            }
+        }
+    }
+    if first != u64::MAX {
+        for lane in lanes {
+            lane.correction.add = lane.correction.add.wrapping_sub(first as i64);
+        }
+    }
+}
+
+/// Width of the longest prefix, 0 when there are none.
+fn prefix_width(inputs: &[Input]) -> usize {
+    let many = inputs.len() > 1;
+    let files = inputs.iter().filter(|_| many).map(|input| input.name.len());
+    let buffers = inputs.iter().flat_map(|input| &input.dat.buffers).map(|buffer| buffer.name.len());
+    files.chain(buffers).max().unwrap_or(0)
+}
+
+fn prefix(name: &str, width: usize) -> Vec<u8> {
+    if width == 0 {
+        Vec::new()
+    } else if name.is_empty() {
+        vec![b' '; width + 2]
+    } else {
+        format!("{name:>width$}: ").into_bytes()
+    }
+}
+
+/// Prints the first lines: how many CPUs each file has.
+pub fn heading(inputs: &[Input], out: &mut dyn Write) -> io::Result<()> {
+    let width = prefix_width(inputs);
+    for input in inputs {
+        let prefix = if inputs.len() > 1 { prefix(&input.name, width) } else { Vec::new() };
+        out.write_all(&prefix)?;
+        writeln!(out, "cpus={}", input.dat.cpu_count())?;
+    }
+    Ok(())
+}
+
+/// Prints all records of the files in order of time.
+pub fn run<'a, 't>(
+    inputs: &'t [Input],
+    lanes: &'a [Lane<'t>],
+    gate: Gate<'a, 't>,
+    settings: &Settings,
+    out: &mut dyn Write,
+) -> Result<Outcome, ReportError> {
+    if settings.format == Format::Text {
+        heading(inputs, out).map_err(ReportError::Write)?;
+    }
+    let mut outcome = Outcome::default();
+    for (file, input) in inputs.iter().enumerate() {
+        outcome.notes.extend(input.notes.iter().map(|note| (file, note.clone())));
+        for buffer in input.dat.texts.iter().filter(|_| settings.format == Format::Text) {
+            if inputs.len() > 1 {
+                return Err(ReportError::TextMerge(input.path.clone()));
+            }
+            match input.dat.text(buffer) {
+                Ok(mut text) => {
+                    if settings.style.compat != Compat::Rtrec {
+                        text.push(b'\n');
+                    }
+                    out.write_all(&text).map_err(ReportError::Write)?;
+                }
+                Err(note) => outcome.notes.push((file, note)),
+            }
+        }
+    }
+    // What nobody wants is left out where it is found, unless something depends on seeing it.
+    let wants: Vec<Vec<Want>> = (0..inputs.len()).map(|file| wants(file, lanes, &gate, settings)).collect();
+    let pool: Pool<'_, Batch> = Pool::new(settings.threads);
+    let streams = streams(inputs, lanes, &wants, settings);
+    let trackers = trackers(inputs.len(), lanes);
+    let how = How {
+        strict_leaves: settings.style.compat != Compat::Rtrec,
+        boundaries: settings.boundaries,
+        limit: settings.head.unwrap_or(u64::MAX),
+        end_time: settings.to.unwrap_or(u64::MAX),
+    };
+    let mut merge = Merge::new(lanes, streams, trackers, gate, &how, &pool);
+    emit(inputs, lanes, &mut merge, &pool, settings, out).map_err(ReportError::Write)?;
+    outcome.records = merge.printed();
+    if settings.ts_check && merge.backwards > 0 {
+        let what = format!("{} records are older than the record before them", merge.backwards);
+        outcome.notes.push((0, Note::new(0, what)));
+    }
+    for (lane, stream) in merge.streams() {
+        let file = lanes[lane as usize].file;
+        outcome.notes.extend(stream.notes.iter().map(|note| (file, note.clone())));
+        if let Some(more) = stream.damaged.checked_sub(stream.notes.len() as u64).filter(|more| *more > 0) {
+            let what = format!("{more} more places of CPU {} are damaged", stream.cpu);
+            outcome.notes.push((file, Note::new(0, what)));
+        }
+    }
+    Ok(outcome)
+}
+
+/// Turns the merged records into what was asked for.
+fn emit<'a, 'd, 't>(
+    inputs: &[Input],
+    lanes: &'a [Lane<'t>],
+    merge: &mut Merge<'a, 'd, 't>,
+    pool: &Pool<'d, Batch>,
+    settings: &Settings,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let compat = settings.style.compat;
+    match settings.format {
+        Format::Text => {
+            let lines = line::TextLines::new(lanes, merge.origins(), &settings.columns, compat);
+            render(merge, pool, settings, &lines, out)
+        }
+        Format::Json | Format::Csv => {
+            let json = settings.format == Format::Json;
+            let files = inputs.iter().map(|input| input.name.clone()).collect();
+            let records = records::Records::new(lanes, merge.origins(), &settings.fields, json, compat, files);
+            out.write_all(&records.heading())?;
+            render(merge, pool, settings, &records, out)
+        }
+        Format::Summary => {
+            let mut summary = stats::Summary::new(lanes, merge.origins());
+            pool.consume(|| merge.batch(pool), |batch| summary.take(&batch));
+            summary.print(out)
+        }
+        Format::GraphStats => {
+            let mut graph = stats::GraphStats::new(lanes, merge.origins());
+            pool.consume(|| merge.batch(pool), |batch| graph.take(&batch));
+            graph.print(out)
+        }
+    }
+}
+
+fn render<'d>(
+    merge: &mut Merge<'_, 'd, '_>,
+    pool: &Pool<'d, Batch>,
+    settings: &Settings,
+    form: &impl Render<Batch>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let Some(tail) = settings.tail else { return pool.run(|| merge.batch(pool), form, out) };
+    let mut last: VecDeque<Batch> = VecDeque::new();
+    let mut kept = 0;
+    pool.consume(
+        || merge.batch(pool),
+        |batch| {
+            kept += batch.items.len() as u64;
+            last.push_back(batch);
+            while let Some(first) = last.front().filter(|first| kept - first.items.len() as u64 >= tail) {
+                kept -= first.items.len() as u64;
+                last.pop_front();
+            }
+        },
+    );
+    if let Some(first) = last.front_mut() {
+        first.skip = kept.saturating_sub(tail) as usize;
+    }
+    pool.run(|| last.pop_front(), form, out)
+}
+
+/// What can be left out of a file where it is found.
+fn wants(file: usize, lanes: &[Lane<'_>], gate: &Gate<'_, '_>, settings: &Settings) -> Vec<Want> {
+    let mut wants = gate.wants(file);
+    let Some(lane) = lanes.iter().find(|lane| lane.file == file && lane.draws_graph) else { return wants };
+    let pairing = lane.decoders.funcgraph();
+    let of = |wants: &[Want], id: u16| wants.get(usize::from(id)).copied().unwrap_or(Want::Yes);
+    let ids = || lane.trace.formats.iter().filter(|event| event.system == "ftrace").map(|event| event.id);
+    if ids().any(|id| pairing.is_entry(id) && of(&wants, id) != Want::No) {
+        if settings.style.compat != Compat::Rtrec {
+            // Any record of any CPU keeps an entry from its exit.
+            return Vec::new();
+        }
+        for id in ids().filter(|id| pairing.is_exit(*id)) {
+            if let Some(want) = wants.get_mut(usize::from(id)) {
+                *want = Want::Yes;
+            }
+        }
+    }
+    wants
+}
+
+fn streams<'d>(
+    inputs: &'d [Input],
+    lanes: &[Lane<'_>],
+    wants: &'d [Vec<Want>],
+    settings: &Settings,
+) -> Vec<(u32, Stream<'d>)> {
+    let count = lanes.iter().map(|lane| lane.buffer.cpus.len()).sum::<usize>().max(1);
+    // Enough ahead to keep the workers busy, little enough to stay within a few megabytes on large machines.
+    let depth = if settings.threads > 1 { (8 * settings.threads / count).clamp(2, 16) } else { 1 };
+    let mut streams = Vec::new();
+    for (number, lane) in lanes.iter().enumerate() {
+        let wants: &[Want] = &wants[lane.file];
+        for data in &lane.buffer.cpus {
+            let finder = lane.finder(&inputs[lane.file].dat, wants);
+            streams.push((number as u32, Stream::new(finder, lane.buffer, data, depth)));
+        }
+    }
+    streams
+}
+
+fn trackers<'a, 't>(files: usize, lanes: &'a [Lane<'t>]) -> Vec<Vec<crate::plugins::Tracked<'a>>> {
+    (0..files)
+        .map(|file| {
+            let lane = lanes.iter().find(|lane| lane.file == file);
+            lane.map(|lane| lane.decoders.trackers(lane.names)).unwrap_or_default()
+        })
+        .collect()
+}

@@ -1,1 +1,24 @@
-//! (being laid)
+//! tracefs: the kernel's control files. The only code that opens them.
+//!
+//! Owns: finding or mounting the root, one `write(2)` per setting with its result checked, the names and
+//! forms of the control files, and the journal of what to put back ([`undo`]).
+//! Does not own: which settings a recording needs, or their order (see `record`).
+//! Source: the kernel's Documentation/trace/ftrace.rst and events.rst, and the files of 6.1, 6.12 and 6.18.
+
+mod bracketed;
+pub mod buffer;
+mod error;
+pub mod error_log;
+pub mod events;
+pub mod file;
+pub mod functions;
+pub mod instance;
+pub mod mapped;
+mod root;
+pub mod undo;
+
+pub use bracketed::Bracketed;
+pub use error::{Error, Operation};
+pub use instance::Instance;
+pub use root::Tracefs;
+pub use undo::Undo;

@@ -2,8 +2,11 @@
 
 pub mod abi;
 pub mod bytes;
+pub mod filter;
 pub mod format;
+pub mod pattern;
 pub mod print_fmt;
 pub mod record;
+pub mod subbuf;
 pub mod tables;
 pub mod text;

@@ -14,9 +14,13 @@ use super::bytes::find;
 /// Slots of the look-up cache; a power of two. Each is one `AtomicU32`.
 const CACHE_SLOTS: usize = 4096;
 
+/// Brings a table's text when it is first needed.
+type Load = Box<dyn Fn() -> Vec<u8> + Send + Sync>;
+
 /// The kernel's symbols, as stored in the text of `/proc/kallsyms`.
 pub struct Kallsyms {
-    text: Vec<u8>,
+    text: OnceLock<Vec<u8>>,
+    load: Option<Load>,
     index: OnceLock<Vec<Entry>>,
     cache: OnceLock<Vec<AtomicU32>>,
 }
@@ -41,12 +45,18 @@ pub struct Symbol<'a> {
 impl Kallsyms {
     /// A table over `text`; nothing is parsed yet.
     pub fn new(text: Vec<u8>) -> Kallsyms {
-        Kallsyms { text, index: OnceLock::new(), cache: OnceLock::new() }
+        Kallsyms { text: OnceLock::from(text), load: None, index: OnceLock::new(), cache: OnceLock::new() }
+    }
+
+    /// A table whose text is expensive to get: `load` is called when the first address is looked up.
+    pub fn deferred(load: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Kallsyms {
+        let load: Option<Load> = Some(Box::new(load));
+        Kallsyms { text: OnceLock::new(), load, index: OnceLock::new(), cache: OnceLock::new() }
     }
 
     /// The text as stored.
     pub fn text(&self) -> &[u8] {
-        &self.text
+        self.text.get_or_init(|| self.load.as_ref().map(|load| load()).unwrap_or_default())
     }
 
     /// The symbol with the greatest address not above `addr`, unless that is the table's last symbol.
@@ -98,7 +108,7 @@ impl Kallsyms {
     }
 
     fn name_at(&self, at: u32) -> (&[u8], Option<&[u8]>) {
-        let rest = self.text.get(at as usize..).unwrap_or(&[]);
+        let rest = self.text().get(at as usize..).unwrap_or(&[]);
         // Names have about 20 characters: a plain loop is faster than a search set up for long texts.
         let end = rest.iter().position(|&byte| byte <= b' ').unwrap_or(rest.len());
         let (name, tail) = rest.split_at(end);
@@ -111,7 +121,7 @@ impl Kallsyms {
     }
 
     fn index(&self) -> &[Entry] {
-        self.index.get_or_init(|| build_index(&self.text))
+        self.index.get_or_init(|| build_index(self.text()))
     }
 }
 

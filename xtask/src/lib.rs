@@ -1,1 +1,21 @@
-//! The kernel lab and the project's chores.
+//! rtrec's own chores: the kernel lab, the demo and the tests.
+//!
+//! The library half is for the integration tests of the `rtrec` package; the binary half is `cargo xtask`.
+
+pub mod apt;
+pub mod busybox;
+pub mod cache;
+mod cpio;
+pub mod demo;
+pub mod error;
+pub mod host;
+pub mod kernels;
+pub mod lab;
+pub mod licences;
+pub mod peers;
+pub mod project;
+pub mod setup;
+pub mod suite;
+pub mod vm;
+
+pub use error::{Error, Result};

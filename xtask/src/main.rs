@@ -1,3 +1,121 @@
-//! rtrec's own chores.
+//! `cargo xtask`: the project's chores.
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use xtask::kernels::Kernel;
+use xtask::peers::TraceCmd;
+use xtask::{Result, demo, setup, suite, vm};
+
+/// Chores of the rtrec project: set up, try out, test.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install and fetch what the other chores need: QEMU, kernels, releases of trace-cmd.
+    Setup,
+    /// Fetch the releases of trace-cmd that the tests compare with, and say where they are.
+    Peers,
+    /// The main job from nothing: record a function graph of ls, and report it.
+    Demo,
+    /// Run all checks and tests, on this kernel and on the lab's; without a part's name, all parts.
+    Test(TestArguments),
+    /// Run a command on one of the lab's kernels.
+    ///
+    /// Example: cargo xtask vm --kernel 6.12 -- sh -c 'uname -r; rtrec --version'
+    Vm(VmArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct TestArguments {
+    /// Formatting, lints, documentation, licences.
+    #[arg(long)]
+    checks: bool,
+    /// The tests on this machine's kernel.
+    #[arg(long)]
+    native: bool,
+    /// The tests on the lab's kernels.
+    #[arg(long)]
+    lab: bool,
+    /// Only this kernel of the lab: 6.1, 6.12 or latest; may be given several times, and stands for --lab.
+    #[arg(long)]
+    kernel: Vec<Kernel>,
+    /// Do not fail because a kernel of the lab could not be had; RTREC_ALLOW_NOT_RUN=1 does the same.
+    #[arg(long)]
+    allow_not_run: bool,
+    /// Only tests with this in their name.
+    filter: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct VmArguments {
+    /// The kernel to boot: 6.1, 6.12 or latest.
+    #[arg(long, default_value = "6.12")]
+    kernel: Kernel,
+    /// The folder that files brought out come to.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Put this file into the guest's /tmp before the command runs.
+    #[arg(long, value_name = "FILE")]
+    put: Vec<PathBuf>,
+    /// Bring this file out of the guest after the command; a relative name lies in /tmp.
+    #[arg(long, value_name = "FILE")]
+    get: Vec<String>,
+    /// Kill the command if it takes longer than this many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    timeout: u64,
+    /// The command to run, in the guest's /tmp.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().chore {
+        Chore::Setup => setup::everything().map(|()| ExitCode::SUCCESS),
+        Chore::Peers => peers(),
+        Chore::Demo => demo::run(),
+        Chore::Test(arguments) => suite::run(&arguments.into()),
+        Chore::Vm(arguments) => vm::run(&arguments.into()),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("xtask: {error}");
+        ExitCode::from(2)
+    })
+}
+
+impl From<TestArguments> for suite::Settings {
+    fn from(typed: TestArguments) -> Self {
+        let wants_lab = typed.lab || !typed.kernel.is_empty();
+        // A filter is for tests: the other checks do not heed it, so they run only when named or when nothing is.
+        let all = !(typed.checks || typed.native || wants_lab);
+        let kernels = if typed.kernel.is_empty() { Kernel::ALL.to_vec() } else { typed.kernel };
+        Self {
+            checks: typed.checks || (all && typed.filter.is_none()),
+            native: typed.native || all,
+            lab: if wants_lab || all { kernels } else { Vec::new() },
+            filter: typed.filter,
+            allow_not_run: typed.allow_not_run || suite::allowed_by_environment(),
+        }
+    }
+}
+
+impl From<VmArguments> for vm::Settings {
+    fn from(typed: VmArguments) -> Self {
+        let VmArguments { kernel, out, put, get, timeout, command } = typed;
+        Self { kernel, command, put, get, out, timeout: Duration::from_secs(timeout) }
+    }
+}
+
+fn peers() -> Result<ExitCode> {
+    for peer in TraceCmd::ALL {
+        println!("{}", peer.fetch()?.join("bin/trace-cmd").display());
+    }
+    Ok(ExitCode::SUCCESS)
+}

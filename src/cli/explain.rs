@@ -1,0 +1,244 @@
+//! Errors and notes of the recorder in words: what failed, where and with what, what the kernel said, what to try.
+
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+
+use nix::errno::Errno;
+
+use crate::record::cpu::Way;
+use crate::record::{Emptiness, Error, Note};
+use crate::tracefs;
+
+/// An error in words, with the exit status it deserves.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Explained {
+    what: String,
+    rows: Vec<(&'static str, String)>,
+    pub(super) status: u8,
+}
+
+impl Explained {
+    fn new(what: impl Into<String>) -> Self {
+        Explained { what: what.into(), rows: Vec::new(), status: 2 }
+    }
+
+    fn row(mut self, label: &'static str, text: impl Into<String>) -> Self {
+        self.rows.push((label, text.into()));
+        self
+    }
+
+    fn status(self, status: u8) -> Self {
+        Explained { status, ..self }
+    }
+
+    /// The rows about a control file: its path, what was written, the kernel's answer and its log.
+    fn tracefs(mut self, error: &tracefs::Error) -> Self {
+        self.rows.push(("file", error.path.display().to_string()));
+        if let Some(wrote) = &error.wrote {
+            self.rows.push(("wrote", wrote.clone()));
+        }
+        let mut said = io_text(&error.source);
+        if let Some(log) = &error.log {
+            let _ = write!(said, "\n{}\n  {}\n  {}^", log.message, log.command, " ".repeat(log.caret));
+        }
+        self.row("kernel", said)
+    }
+
+    fn nearest(self, nearest: &[String], otherwise: &str) -> Self {
+        if nearest.is_empty() {
+            return self.row("try", otherwise);
+        }
+        self.row("nearest", nearest.join(", "))
+    }
+
+    /// The whole message, ready for stderr.
+    pub(super) fn text(&self, command: &str) -> String {
+        let mut out = format!("rtrec {command}: {}\n", self.what);
+        for (label, text) in &self.rows {
+            let mut lines = text.lines();
+            let _ = writeln!(out, "  {label:<8}{}", lines.next().unwrap_or_default());
+            for line in lines {
+                let _ = writeln!(out, "          {line}");
+            }
+        }
+        out
+    }
+}
+
+/// `EINVAL (Invalid argument)`, or the words of an error that has no number.
+fn io_text(error: &std::io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(errno) => format!("{errno:?} ({})", errno.desc()),
+        None => error.to_string(),
+    }
+}
+
+/// An error of the recorder in words.
+pub(super) fn record_error(error: &Error) -> Explained {
+    match error {
+        Error::NothingToRecord => {
+            Explained::new(error.to_string())
+                .row("try", "rtrec record -e sched COMMAND, or -p function_graph -g FUNCTION COMMAND")
+                .row("note", "-v switches off the events of every later -e; --verbose says more")
+        }
+        Error::NoTracefs(source) => no_tracefs(source),
+        Error::Output { path, source } => output(path, source),
+        Error::Command { command, source } => {
+            let status = if source.kind() == ErrorKind::NotFound { 127 } else { 126 };
+            let command = command.to_string_lossy();
+            let tip = match source.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOENT) => "check the spelling; a program outside PATH needs its path, as in ./program",
+                Some(Errno::EACCES) => "it must be executable for this user, in a folder mounted without noexec",
+                Some(Errno::EISDIR) => "name a program; options of rtrec come before the command",
+                _ => "run the command by itself to see whether it works",
+            };
+            Explained::new(format!("{command} cannot be run")).row("cause", io_text(source)).row("try", tip).status(status)
+        }
+        Error::UnknownTracer { available, .. } => Explained::new(error.to_string())
+            .row("known", available.join(", "))
+            .row("try", "another kernel, if the tracer was left out of this one (CONFIG_FUNCTION_GRAPH_TRACER and the like)"),
+        Error::UnknownClock { available, .. } => Explained::new(error.to_string()).row("known", available.join(", ")),
+        Error::UnknownOption { nearest, source, .. } => {
+            Explained::new(error.to_string()).tracefs(source).nearest(nearest, "cat trace_options in the tracefs folder")
+        }
+        Error::UnknownEvent { nearest, .. } => {
+            Explained::new(error.to_string()).nearest(nearest, "cat available_events in the tracefs folder; a module may have to be loaded")
+        }
+        Error::UnknownFunction { list, nearest, .. } => Explained::new(error.to_string())
+            .row("for", list.file())
+            .nearest(nearest, "grep NAME available_filter_functions in the tracefs folder; it may be inlined or in a module not loaded"),
+        Error::BadPattern { word, reason } => Explained::new(format!("{word} is no regular expression"))
+            .row("cause", reason.lines().last().unwrap_or_default().trim())
+            .row("try", "a name, or a glob of letters, digits, _ . * ?"),
+        Error::FilterRefused { event, source } => {
+            let tip = format!("the fields of {event} are in events/{}/{}/format in the tracefs folder", event.system, event.event);
+            Explained::new(error.to_string()).tracefs(source).row("try", tip)
+        }
+        Error::TriggerRefused { source, .. } => Explained::new(error.to_string())
+            .tracefs(source)
+            .row("try", "reading the event's trigger file, which lists the triggers this kernel has"),
+        Error::BufferBusy { consumers, source, .. } => {
+            let by: Vec<String> = consumers.iter().map(|who| format!("{} (pid {})", who.comm, who.pid)).collect();
+            let by = if by.is_empty() { "a process that could not be found".to_owned() } else { by.join(", ") };
+            let explained = Explained::new(error.to_string()).row("by", by);
+            let explained = source.iter().fold(explained, Explained::tracefs);
+            explained.row("try", "ending it, or an instance of your own: -B NAME")
+        }
+        Error::FollowWhom => Explained::new(error.to_string()).row("try", "-F for the command, or -P PID"),
+        Error::NoProcess { source, .. } => Explained::new(error.to_string().split(':').next().unwrap_or_default()).row("cause", io_text(source)),
+        Error::Setup { step, source } => setup(step, source),
+        Error::Reader { cpu, source } => Explained::new(format!("the reader of CPU {cpu} stopped"))
+            .row("cause", io_text(source))
+            .row("kept", "nothing: the output could not be completed"),
+        Error::Interrupted(signal) => Explained::new(error.to_string()).status(128u8.saturating_add(*signal as u8)),
+        Error::System { step, source } => Explained::new(format!("{step} failed")).row("cause", io_text(source)),
+    }
+}
+
+fn no_tracefs(source: &tracefs::Error) -> Explained {
+    let explained = Explained::new("tracefs cannot be used").tracefs(source);
+    let root = nix::unistd::geteuid().is_root();
+    explained.row(
+        "try",
+        match source.errno() {
+            Some(Errno::EACCES | Errno::EPERM) if !root => {
+                "running as root: tracefs belongs to root unless mounted with gid="
+            }
+            Some(Errno::EACCES | Errno::EPERM) => {
+                "outside the container, or without kernel lockdown: even root is refused here"
+            }
+            Some(Errno::ENODEV) => "a kernel with CONFIG_FTRACE: this one knows no tracefs",
+            _ if !root => "running as root, which may mount it: mount -t tracefs nodev /sys/kernel/tracing",
+            _ => "mount -t tracefs nodev /sys/kernel/tracing, or --tracefs DIR",
+        },
+    )
+}
+
+fn output(path: &std::path::Path, source: &std::io::Error) -> Explained {
+    let folder =
+        path.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or(".".into(), |dir| dir.display().to_string());
+    let explained = Explained::new(format!("{} cannot be written", path.display())).row("cause", io_text(source));
+    match source.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENOENT) => explained.row("try", format!("making the folder first: mkdir -p {folder}")),
+        Some(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {
+            explained.row("try", format!("a folder that may be written, or rights on {folder}"))
+        }
+        Some(Errno::EISDIR) => explained.row("try", format!("a file in it: -o {}/trace.dat", path.display())),
+        Some(Errno::ENOSPC | Errno::EDQUOT) => {
+            explained.row("try", format!("freeing space in {folder}, or -o elsewhere"))
+        }
+        _ => explained.row("try", "-o FILE in a folder of an ordinary file system"),
+    }
+}
+
+fn setup(step: &str, source: &tracefs::Error) -> Explained {
+    let explained = Explained::new(format!("{step} failed")).tracefs(source);
+    let file = source.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let functions =
+        file.starts_with("set_ftrace") || file.starts_with("set_graph") || file == "available_filter_functions";
+    match source.errno() {
+        Some(Errno::EPERM) if functions || file == "current_tracer" => explained.row(
+            "try",
+            "events or user probes: this kernel forbids function tracing (lockdown, or ftrace_enabled cannot be changed)",
+        ),
+        Some(Errno::ENOENT) if functions || file == "max_graph_depth" => {
+            explained.row("try", "a kernel with CONFIG_DYNAMIC_FTRACE and CONFIG_FUNCTION_GRAPH_TRACER: this one has no such file")
+        }
+        Some(Errno::ENOMEM) => explained.row("try", "a smaller buffer: -b KB"),
+        Some(Errno::ENODEV | Errno::EPERM) if file == "current_tracer" => explained.row("try", "another tracer"),
+        Some(Errno::EACCES | Errno::EPERM) => explained.row("try", "running as root"),
+        _ => explained,
+    }
+}
+
+/// A note in words; `None` when it is for `--verbose` only and that is not set.
+pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
+    match note {
+        Note::Successor { name, successors, both } => {
+            let later = successors.join(", ");
+            Some(if *both {
+                format!(
+                    "on this kernel the work of {name} goes through {later}: tracing both (--exact traces {name} alone)"
+                )
+            } else {
+                format!("this kernel has no {name}; tracing {later} instead (--exact makes that an error)")
+            })
+        }
+        Note::Way { instance, cpu, way, because } => verbose.then(|| {
+            let buffer = instance.as_deref().map_or(String::new(), |name| format!("{name} "));
+            let because = because.as_deref().map_or(String::new(), |why| format!(" ({why})"));
+            let detail = if *way == Way::Mapped { " of trace_pipe_raw" } else { "" };
+            format!("{buffer}CPU {cpu} is read by {}{detail}{because}", way.name())
+        }),
+        Note::NoSymbols => Some(
+            "/proc/kallsyms shows no addresses: functions will have no names in the report \
+             (sysctl kernel.kptr_restrict=1 lets root see them)"
+                .to_owned(),
+        ),
+        Note::Hindered { what, source } => Some(format!("{what}: {source}")),
+        Note::NotPutBack(error) => Some(format!("could not be put back: {error}")),
+        Note::Started => None,
+    }
+}
+
+/// Why a trace has no records.
+pub(super) fn emptiness(empty: &Emptiness) -> String {
+    match empty {
+        Emptiness::SwitchedOff => {
+            "the trace is empty: the buffer was switched off by somebody else or by a trigger".to_owned()
+        }
+        Emptiness::NotCalled(names) => {
+            format!("the trace is empty: nothing that was traced called {} while it was recording", names.join(", "))
+        }
+        Emptiness::OnlyThese(pids) => {
+            let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+            format!(
+                "the trace is empty: the processes {} did nothing that was asked for (their children need -c)",
+                pids.join(", ")
+            )
+        }
+        Emptiness::Filtered => "the trace is empty: no event passed its filter".to_owned(),
+        Emptiness::Masked => "the trace is empty: nothing that was asked for happened on the CPUs of -M".to_owned(),
+        Emptiness::Quiet => "the trace is empty: nothing that was asked for happened while it was recording".to_owned(),
+    }
+}

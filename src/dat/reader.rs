@@ -1,0 +1,684 @@
+//! An opened trace.dat file: header, options, where metadata and sub-buffers are.
+//!
+//! Nothing heavy is read on opening: metadata is expanded when asked for, sub-buffers chunk by chunk.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::compress::{Algorithm, ExpandError, expand};
+use super::error::{DatError, Note};
+use super::ids;
+use super::source::{Cursor, Source, Take};
+use super::{v6, v7};
+use crate::wire::abi::{Abi, Endian};
+use crate::wire::subbuf::{Layout, MAX_SUBBUF_BYTES};
+
+/// Most bytes that one metadata block may expand to.
+const MAX_BLOCK_BYTES: u64 = 256 << 20;
+/// Most bytes that one chunk of sub-buffers may expand to (trace-cmd: ten sub-buffers).
+const MAX_CHUNK_BYTES: u32 = 64 << 20;
+/// Uncompressed sub-buffers are handed out in windows of about this size.
+const WINDOW_BYTES: u64 = 64 << 10;
+
+/// Cycles to nanoseconds: `ns = cycles * mult >> shift`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tsc2Nsec {
+    /// Multiplier.
+    pub mult: u32,
+    /// Bits to shift right afterwards, below 64.
+    pub shift: u32,
+    /// Nanoseconds to add; stored, but trace-cmd does not use it.
+    pub offset: u64,
+}
+
+/// Samples of the difference between a guest's clock and its host's.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TimeShift {
+    /// `TRACEID` of the host's file.
+    pub peer: u64,
+    /// Interpolate between samples.
+    pub interpolate: bool,
+    /// Per CPU: samples of (time, offset, scaling, fraction bits).
+    pub cpus: Vec<Vec<(i64, i64, i64, i64)>>,
+}
+
+/// One guest of a host's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guest {
+    /// Name given while recording.
+    pub name: String,
+    /// `TRACEID` of the guest's file.
+    pub trace_id: u64,
+    /// Guest CPU and host pid of the thread that runs it.
+    pub cpus: Vec<(u32, u32)>,
+}
+
+/// The options of a file that say something about all of it. Texts as stored, without the final NUL.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Microseconds to add to every timestamp.
+    pub date_us: Option<i64>,
+    /// Units to add to every timestamp.
+    pub offset: Option<i64>,
+    /// Buffer statistics, one text per CPU.
+    pub cpustats: Vec<Vec<u8>>,
+    /// Content of `trace_clock`.
+    pub trace_clock: Option<Vec<u8>>,
+    /// `uname -a` in short.
+    pub uname: Option<Vec<u8>>,
+    /// CPUs of the machine.
+    pub cpu_count: Option<u32>,
+    /// Version of the recorder.
+    pub version: Option<Vec<u8>>,
+    /// Hooks of trace-cmd profile.
+    pub hooks: Vec<Vec<u8>>,
+    /// Memory maps of processes.
+    pub proc_maps: Vec<Vec<u8>>,
+    /// Id of the recording.
+    pub trace_id: Option<u64>,
+    /// Guest clock corrections.
+    pub time_shifts: Vec<TimeShift>,
+    /// Guests recorded with it.
+    pub guests: Vec<Guest>,
+    /// How to turn cycles into nanoseconds.
+    pub tsc2nsec: Option<Tsc2Nsec>,
+    /// `instance:last_boot_info`.
+    pub last_boot: Vec<Vec<u8>>,
+}
+
+/// Where a piece of metadata is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+    pub(super) compressed: bool,
+}
+
+/// Where the sub-buffers of one CPU are.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuData {
+    /// Number of the CPU.
+    pub cpu: u32,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes in the file, as recorded; a hint when compressed.
+    pub bytes: u64,
+}
+
+/// One buffer: the top one has no name.
+#[derive(Clone, Debug)]
+pub struct Buffer {
+    /// Name of the instance, empty for the top one.
+    pub name: String,
+    /// Trace clock, e.g. `local`.
+    pub clock: String,
+    /// Layout of its sub-buffers.
+    pub layout: Layout,
+    /// Whether its data are chunk lists.
+    pub compressed: bool,
+    /// CPUs with data, in ascending order, no number twice.
+    pub cpus: Vec<CpuData>,
+    /// CPUs of this buffer, when the file says so.
+    pub cpu_count: Option<u32>,
+}
+
+/// A buffer stored as text (latency tracers).
+#[derive(Clone, Debug)]
+pub struct TextBuffer {
+    /// Name of the instance, empty for the top one.
+    pub name: String,
+    pub(super) place: Place,
+}
+
+/// A run of sub-buffers that is read in one go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkAt {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Compressed bytes, or 0 when the sub-buffers are plain.
+    pub packed: u32,
+    /// Bytes of sub-buffers.
+    pub bytes: u32,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct Dat {
+    source: Source,
+    /// 6 or 7.
+    pub version: u8,
+    /// Byte order, and the kernel's long size.
+    pub abi: Abi,
+    /// Size of a long of the recording program, as the header says.
+    pub user_long_bytes: u8,
+    /// Sub-buffer layout of the top buffer.
+    pub layout: Layout,
+    /// How compressed parts are compressed.
+    pub algorithm: Algorithm,
+    /// What the options say.
+    pub options: Options,
+    /// Buffers with raw data, the top one first.
+    pub buffers: Vec<Buffer>,
+    /// Buffers with text.
+    pub texts: Vec<TextBuffer>,
+    /// Damage met while opening.
+    pub notes: Vec<Note>,
+    pub(super) parts: [Option<Place>; ids::MODULES_FILE as usize + 1],
+    /// Offsets of the OPTIONS sections, and of every section that an option names.
+    pub sections: Vec<(u16, u64)>,
+}
+
+impl Dat {
+    /// Opens a file by path.
+    pub fn open(path: &Path) -> Result<Dat, DatError> {
+        // Without O_NONBLOCK opening a FIFO nobody writes to would wait for ever.
+        let nonblock = nix::fcntl::OFlag::O_NONBLOCK.bits();
+        let file = OpenOptions::new().read(true).custom_flags(nonblock).open(path)?;
+        let meta = file.metadata()?;
+        let kind = meta.file_type();
+        let odd = if kind.is_dir() {
+            Some("a directory")
+        } else if kind.is_fifo() {
+            Some("a FIFO")
+        } else if kind.is_socket() {
+            Some("a socket")
+        } else if kind.is_char_device() || kind.is_block_device() {
+            Some("a device")
+        } else {
+            None
+        };
+        match odd {
+            Some(what) => Err(DatError::NotRegular(what)),
+            None => Dat::from_source(Source::File(Arc::new(file), meta.len())),
+        }
+    }
+
+    /// Opens bytes in memory.
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>) -> Result<Dat, DatError> {
+        Dat::from_source(Source::Bytes(bytes.into()))
+    }
+
+    /// Opens a source.
+    pub fn from_source(source: Source) -> Result<Dat, DatError> {
+        if source.is_empty() {
+            return Err(DatError::Empty);
+        }
+        let start = source.bytes(0, 4096)?;
+        if !start.starts_with(&ids::MAGIC) {
+            return Err(DatError::NotTraceDat(looks_like(&start)));
+        }
+        let mut cursor = Cursor::new(&source, Abi { endian: Endian::Little, long_bytes: 8 }, ids::MAGIC.len() as u64);
+        let version = cursor.cstr(64).ok_or(DatError::Header("no version"))?;
+        let version = match leading_number(&version) {
+            Some(6) => 6,
+            Some(7) => 7,
+            _ => {
+                return Err(DatError::Version(String::from_utf8_lossy(&version).into_owned()));
+            }
+        };
+        let endian = match cursor.u8() {
+            Some(0) => Endian::Little,
+            Some(1) => Endian::Big,
+            Some(_) => return Err(DatError::Header("the byte order is neither little nor big")),
+            None => return Err(DatError::Header("it ends before the byte order")),
+        };
+        let user_long_bytes = cursor.u8().ok_or(DatError::Header("it ends before the long size"))?;
+        let abi = Abi { endian, long_bytes: if user_long_bytes == 4 { 4 } else { 8 } };
+        let mut cursor = Cursor::new(&source, abi, cursor.at());
+        let page_bytes = cursor.u32().ok_or(DatError::Header("it ends before the page size"))?;
+        if !good_page_size(page_bytes) {
+            let swapped = page_bytes.swap_bytes();
+            return Err(DatError::PageSize(page_bytes, good_page_size(swapped).then_some(swapped)));
+        }
+        let mut algorithm = Algorithm::None;
+        let mut first_options = 0;
+        if version == 7 {
+            let name = cursor.cstr(64).ok_or(DatError::Header("no compression name"))?;
+            algorithm = Algorithm::named(&name)
+                .ok_or_else(|| DatError::Algorithm(String::from_utf8_lossy(&name).into_owned()))?;
+            cursor.cstr(1024).ok_or(DatError::Header("no compression version"))?;
+            first_options = cursor.u64().ok_or(DatError::Header("it ends before the offset of the options"))?;
+        }
+        let body = cursor.at();
+        let mut dat = Dat {
+            version,
+            abi,
+            user_long_bytes,
+            layout: Layout::standard(abi, page_bytes),
+            algorithm,
+            options: Options::default(),
+            buffers: Vec::new(),
+            texts: Vec::new(),
+            notes: Vec::new(),
+            parts: [None; ids::MODULES_FILE as usize + 1],
+            sections: Vec::new(),
+            source,
+        };
+        if version == 7 {
+            v7::read(&mut dat, first_options, body);
+        } else {
+            v6::read(&mut dat, body);
+        }
+        // Top buffer first, then as in the file.
+        dat.buffers.sort_by_key(|buffer| !buffer.name.is_empty());
+        if dat.buffers.is_empty() && dat.texts.is_empty() && dat.parts.iter().all(Option::is_none) {
+            return Err(DatError::NothingFound);
+        }
+        Ok(dat)
+    }
+
+    /// The bytes of the file.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(super) fn note(&mut self, offset: u64, what: impl Into<std::borrow::Cow<'static, str>>) {
+        // A hostile file could have millions of faults; nobody reads more than the first ones.
+        if self.notes.len() < 100 {
+            self.notes.push(Note::new(offset, what));
+        }
+    }
+
+    /// Takes byte order, long size and offsets from the stored `header_page`.
+    pub(super) fn learn_layout(&mut self) {
+        let page_bytes = self.layout.subbuf_bytes;
+        let place = self.parts[usize::from(ids::HEADER_INFO)];
+        let text = self.header_texts().map(|(page, _)| page);
+        match text {
+            Some(text) if !text.is_empty() => match Layout::parse(&text, self.abi.endian) {
+                Ok(layout) => {
+                    self.abi = layout.abi;
+                    self.layout = layout.with_size(page_bytes);
+                }
+                Err(error) => self.note(place.map_or(0, |place| place.offset), error.to_string()),
+            },
+            _ => self.note(place.map_or(0, |place| place.offset), "no header_page: the usual layout is assumed"),
+        }
+    }
+
+    /// Whether metadata with this id is in the file.
+    pub fn has_part(&self, id: u16) -> bool {
+        self.parts.get(usize::from(id)).is_some_and(Option::is_some)
+    }
+
+    /// The whole (expanded) payload of a piece of metadata.
+    pub fn part(&self, id: u16) -> Option<Result<Vec<u8>, Note>> {
+        let place = (*self.parts.get(usize::from(id))?)?;
+        Some(self.block(place))
+    }
+
+    fn block(&self, place: Place) -> Result<Vec<u8>, Note> {
+        let io = |error: std::io::Error| Note::new(place.offset, error.to_string());
+        if !place.compressed {
+            return self.source.bytes(place.offset, place.bytes.min(MAX_BLOCK_BYTES)).map_err(io);
+        }
+        let head = self.source.bytes(place.offset, 8).map_err(io)?;
+        let mut take = Take::new(&head, self.abi);
+        let (Some(packed), Some(bytes)) = (take.u32(), take.u32()) else {
+            return Err(Note::new(place.offset, "the file ends inside a compressed block"));
+        };
+        if u64::from(bytes) > MAX_BLOCK_BYTES {
+            return Err(Note::new(place.offset, ExpandError::TooLarge(bytes.into()).to_string()));
+        }
+        let block = self.source.bytes(place.offset + 8, packed.into()).map_err(io)?;
+        let mut out = Vec::new();
+        match expand(self.algorithm, &block, bytes as usize, &mut out) {
+            Ok(()) => Ok(out),
+            Err(error) => Err(Note::new(place.offset, error.to_string())),
+        }
+    }
+
+    /// The texts of `header_page` and `header_event`.
+    pub fn header_texts(&self) -> Option<(Vec<u8>, Vec<u8>)> {
+        let block = self.part(ids::HEADER_INFO)?.ok()?;
+        let mut take = Take::new(&block, self.abi);
+        take.cstr()?;
+        let n = usize::try_from(take.u64()?).ok()?;
+        let page = take.bytes(n)?.to_vec();
+        let event = (|| {
+            take.cstr()?;
+            let n = usize::try_from(take.u64()?).ok()?;
+            Some(take.bytes(n)?.to_vec())
+        })();
+        Some((page, event.unwrap_or_default()))
+    }
+
+    /// System and text of every stored event format, and what was wrong with the rest.
+    pub fn formats(&self) -> (Vec<(String, Vec<u8>)>, Vec<Note>) {
+        let (mut formats, mut notes) = (Vec::new(), Vec::new());
+        for id in [ids::FTRACE_EVENTS, ids::EVENT_FORMATS] {
+            let offset = self.parts[usize::from(id)].map_or(0, |place| place.offset);
+            match self.part(id) {
+                None => {}
+                Some(Err(note)) => notes.push(note),
+                Some(Ok(block)) => {
+                    let mut take = Take::new(&block, self.abi);
+                    let whole = if id == ids::FTRACE_EVENTS {
+                        formats_of("ftrace", &mut take, &mut formats)
+                    } else {
+                        all_formats(&mut take, &mut formats)
+                    };
+                    if whole.is_none() {
+                        notes.push(Note::new(offset, "the event formats end early"));
+                    }
+                }
+            }
+        }
+        (formats, notes)
+    }
+
+    /// The text of kallsyms, printk formats or command lines: what follows their length word.
+    pub fn table(&self, id: u16) -> Option<Result<Vec<u8>, Note>> {
+        let mut block = match self.part(id)? {
+            Ok(block) => block,
+            Err(note) => return Some(Err(note)),
+        };
+        let word = if id == ids::CMDLINES { 8 } else { 4 };
+        let mut take = Take::new(&block, self.abi);
+        let len = if word == 8 { take.u64() } else { take.u32().map(u64::from) };
+        let len = len.unwrap_or(0).min(take.rest.len() as u64) as usize;
+        block.drain(..word.min(block.len()));
+        block.truncate(len);
+        Some(Ok(block))
+    }
+
+    /// The text of a text buffer.
+    pub fn text(&self, buffer: &TextBuffer) -> Result<Vec<u8>, Note> {
+        if !buffer.place.compressed {
+            return self.block(buffer.place);
+        }
+        let data = CpuData { cpu: 0, offset: buffer.place.offset, bytes: buffer.place.bytes };
+        let mut chunks = ChunkCursor::new(self, &data, true, 1);
+        let (mut text, mut chunk) = (Vec::new(), Vec::new());
+        while let Some(next) = chunks.next(self) {
+            self.read_chunk(&next?, &mut chunk)?;
+            text.extend_from_slice(&chunk);
+            if text.len() as u64 > MAX_BLOCK_BYTES {
+                return Err(Note::new(data.offset, ExpandError::TooLarge(text.len() as u64).to_string()));
+            }
+        }
+        Ok(text)
+    }
+
+    /// The chunks of one CPU of a buffer, in file order.
+    pub fn chunks(&self, buffer: &Buffer, data: &CpuData) -> ChunkCursor {
+        ChunkCursor::new(self, data, buffer.compressed, buffer.layout.subbuf_bytes)
+    }
+
+    /// Reads and expands a chunk. May be called from any thread.
+    pub fn read_chunk(&self, at: &ChunkAt, out: &mut Vec<u8>) -> Result<(), Note> {
+        out.clear();
+        let io = |error: std::io::Error| Note::new(at.offset, error.to_string());
+        if at.packed == 0 {
+            out.resize(at.bytes as usize, 0);
+            let n = self.source.read_at(at.offset, out).map_err(io)?;
+            out.truncate(n);
+            return Ok(());
+        }
+        let block = self.source.bytes(at.offset, at.packed.into()).map_err(io)?;
+        expand(self.algorithm, &block, at.bytes as usize, out)
+            .map_err(|error| Note::new(at.offset, format!("{error}: this chunk of sub-buffers is skipped")))
+    }
+
+    /// Number of CPUs to state: what the file says, else one more than the highest seen.
+    pub fn cpu_count(&self) -> u32 {
+        let seen = || self.buffers.iter().flat_map(|b| &b.cpus).map(|data| data.cpu.saturating_add(1)).max();
+        self.options.cpu_count.or_else(seen).unwrap_or(0)
+    }
+}
+
+/// Walks the chunks of one CPU.
+#[derive(Clone, Debug)]
+pub struct ChunkCursor {
+    at: u64,
+    end: u64,
+    left: u32,
+    window: u32,
+    compressed: bool,
+}
+
+impl ChunkCursor {
+    fn new(dat: &Dat, data: &CpuData, compressed: bool, subbuf_bytes: u32) -> ChunkCursor {
+        let len = dat.source.len();
+        let whole = (WINDOW_BYTES / u64::from(subbuf_bytes)).max(1) * u64::from(subbuf_bytes);
+        let mut cursor = ChunkCursor {
+            at: data.offset,
+            end: data.offset.saturating_add(data.bytes).min(len),
+            left: 0,
+            window: whole as u32,
+            compressed,
+        };
+        if compressed {
+            // Recorded sizes can be 4 too small (trace-cmd 3.0 to 3.1.6): count, do not measure.
+            cursor.end = len;
+            let head = dat.source.bytes(data.offset, 4).unwrap_or_default();
+            cursor.left = dat.abi.u32(&head).unwrap_or(0);
+            cursor.at = data.offset.saturating_add(4);
+        }
+        cursor
+    }
+
+    /// Where the next chunk is.
+    pub fn next(&mut self, dat: &Dat) -> Option<Result<ChunkAt, Note>> {
+        if !self.compressed {
+            let bytes = self.end.saturating_sub(self.at).min(self.window.into()) as u32;
+            if bytes == 0 {
+                return None;
+            }
+            let at = ChunkAt { offset: self.at, packed: 0, bytes };
+            self.at += u64::from(bytes);
+            return Some(Ok(at));
+        }
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let mut head = [0; 8];
+        let got = dat.source.read_at(self.at, &mut head).unwrap_or(0);
+        let (packed, bytes) = (dat.abi.u32(&head[..4])?, dat.abi.u32(&head[4..])?);
+        let here = self.at;
+        let offset = here.saturating_add(8);
+        if got < 8 || u64::from(packed) > self.end.saturating_sub(offset) {
+            let left = std::mem::take(&mut self.left) + 1;
+            return Some(Err(Note::new(here, format!("the file ends here: {left} chunks of sub-buffers are missing"))));
+        }
+        self.at = offset + u64::from(packed);
+        if bytes > MAX_CHUNK_BYTES {
+            let error = ExpandError::TooLarge(bytes.into());
+            return Some(Err(Note::new(here, format!("{error}: this chunk of sub-buffers is skipped"))));
+        }
+        if packed == 0 {
+            return Some(Err(Note::new(here, "an empty chunk of sub-buffers")));
+        }
+        Some(Ok(ChunkAt { offset, packed, bytes }))
+    }
+
+    /// Where the walk is in the file.
+    pub fn offset(&self) -> u64 {
+        self.at
+    }
+}
+
+fn all_formats(take: &mut Take<'_>, into: &mut Vec<(String, Vec<u8>)>) -> Option<()> {
+    let systems = take.u32()?;
+    for _ in 0..systems {
+        let system = String::from_utf8_lossy(take.cstr()?).into_owned();
+        formats_of(&system, take, into)?;
+    }
+    Some(())
+}
+
+fn formats_of(system: &str, take: &mut Take<'_>, into: &mut Vec<(String, Vec<u8>)>) -> Option<()> {
+    let count = take.u32()?;
+    for _ in 0..count {
+        let n = usize::try_from(take.u64()?).ok()?;
+        into.push((system.to_owned(), take.bytes(n)?.to_vec()));
+    }
+    Some(())
+}
+
+pub(super) fn good_page_size(bytes: u32) -> bool {
+    bytes.is_power_of_two() && (256..=MAX_SUBBUF_BYTES).contains(&bytes)
+}
+
+/// The number at the start of a text, as C's strtol takes it.
+fn leading_number(text: &[u8]) -> Option<u32> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&text[..digits]).ok()?.parse().ok()
+}
+
+/// A C integer literal: decimal, 0x hexadecimal or 0 octal.
+pub(super) fn c_integer(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let value = if let Some(hex) = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
+        u64::from_str_radix(hex, 16).ok()?
+    } else if digits.len() > 1 && digits.starts_with('0') {
+        u64::from_str_radix(digits, 8).ok()?
+    } else {
+        digits.parse().ok()?
+    };
+    Some(if negative { (value as i64).wrapping_neg() } else { value as i64 })
+}
+
+/// A text option: up to the first NUL.
+fn text(data: &[u8]) -> &[u8] {
+    data.split(|byte| *byte == 0).next().unwrap_or(&[])
+}
+
+impl Options {
+    /// Takes one option that says something about all of the file; `false` if its data are too short for its kind.
+    pub(super) fn take(&mut self, id: u16, data: &[u8], abi: Abi) -> bool {
+        let owned = || text(data).to_vec();
+        match id {
+            ids::DATE => self.date_us = c_integer(text(data)),
+            ids::OFFSET => self.offset = c_integer(text(data)),
+            ids::CPUSTAT => self.cpustats.push(owned()),
+            ids::TRACECLOCK => self.trace_clock = Some(owned()),
+            ids::UNAME => self.uname = Some(owned()),
+            ids::HOOK => self.hooks.push(owned()),
+            ids::VERSION => self.version = Some(owned()),
+            ids::PROCMAPS => self.proc_maps.push(owned()),
+            ids::LAST_BOOT_INFO => self.last_boot.push(owned()),
+            ids::CPUCOUNT => match abi.u32(data) {
+                Some(n) => self.cpu_count = Some(n),
+                None => return false,
+            },
+            ids::TRACEID => match abi.u64(data) {
+                Some(n) => self.trace_id = Some(n),
+                None => return false,
+            },
+            ids::TIME_SHIFT => match time_shift(data, abi) {
+                Some(shift) => self.time_shifts.push(shift),
+                None => return false,
+            },
+            ids::GUEST => match guest(data, abi) {
+                Some(guest) => self.guests.push(guest),
+                None => return false,
+            },
+            ids::TSC2NSEC => {
+                let mut take = Take::new(data, abi);
+                let (Some(mult), Some(shift)) = (take.u32(), take.u32()) else {
+                    return false;
+                };
+                if mult == 0 || shift > 63 {
+                    return false;
+                }
+                self.tsc2nsec = Some(Tsc2Nsec { mult, shift, offset: take.u64().unwrap_or(0) });
+            }
+            _ => {}
+        }
+        true
+    }
+}
+
+fn time_shift(data: &[u8], abi: Abi) -> Option<TimeShift> {
+    let mut take = Take::new(data, abi);
+    let peer = take.u64()?;
+    let interpolate = take.u32()? & 1 != 0;
+    let n = take.u32()?;
+    let mut cpus: Vec<Vec<(i64, i64, i64, i64)>> = Vec::new();
+    for _ in 0..n {
+        let count = take.u32()? as usize;
+        let mut row = || {
+            let bytes = take.bytes(count.checked_mul(8)?)?;
+            Some(bytes.chunks_exact(8).map(|b| abi.u64(b).unwrap_or(0) as i64).collect::<Vec<i64>>())
+        };
+        let (times, offsets, scalings) = (row()?, row()?, row()?);
+        cpus.push((0..count).map(|i| (times[i], offsets[i], scalings[i], 0)).collect());
+    }
+    // Fraction bits were added at the end later on.
+    for samples in &mut cpus {
+        let Some(bytes) = take.bytes(samples.len() * 8) else {
+            break;
+        };
+        for (sample, bits) in samples.iter_mut().zip(bytes.chunks_exact(8)) {
+            sample.3 = abi.u64(bits).unwrap_or(0) as i64;
+        }
+    }
+    Some(TimeShift { peer, interpolate, cpus })
+}
+
+fn guest(data: &[u8], abi: Abi) -> Option<Guest> {
+    let mut take = Take::new(data, abi);
+    let name = String::from_utf8_lossy(take.cstr()?).into_owned();
+    let trace_id = take.u64()?;
+    let n = take.u32()?;
+    let mut cpus = Vec::new();
+    for _ in 0..n {
+        cpus.push((take.u32()?, take.u32()?));
+    }
+    Some(Guest { name, trace_id, cpus })
+}
+
+fn looks_like(start: &[u8]) -> Option<&'static str> {
+    let known: [(&[u8], &str); 8] = [
+        (b"PERFILE2", "a perf.data file"),
+        (b"2ELIFREP", "a perf.data file of the other byte order"),
+        (b"\x1f\x8b", "a gzip file"),
+        (b"\x28\xb5\x2f\xfd", "a zstd file"),
+        (b"\xfd7zXZ", "an xz file"),
+        (b"\x7fELF", "an ELF file"),
+        (b"PK\x03\x04", "a zip file"),
+        (b"\x17\x08\x44", "a trace.dat file that is damaged in its first bytes"),
+    ];
+    if let Some((_, what)) = known.iter().find(|(magic, _)| start.starts_with(magic)) {
+        return Some(what);
+    }
+    if start.iter().all(|byte| *byte == 0) {
+        return Some("nothing but zeros");
+    }
+    let printable = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    start.iter().all(printable).then_some("text")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_files_are_called_by_their_names() {
+        let error = |bytes: &[u8]| Dat::from_bytes(bytes.to_vec()).unwrap_err().to_string();
+        assert_eq!(error(b""), "the file is empty");
+        assert!(error(b"PERFILE2........").contains("perf.data"));
+        assert!(error(b"hello\n").contains("looks like text"));
+        assert!(error(b"\x17\x08\x44tracing8\0").contains("version 8"));
+        assert!(error(b"\x17\x08\x44tracing6").contains("no version"));
+        assert!(error(b"\x17\x08\x44tracing6\0\0\x08\x00\x00\x00\x00").contains("page size 0"));
+        assert!(error(b"\x17\x08\x44tracing7\0\0\x08\x00\x10\x00\x00lz4\0\0").contains("\"lz4\""));
+    }
+
+    #[test]
+    fn c_integers_are_read_like_c_does() {
+        assert_eq!(c_integer(b"0x660be3808ed8c"), Some(0x0006_60be_3808_ed8c));
+        assert_eq!(c_integer(b"-5"), Some(-5));
+        assert_eq!(c_integer(b"017"), Some(15));
+        assert_eq!(c_integer(b"0"), Some(0));
+        assert_eq!(c_integer(b"x"), None);
+    }
+}

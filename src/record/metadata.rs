@@ -1,0 +1,119 @@
+//! What a trace.dat file says besides the records: formats, symbols, names, clocks, counters.
+//!
+//! All of it but the task names and the counters is read and packed while the command runs, on a thread of its own.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::io;
+
+use crate::dat::ids;
+use crate::dat::writer::{self, Section, Writer};
+use crate::tracefs::events::EventName;
+use crate::tracefs::{Error, Instance, file};
+
+/// The texts that do not change while recording.
+#[derive(Debug, Default)]
+pub struct Texts {
+    header_page: Vec<u8>,
+    header_event: Vec<u8>,
+    ftrace: Vec<Vec<u8>>,
+    systems: BTreeMap<String, Vec<Vec<u8>>>,
+    kallsyms: Vec<u8>,
+    printk: Vec<u8>,
+}
+
+impl Texts {
+    /// Reads the formats of `events` and the symbol tables.
+    pub fn read(top: &Instance, events: &BTreeSet<EventName>) -> Result<Self, Error> {
+        let mut systems: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+        for name in events {
+            systems.entry(name.system.clone()).or_default().push(top.event_format(name)?);
+        }
+        Ok(Texts {
+            header_page: file::read(&top.header_page_path())?,
+            header_event: file::read(&top.path("events/header_event"))?,
+            ftrace: top.ftrace_events()?.iter().map(|name| top.event_format(name)).collect::<Result<_, _>>()?,
+            systems,
+            // Without it functions have no names, but everything else is there.
+            kallsyms: std::fs::read("/proc/kallsyms").unwrap_or_default(),
+            printk: file::read(&top.path("printk_formats")).unwrap_or_default(),
+        })
+    }
+
+    /// Whether addresses can be resolved at all: the kernel shows zeros to those it does not trust.
+    pub fn has_symbols(&self) -> bool {
+        self.kallsyms.split(|&b| b == b'\n').take(100).any(|line| line.iter().take(16).any(|b| !b"0 ".contains(b)))
+    }
+
+    /// Writes the sections.
+    pub fn write(&self, out: &mut Writer) -> io::Result<()> {
+        let systems = self.systems.iter().map(|(system, formats)| (system.as_str(), formats.as_slice()));
+        let kallsyms: &[u8] = if self.has_symbols() { &self.kallsyms } else { &[] };
+        let section = |id, description, payload: Vec<u8>| Section { id, description, payload: payload.into() };
+        out.sections(&[
+            section(ids::HEADER_INFO, "headers", writer::header_info(&self.header_page, &self.header_event)),
+            section(ids::FTRACE_EVENTS, "ftrace events", writer::ftrace_events(&self.ftrace)),
+            section(ids::EVENT_FORMATS, "events format", writer::event_formats(systems)),
+            section(ids::KALLSYMS, "kallsyms", writer::short_text(kallsyms)),
+            section(ids::PRINTK, "printk", writer::short_text(&self.printk)),
+        ])
+    }
+}
+
+/// `saved_cmdlines`, and the names of living threads that it does not have.
+pub fn command_lines(top: &Instance, extra: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> {
+    let mut text = file::read(&top.path("saved_cmdlines")).unwrap_or_default();
+    let known: BTreeSet<i32> = text.split(|&b| b == b'\n').filter_map(pid_of).collect();
+    for (pid, comm) in extra.iter().filter(|(pid, _)| !known.contains(pid)) {
+        text.extend(format!("{pid} ").as_bytes());
+        text.extend(comm);
+        text.push(b'\n');
+    }
+    text
+}
+
+fn pid_of(line: &[u8]) -> Option<i32> {
+    let end = line.iter().position(|&b| b == b' ')?;
+    std::str::from_utf8(&line[..end]).ok()?.parse().ok()
+}
+
+/// Names of all living threads, by `/proc`.
+pub fn living_threads() -> BTreeMap<i32, Vec<u8>> {
+    let mut names = BTreeMap::new();
+    for pid in numbered("/proc") {
+        for tid in numbered(&format!("/proc/{pid}/task")) {
+            if let Ok(mut comm) = std::fs::read(format!("/proc/{pid}/task/{tid}/comm")) {
+                comm.pop();
+                names.insert(tid, comm);
+            }
+        }
+    }
+    names
+}
+
+fn numbered(dir: &str) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// `sysname nodename release machine`.
+pub fn uname() -> String {
+    let Ok(name) = nix::sys::utsname::uname() else { return String::new() };
+    let parts = [name.sysname(), name.nodename(), name.release(), name.machine()];
+    parts.map(|part| part.to_string_lossy().into_owned()).join(" ")
+}
+
+/// CPUs the machine is configured for.
+pub fn configured_cpus() -> u32 {
+    let count = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_CONF).ok().flatten();
+    count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
+}
+
+/// A number that tells this recording from others.
+pub fn trace_id() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library's only door to the system's randomness.
+    let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}

@@ -1,0 +1,87 @@
+//! What a recording has brought.
+
+use std::time::Duration;
+
+use super::child::Ending;
+use crate::tracefs::buffer::BufferStats;
+
+/// What a recording has brought.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How the command ended; `None` without one.
+    pub ending: Option<Ending>,
+    /// Why recording stopped.
+    pub stop: Stop,
+    /// How long the buffers were being written.
+    pub elapsed: Duration,
+    /// The buffers, top level first.
+    pub buffers: Vec<BufferOutcome>,
+    /// Why there is not a single record, if so.
+    pub empty: Option<Emptiness>,
+}
+
+impl Outcome {
+    /// Records that nobody will ever see, over all buffers.
+    pub fn lost(&self) -> u64 {
+        self.cpus().map(|cpu| cpu.stats.lost()).sum()
+    }
+
+    /// All CPUs of all buffers.
+    pub fn cpus(&self) -> impl Iterator<Item = &CpuOutcome> {
+        self.buffers.iter().flat_map(|buffer| &buffer.cpus)
+    }
+}
+
+/// Why recording stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The command ended.
+    CommandEnded(Ending),
+    /// The traced processes ended.
+    ProcessesEnded,
+    /// A signal came.
+    Signal(i32),
+    /// A reader could not go on.
+    ReaderFailed,
+}
+
+/// What one buffer has brought.
+#[derive(Clone, Debug)]
+pub struct BufferOutcome {
+    /// Instance name; `None` for the top-level buffer.
+    pub instance: Option<String>,
+    /// Its CPUs.
+    pub cpus: Vec<CpuOutcome>,
+}
+
+/// What one CPU has brought.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuOutcome {
+    /// The CPU.
+    pub cpu: u32,
+    /// The kernel's counters at the end.
+    pub stats: BufferStats,
+    /// Bytes of sub-buffers taken.
+    pub raw_bytes: u64,
+    /// Bytes of them in the file.
+    pub file_bytes: u64,
+    /// How often its reader was woken.
+    pub wakeups: u64,
+}
+
+/// Why a trace has no records, as far as can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Emptiness {
+    /// Somebody or a trigger switched the buffer off.
+    SwitchedOff,
+    /// None of these functions was called where graphs begin.
+    NotCalled(Vec<String>),
+    /// Only these processes were traced, and they did nothing that was asked for.
+    OnlyThese(Vec<i32>),
+    /// Filters were set on the events.
+    Filtered,
+    /// Only some CPUs were traced.
+    Masked,
+    /// What was asked for did not happen.
+    Quiet,
+}

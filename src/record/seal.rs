@@ -1,0 +1,134 @@
+//! The end of a recording: the kernel's counters, the last texts, the file's closing sections.
+
+use std::io;
+
+use super::Harvest;
+use super::cpu::CpuHarvest;
+use super::metadata;
+use super::outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome};
+use super::plan::BufferPlan;
+use crate::dat::ids;
+use crate::dat::writer::{self, BufferHead, Section, Writer};
+use crate::tracefs::buffer::BufferStats;
+use crate::tracefs::functions::FunctionList;
+use crate::tracefs::{Instance, file};
+
+/// What has to be asked of the kernel before its settings are put back.
+pub struct Report {
+    trace_clock: String,
+    command_lines: Vec<u8>,
+    buffers: Vec<BufferReport>,
+    outcome: Outcome,
+}
+
+struct BufferReport {
+    head: BufferHead,
+    stats: Vec<(u32, String)>,
+}
+
+/// Asks the kernel. What it does not tell is left out: the records are more important.
+pub fn collect(plans: &[BufferPlan<'_>], top: &Instance, harvest: &Harvest) -> Report {
+    let buffers: Vec<BufferReport> = plans.iter().map(report_buffer).collect();
+    let outcomes: Vec<BufferOutcome> = plans
+        .iter()
+        .zip(&buffers)
+        .zip(&harvest.buffers)
+        .map(|((plan, report), cpus)| BufferOutcome {
+            instance: plan.instance.name().map(str::to_owned),
+            cpus: cpus.iter().map(|cpu| cpu_outcome(cpu, report)).collect(),
+        })
+        .collect();
+    let empty = outcomes.iter().all(|buffer| buffer.cpus.iter().all(|cpu| cpu.stats.read == 0 && cpu.file_bytes == 0));
+    Report {
+        trace_clock: file::read_text(&top.path("trace_clock")).unwrap_or_default(),
+        command_lines: metadata::command_lines(top, &harvest.threads),
+        buffers,
+        outcome: Outcome {
+            ending: None,
+            stop: harvest.stop,
+            elapsed: harvest.elapsed,
+            empty: empty.then(|| why_empty(plans, harvest)),
+            buffers: outcomes,
+        },
+    }
+}
+
+fn report_buffer(plan: &BufferPlan<'_>) -> BufferReport {
+    let instance = &plan.instance;
+    let clock = instance.clocks().ok().and_then(|clocks| clocks.chosen).unwrap_or_else(|| "local".to_owned());
+    let cpus = instance.cpus().unwrap_or_default();
+    BufferReport {
+        head: BufferHead {
+            name: instance.name().unwrap_or_default().to_owned(),
+            clock,
+            subbuf_bytes: instance.subbuf_layout().map_or(4096, |layout| layout.subbuf_bytes),
+        },
+        stats: cpus.into_iter().filter_map(|cpu| Some((cpu, instance.stats_text(cpu).ok()?))).collect(),
+    }
+}
+
+fn cpu_outcome(harvest: &CpuHarvest, report: &BufferReport) -> CpuOutcome {
+    let text = report.stats.iter().find(|(cpu, _)| *cpu == harvest.cpu).map_or("", |(_, text)| text);
+    CpuOutcome {
+        cpu: harvest.cpu,
+        stats: BufferStats::parse(text),
+        raw_bytes: harvest.data.raw_bytes,
+        file_bytes: harvest.data.bytes,
+        wakeups: harvest.wakeups,
+    }
+}
+
+fn why_empty(plans: &[BufferPlan<'_>], harvest: &Harvest) -> Emptiness {
+    let graph_functions: Vec<String> = plans
+        .iter()
+        .filter(|plan| plan.functions.iter().any(|(list, _)| *list == FunctionList::Graph))
+        .flat_map(|plan| plan.instance.functions(FunctionList::Graph).unwrap_or_default())
+        .collect();
+    let pids: Vec<i32> = plans.iter().flat_map(|plan| plan.settings.pids.iter().copied()).collect();
+    let filtered = plans.iter().flat_map(|plan| &plan.settings.events).any(|event| event.filter.is_some());
+    if harvest.was_switched_off {
+        Emptiness::SwitchedOff
+    } else if !graph_functions.is_empty() {
+        Emptiness::NotCalled(graph_functions)
+    } else if !pids.is_empty() {
+        Emptiness::OnlyThese(pids)
+    } else if filtered {
+        Emptiness::Filtered
+    } else if plans.iter().any(|plan| plan.settings.cpumask.is_some()) {
+        Emptiness::Masked
+    } else {
+        Emptiness::Quiet
+    }
+}
+
+/// Writes what is missing and moves each CPU's data in.
+pub fn seal(mut out: Writer, report: Report, mut buffers: Vec<Vec<CpuHarvest>>) -> io::Result<Outcome> {
+    let payload = writer::long_text(&report.command_lines).into();
+    out.sections(&[Section { id: ids::CMDLINES, description: "command lines", payload }])?;
+    out.option_text(ids::TRACECLOCK, &report.trace_clock);
+    out.option_text(ids::UNAME, &metadata::uname());
+    out.option_text(ids::VERSION, concat!("rtrec ", env!("CARGO_PKG_VERSION")));
+    out.option_u64(ids::TRACEID, metadata::trace_id());
+    for buffer in &report.buffers {
+        if !buffer.head.name.is_empty() {
+            out.option_text(ids::CPUSTAT, &format!("\nBuffer: {}\n\n", buffer.head.name));
+        }
+        for (cpu, text) in &buffer.stats {
+            out.option_text(ids::CPUSTAT, &format!("CPU: {cpu}\n{text}"));
+        }
+    }
+    out.option_u32(ids::CPUCOUNT, metadata::configured_cpus());
+    out.end_options()?;
+    // Readers expect a top-level buffer, if an empty one.
+    if report.buffers.iter().all(|buffer| !buffer.head.name.is_empty()) {
+        let clock = "local".to_owned();
+        let subbuf_bytes = report.buffers.first().map_or(4096, |buffer| buffer.head.subbuf_bytes);
+        out.buffer(&BufferHead { name: String::new(), clock, subbuf_bytes }, &mut [])?;
+    }
+    for (buffer, cpus) in report.buffers.iter().zip(&mut buffers) {
+        let mut data: Vec<_> = cpus.drain(..).map(|cpu| (cpu.cpu, cpu.data)).collect();
+        out.buffer(&buffer.head, &mut data)?;
+    }
+    out.seal()?;
+    Ok(report.outcome)
+}

@@ -1,0 +1,78 @@
+//! What a recording tells while it runs. The engine prints nothing itself.
+
+use std::time::Duration;
+
+use super::cpu::Way;
+use crate::tracefs;
+
+/// Listens to a recording.
+pub trait Watch: Sync {
+    /// Something worth a line.
+    fn note(&self, note: Note);
+
+    /// How far it is; called a few times a second when [`Watch::wants_progress`].
+    fn progress(&self, _progress: &Progress) {}
+
+    /// Whether [`Watch::progress`] is to be called.
+    fn wants_progress(&self) -> bool {
+        false
+    }
+}
+
+/// Listens to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Watch for Silent {
+    fn note(&self, _note: Note) {}
+}
+
+/// Something worth a line.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Note {
+    /// A function of this name does its work elsewhere on this kernel.
+    Successor {
+        /// The name as given.
+        name: String,
+        /// What this kernel routes the work through.
+        successors: Vec<String>,
+        /// Whether the name as given exists too.
+        both: bool,
+    },
+    /// How a CPU's data leaves the kernel.
+    Way {
+        /// Instance name; `None` for the top-level buffer.
+        instance: Option<String>,
+        /// The CPU.
+        cpu: u32,
+        /// The way taken.
+        way: Way,
+        /// Why not a better one.
+        because: Option<String>,
+    },
+    /// `/proc/kallsyms` shows no addresses: functions will have no names in the report.
+    NoSymbols,
+    /// A file that only helps could not be used.
+    Hindered {
+        /// What will be missing.
+        what: &'static str,
+        /// The kernel's answer.
+        source: tracefs::Error,
+    },
+    /// Recording has begun.
+    Started,
+    /// A control file could not be put back.
+    NotPutBack(tracefs::Error),
+}
+
+/// How far a recording is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Since tracing was switched on.
+    pub elapsed: Duration,
+    /// Bytes of sub-buffers taken so far.
+    pub bytes: u64,
+    /// Records lost so far, as far as is known.
+    pub lost: u64,
+}

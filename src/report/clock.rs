@@ -1,0 +1,116 @@
+//! From ticks of the trace clock to the time in a report.
+//!
+//! Order of corrections: guest shift, cycles to nanoseconds, then the stored and the asked-for offsets.
+
+use crate::dat::{Dat, TimeShift, Tsc2Nsec};
+
+/// How the time of a buffer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds: seconds with decimals.
+    Nanoseconds,
+    /// Anything else: a bare integer.
+    Raw,
+}
+
+/// Whether a clock counts nanoseconds. `boot` does, but trace-cmd does not know.
+pub fn unit_of(clock: &str, boot_too: bool) -> Unit {
+    let known =
+        matches!(clock, "local" | "global" | "uptime" | "perf" | "tai" | "tsc2nsec") || clock.starts_with("mono");
+    if known || (boot_too && clock == "boot") { Unit::Nanoseconds } else { Unit::Raw }
+}
+
+/// The corrections of one file.
+#[derive(Clone, Debug, Default)]
+pub struct Correction {
+    /// Guest samples, per CPU, when the host's file is there.
+    pub guest: Option<TimeShift>,
+    /// Cycles to nanoseconds.
+    pub tsc: Option<Tsc2Nsec>,
+    /// Hz of the clock, when the user said so.
+    pub hz: Option<u64>,
+    /// Sum of all offsets.
+    pub add: i64,
+}
+
+impl Correction {
+    /// What the options of a file ask for.
+    pub fn stored(dat: &Dat, with_date: bool) -> Correction {
+        let date = dat.options.date_us.filter(|_| with_date).unwrap_or(0);
+        let add = date.wrapping_mul(1000).wrapping_add(dat.options.offset.unwrap_or(0));
+        Correction { guest: None, tsc: dat.options.tsc2nsec, hz: None, add }
+    }
+
+    /// Whether anything but an addition is to be done.
+    pub fn is_plain(&self) -> bool {
+        self.guest.is_none() && self.tsc.is_none() && self.hz.is_none()
+    }
+
+    /// The corrected time of a record.
+    #[inline]
+    pub fn apply(&self, ticks: u64, cpu: u32) -> u64 {
+        let time = if self.is_plain() { ticks } else { self.scale(ticks, cpu) };
+        time.wrapping_add(self.add as u64)
+    }
+
+    fn scale(&self, mut time: u64, cpu: u32) -> u64 {
+        if let Some(guest) = &self.guest {
+            time = shift(guest, time, cpu);
+        }
+        if let Some(tsc) = self.tsc {
+            time = ((u128::from(time) * u128::from(tsc.mult)) >> tsc.shift) as u64;
+        }
+        if let Some(hz) = self.hz.filter(|hz| *hz > 0) {
+            time = (u128::from(time) * 1_000_000_000 / u128::from(hz)) as u64;
+        }
+        time
+    }
+}
+
+/// A guest's time on its host's clock: the samples around it give scale and offset.
+fn shift(guest: &TimeShift, time: u64, cpu: u32) -> u64 {
+    let Some(samples) = guest.cpus.get(cpu as usize).or_else(|| guest.cpus.first()) else { return time };
+    let at = samples.partition_point(|sample| sample.0 as u64 <= time);
+    let low = at.saturating_sub(1).min(samples.len().saturating_sub(2));
+    let Some(a) = samples.get(low) else { return time };
+    let correction = match samples.get(low + 1) {
+        Some(b) if guest.interpolate && b.0 != a.0 => {
+            let part = (i128::from(time as i64) - i128::from(a.0)) * (i128::from(b.1) - i128::from(a.1));
+            i128::from(a.1) + part / (i128::from(b.0) - i128::from(a.0))
+        }
+        _ => i128::from(a.1),
+    };
+    let scaled = (i128::from(time) * i128::from(a.2)) >> (a.3.clamp(0, 63) as u32);
+    scaled.wrapping_add(correction) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cycles_become_nanoseconds_on_more_than_64_bits() {
+        let tsc = Some(Tsc2Nsec { mult: 0x314d_e9a6, shift: 31, offset: 0 });
+        let correction = Correction { tsc, ..Correction::default() };
+        assert_eq!(correction.apply(210_741_493_054, 0), 81_175_559_244);
+    }
+
+    #[test]
+    fn guest_samples_shift_and_interpolate() {
+        let cpus = vec![vec![(100, 1000, 1, 0), (200, 1100, 1, 0)]];
+        let mut guest = TimeShift { peer: 1, interpolate: true, cpus };
+        assert_eq!(shift(&guest, 150, 0), 150 + 1050);
+        guest.interpolate = false;
+        assert_eq!(shift(&guest, 150, 0), 150 + 1000);
+        guest.cpus[0].truncate(1);
+        assert_eq!(shift(&guest, 50, 3), 50 + 1000);
+    }
+
+    #[test]
+    fn only_rtrec_knows_that_boot_counts_nanoseconds() {
+        assert_eq!(unit_of("mono_raw", false), Unit::Nanoseconds);
+        assert_eq!(unit_of("boot", false), Unit::Raw);
+        assert_eq!(unit_of("boot", true), Unit::Nanoseconds);
+        assert_eq!(unit_of("x86-tsc", true), Unit::Raw);
+    }
+}

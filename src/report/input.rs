@@ -1,0 +1,127 @@
+//! One file to report: the container, and what decoding its records needs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::dat::{Dat, DatError, Note, ids};
+use crate::plugins::Trace;
+use crate::wire::abi::Abi;
+use crate::wire::format::{EventFormat, Field};
+use crate::wire::tables::{Cmdlines, Kallsyms, PrintkFormats};
+
+/// An opened file.
+pub struct Input {
+    /// The container.
+    pub dat: Arc<Dat>,
+    /// Formats and tables.
+    pub trace: Trace,
+    /// The path as given.
+    pub path: String,
+    /// Its last part, for prefixes.
+    pub name: String,
+    /// Where the common fields are.
+    pub common: Common,
+    /// Damage met while loading.
+    pub notes: Vec<Note>,
+}
+
+/// Offsets of the common fields of every record.
+#[derive(Clone, Copy, Debug)]
+pub struct Common {
+    abi: Abi,
+    id: (u16, u16),
+    pid: (u16, u16),
+    flags: (u16, u16),
+}
+
+impl Common {
+    /// From any event's format; the usual places when there is none.
+    fn of(format: Option<&EventFormat>, abi: Abi) -> Common {
+        let place = |name: &str, usual: (u16, u16)| {
+            let field: Option<&Field> = format.and_then(|format| format.common.iter().find(|field| field.name == name));
+            field.map_or(usual, |field| (field.offset, field.size))
+        };
+        Common {
+            abi,
+            id: place("common_type", (0, 2)),
+            flags: place("common_flags", (2, 1)),
+            pid: place("common_pid", (4, 4)),
+        }
+    }
+
+    #[inline]
+    fn take(&self, (at, size): (u16, u16), data: &[u8]) -> Option<u64> {
+        self.abi.uint(data.get(usize::from(at)..usize::from(at) + usize::from(size))?)
+    }
+
+    /// The event's id; one that no event has if the record is too short.
+    #[inline]
+    pub fn id(&self, data: &[u8]) -> u16 {
+        match data.get(usize::from(self.id.0)..) {
+            Some(rest) if self.id.1 == 2 => self.abi.u16(rest).unwrap_or(u16::MAX),
+            _ => self.take(self.id, data).and_then(|id| u16::try_from(id).ok()).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// The task.
+    #[inline]
+    pub fn pid(&self, data: &[u8]) -> i32 {
+        match data.get(usize::from(self.pid.0)..) {
+            Some(rest) if self.pid.1 == 4 => self.abi.u32(rest).unwrap_or(0) as i32,
+            _ => self.take(self.pid, data).unwrap_or(0) as i32,
+        }
+    }
+
+    /// Interrupt and scheduling state.
+    #[inline]
+    pub fn flags(&self, data: &[u8]) -> u8 {
+        self.take(self.flags, data).unwrap_or(0) as u8
+    }
+}
+
+impl Input {
+    /// Opens a file and finds its tables; texts are parsed when an event needs them.
+    pub fn open(path: &Path) -> Result<Input, DatError> {
+        let dat = Dat::open(path)?;
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Ok(Input::new(dat, path.to_string_lossy().into_owned(), name))
+    }
+
+    /// Takes an opened container.
+    pub fn new(dat: Dat, path: String, name: String) -> Input {
+        let dat = Arc::new(dat);
+        let mut trace = Trace::new(dat.abi);
+        let mut notes = dat.notes.clone();
+        let (formats, bad) = dat.formats();
+        notes.extend(bad);
+        trace.formats.reserve(formats.iter().map(|(_, text)| text.len()).sum());
+        for (system, text) in &formats {
+            trace.formats.push(system, text);
+        }
+        let mut table = |id| match dat.table(id) {
+            Some(Ok(text)) => text,
+            Some(Err(note)) => {
+                notes.push(note);
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        trace.printk = PrintkFormats::new(table(ids::PRINTK));
+        trace.cmdlines = Cmdlines::new(table(ids::CMDLINES));
+        // Megabytes that most reports never look at.
+        let symbols = Arc::clone(&dat);
+        trace.kallsyms =
+            Kallsyms::deferred(move || symbols.table(ids::KALLSYMS).and_then(Result::ok).unwrap_or_default());
+        let entry = trace.formats.find("ftrace", "funcgraph_entry").and_then(|id| trace.formats.get(id));
+        if entry.is_some_and(|format| format.field("args").is_some())
+            && let Some(Ok(btf)) = dat.part(ids::BTF_FILE)
+        {
+            trace.btf = Some(btf);
+        }
+        if let Some(uname) = &dat.options.uname {
+            trace.uname = String::from_utf8_lossy(uname).into_owned();
+        }
+        let common = Common::of(trace.formats.any(), dat.abi);
+        Input { dat, trace, path, name, common, notes }
+    }
+}

@@ -1,0 +1,176 @@
+//! The journal of what to put back.
+//!
+//! Every change notes its reverse before it is made. Running the journal backwards, on success, error, panic and
+//! signal alike, leaves the kernel as it was found. Steps are plain data, not closures, so that a
+//! journal can be printed and stored.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{Error, Operation};
+use super::file::{self, Mode};
+
+/// One thing to put back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write a single value.
+    Value {
+        /// The control file.
+        path: PathBuf,
+        /// What it held.
+        value: String,
+    },
+    /// Empty a list file, then add its old lines one by one.
+    List {
+        /// The control file.
+        path: PathBuf,
+        /// Its lines, annotations removed.
+        lines: Vec<String>,
+    },
+    /// Write lines to a file that only takes commands (`trigger`, `dynamic_events`).
+    Commands {
+        /// The control file.
+        path: PathBuf,
+        /// What to write, in order.
+        lines: Vec<String>,
+    },
+    /// Remove an instance that we made.
+    RemoveInstance {
+        /// Its folder.
+        path: PathBuf,
+    },
+}
+
+impl Step {
+    fn apply(&self) -> Vec<Error> {
+        match self {
+            Step::Value { path, value } => file::write_value(path, value).err().into_iter().collect(),
+            Step::List { path, lines } => {
+                let emptied = file::write(path, "", Mode::Truncate);
+                let added = lines.iter().map(|line| file::write(path, &format!("{line}\n"), Mode::Append));
+                std::iter::once(emptied).chain(added).filter_map(Result::err).collect()
+            }
+            Step::Commands { path, lines } => {
+                lines.iter().filter_map(|line| file::write(path, &format!("{line}\n"), Mode::Append).err()).collect()
+            }
+            Step::RemoveInstance { path } => remove_instance(path).err().into_iter().collect(),
+        }
+    }
+}
+
+/// Removes an instance; one whose last reader is just closing answers EBUSY for a moment.
+fn remove_instance(path: &Path) -> Result<(), Error> {
+    let mut last = None;
+    for _ in 0..50 {
+        match std::fs::remove_dir(path) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => last = Some(e),
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let error = last.unwrap_or_else(|| std::io::Error::other("not removed"));
+    Err(Error::new(Operation::RemoveInstance, path, error))
+}
+
+/// What to put back, oldest change first. Dropping it puts everything back.
+#[derive(Debug, Default)]
+pub struct Undo {
+    steps: Vec<Step>,
+}
+
+impl Undo {
+    /// An empty journal.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Notes a step to be taken later.
+    pub fn push(&mut self, step: Step) {
+        self.steps.push(step);
+    }
+
+    /// Sets a single value, noting the one it replaces. Writes nothing when the file already holds `value`.
+    pub fn set(&mut self, path: &Path, value: &str) -> Result<(), Error> {
+        let old = file::read_trimmed(path)?;
+        if old == value {
+            return Ok(());
+        }
+        self.set_over(path, value, &old)
+    }
+
+    /// Sets a single value where the form read differs from the form written: `old` is what to write back.
+    pub fn set_over(&mut self, path: &Path, value: &str, old: &str) -> Result<(), Error> {
+        self.push(Step::Value { path: path.to_owned(), value: old.to_owned() });
+        file::write_value(path, value)
+    }
+
+    /// Empties a list file, noting its lines.
+    pub fn clear_list(&mut self, path: &Path, lines: Vec<String>) -> Result<(), Error> {
+        self.push(Step::List { path: path.to_owned(), lines });
+        file::write(path, "", Mode::Truncate)
+    }
+
+    /// The steps noted so far, oldest first.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// Puts everything back, newest first, and returns what could not be.
+    pub fn run(&mut self) -> Vec<Error> {
+        let mut errors = Vec::new();
+        while let Some(step) = self.steps.pop() {
+            errors.extend(step.apply());
+        }
+        errors
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        self.run();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_and_lists_come_back_newest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let tracer = folder.path().join("current_tracer");
+        let graph = folder.path().join("set_graph_function");
+        std::fs::write(&tracer, "nop\n").unwrap();
+        std::fs::write(&graph, "vfs_read\nvfs_write\n").unwrap();
+        let mut undo = Undo::new();
+        undo.clear_list(&graph, vec!["vfs_read".into(), "vfs_write".into()]).unwrap();
+        file::write(&graph, "do_sys_openat2\n", Mode::Append).unwrap();
+        undo.set(&tracer, "function_graph").unwrap();
+        assert_eq!(undo.steps().len(), 2);
+        assert!(undo.run().is_empty());
+        assert!(std::fs::read_to_string(&tracer).unwrap().starts_with("nop\n"));
+        assert_eq!(std::fs::read_to_string(&graph).unwrap(), "vfs_read\nvfs_write\n");
+    }
+
+    #[test]
+    fn a_value_that_is_already_right_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tracing_on");
+        std::fs::write(&path, "0\n").unwrap();
+        let mut undo = Undo::new();
+        undo.set(&path, "0").unwrap();
+        assert!(undo.steps().is_empty());
+    }
+
+    #[test]
+    fn a_step_that_fails_does_not_stop_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = folder.path().join("tracing_on");
+        std::fs::write(&good, "1\n").unwrap();
+        let mut undo = Undo::new();
+        undo.set(&good, "0").unwrap();
+        undo.push(Step::Value { path: folder.path().join("gone/file"), value: "x".into() });
+        assert_eq!(undo.run().len(), 1);
+        assert!(std::fs::read_to_string(&good).unwrap().starts_with('1'));
+    }
+}

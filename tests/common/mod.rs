@@ -1,0 +1,148 @@
+//! What the tests on the running kernel share: the lock on tracefs, snapshots of it, and the rtrec binary.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+
+/// tracefs is one for the whole machine: whoever holds this is alone with it.
+pub struct Alone {
+    pub root: PathBuf,
+    _lock: Flock<File>,
+}
+
+impl Alone {
+    /// Waits for its turn. Panics, saying why, where these tests cannot run; `cargo xtask test` knows beforehand.
+    pub fn with_tracefs() -> Alone {
+        let root = rtrec::tracefs::Tracefs::find().unwrap_or_else(|e| {
+            panic!("NOT RUN: these tests need root and tracefs: {e}");
+        });
+        let path = std::env::temp_dir().join("rtrec-tests.lock");
+        let file = File::options().create(true).truncate(false).write(true).open(path).expect("the lock file opens");
+        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("the lock is waited for");
+        let alone = Alone { root: root.dir().to_owned(), _lock: lock };
+        // Before its first use a buffer shows a size it never shows again.
+        let _ = std::fs::write(alone.root.join("buffer_size_kb"), "1408");
+        alone
+    }
+
+    /// The content of every control file that a recording might touch.
+    pub fn snapshot(&self) -> BTreeMap<PathBuf, String> {
+        let mut files = BTreeMap::new();
+        collect(&self.root, &mut files);
+        files
+    }
+
+    /// Asserts that tracefs holds what it held.
+    pub fn assert_as_before(&self, before: &BTreeMap<PathBuf, String>) {
+        let after = self.snapshot();
+        let changed: Vec<String> = before
+            .iter()
+            .filter(|(path, text)| after.get(*path) != Some(text))
+            .map(|(path, text)| format!("{}: {:?} -> {:?}", path.display(), text, after.get(path)))
+            .chain(
+                after.keys().filter(|path| !before.contains_key(*path)).map(|path| format!("new: {}", path.display())),
+            )
+            .collect();
+        assert!(changed.is_empty(), "tracefs is not as it was:\n{}", changed.join("\n"));
+    }
+
+    pub fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.root.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+    }
+
+    pub fn write(&self, file: &str, text: &str) {
+        std::fs::write(self.root.join(file), text).unwrap_or_else(|e| panic!("{file}: {e}"));
+    }
+}
+
+/// Files that change by themselves, or whose reading changes something.
+const VOLATILE: &[&str] = &[
+    "trace",
+    "trace_pipe",
+    "trace_pipe_raw",
+    "stats",
+    "error_log",
+    "saved_cmdlines",
+    "saved_tgids",
+    "trace_marker",
+    "trace_marker_raw",
+    "printk_formats",
+    "format",
+    "id",
+    "README",
+    "free_buffer",
+    "available_events",
+    "available_filter_functions",
+    "available_filter_functions_addrs",
+    "touched_functions",
+    "enabled_functions",
+    "uprobe_profile",
+    "kprobe_profile",
+    "dyn_ftrace_total_info",
+    "snapshot",
+    "snapshot_raw",
+    "hist",
+    "user_events_data",
+    "user_events_status",
+    "eval_map",
+    "trace_stat",
+    "hist_debug",
+];
+
+fn collect(dir: &Path, files: &mut BTreeMap<PathBuf, String>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if VOLATILE.iter().any(|volatile| *volatile == name) {
+            continue;
+        }
+        let path = entry.path();
+        if path.is_dir() {
+            files.insert(path.clone(), String::new());
+            collect(&path, files);
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            files.insert(path, text);
+        }
+    }
+}
+
+/// The binary under test.
+pub fn rtrec() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_rtrec"))
+}
+
+/// Runs a command line of words.
+pub fn run(dir: &Path, words: &[&str]) -> Output {
+    rtrec().current_dir(dir).args(words).output().expect("rtrec starts")
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Names of the files in a folder.
+pub fn listing(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Waits until something is so; a generous deadline makes a hang a failure.
+pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited a minute for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

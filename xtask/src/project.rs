@@ -1,0 +1,121 @@
+//! The project's own folders and what is built from them for the lab.
+//!
+//! Owns: where the workspace and its `target` are, the static rtrec, the static test programs and the guest's agent.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::cache::create_folder;
+use crate::error::{Error, Result};
+use crate::host;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The root of the workspace.
+#[must_use]
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+}
+
+/// A folder for what chores build and leave, below `target`.
+#[must_use]
+pub fn target(name: &str) -> PathBuf {
+    root().join("target").join(name)
+}
+
+/// Cargo as the one that runs us.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    // Set for us by the cargo that runs us; a build script that looks at them would be built again and again.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || text == "CARGO_BIN_NAME" {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// Builds rtrec without any shared library, in a target folder of its own; returns the program.
+pub fn static_rtrec() -> Result<PathBuf> {
+    let folder = target("static");
+    let mut command = cargo();
+    command
+        .args(["build", "--quiet", "--release", "--package", "rtrec", "--bin", "rtrec", "--target", TARGET])
+        .arg("--target-dir")
+        .arg(&folder)
+        // Optimised like a release, but built anew in a third of the time: these programs are tested, not measured.
+        .env("CARGO_PROFILE_RELEASE_LTO", "off")
+        .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+        .env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=debuginfo")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    host::output(&mut command)?;
+    Ok(folder.join(TARGET).join("release/rtrec"))
+}
+
+/// Builds the guest's agent: one file of Rust that needs only the standard library.
+pub fn agent() -> Result<PathBuf> {
+    let source = root().join("xtask/src/lab/agent.rs");
+    let program = target("lab/agent");
+    let inputs = [source.clone(), root().join("xtask/src/lab/frame.rs")];
+    if is_older(&program, &inputs) {
+        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+        build(&program, |to| {
+            let mut command = Command::new(rustc);
+            command
+                .args(["--edition", "2024", "--crate-name", "lab_agent", "--target", TARGET])
+                .args(["-C", "opt-level=2", "-C", "strip=symbols", "-C", "target-feature=+crt-static", "-o"])
+                .arg(to)
+                .arg(&source)
+                .current_dir(root());
+            command
+        })?;
+    }
+    Ok(program)
+}
+
+/// Builds the small C programs that tests trace. Each is there twice: `NAME`, static, and `NAME-pie`, with shared libc.
+pub fn test_programs() -> Result<Vec<PathBuf>> {
+    let folder = root().join("tests/programs");
+    let entries = fs::read_dir(&folder).map_err(|e| Error::io("the test programs could not be read", &folder, e))?;
+    let mut sources: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    sources.retain(|path| path.extension().is_some_and(|e| e == "c"));
+    sources.sort();
+    let mut programs = Vec::new();
+    for source in sources {
+        let name = source.file_stem().expect("a C file has a name").to_string_lossy().into_owned();
+        for (suffix, flags) in [("", ["-static", "-no-pie"]), ("-pie", ["-fPIE", "-pie"])] {
+            let program = target("lab/programs").join(format!("{name}{suffix}"));
+            if is_older(&program, std::slice::from_ref(&source)) {
+                build(&program, |to| {
+                    let mut command = Command::new("cc");
+                    command.args(["-O1", "-g", "-fno-omit-frame-pointer", "-pthread"]).args(flags);
+                    command.arg("-o").arg(to).arg(&source);
+                    command
+                })?;
+            }
+            programs.push(program);
+        }
+    }
+    Ok(programs)
+}
+
+/// Runs a compiler that writes to a name of this process alone, then renames: two builds at once do no harm.
+fn build(program: &Path, compiler: impl FnOnce(&Path) -> Command) -> Result<()> {
+    create_folder(program.parent().expect("a program lies in a folder"))?;
+    let beside = program.with_extension(format!("{}.part", std::process::id()));
+    host::output(&mut compiler(&beside))?;
+    fs::rename(&beside, program).map_err(|e| Error::io("a built program could not be put in place", program, e))
+}
+
+/// True if the program is absent or one of its sources is newer.
+fn is_older(program: &Path, sources: &[PathBuf]) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    let Some(built) = changed(program) else {
+        return true;
+    };
+    sources.iter().any(|source| changed(source).is_none_or(|time| time > built))
+}
