@@ -184,7 +184,8 @@ fn functions_are_chosen_by_name_glob_and_expression(guest: &mut Guest) -> Result
 }
 
 fn old_names_find_their_successors(guest: &mut Guest) -> Result<()> {
-    for (old, new) in [("do_fork", "kernel_clone"), ("sys_openat", "__x64_sys_openat"), ("do_IRQ", "common_interrupt")]
+    for (old, new) in
+        [("do_fork", "kernel_clone"), ("sys_openat", "__x64_sys_openat"), ("do_IRQ", "__common_interrupt")]
     {
         let recorded = sh(guest, &format!("rtrec record -p function_graph -l {old} sh -c 'ls / | cat'"))?;
         let said = recorded.stderr_text();
