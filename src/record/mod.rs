@@ -64,7 +64,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let page_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
     let writer = Writer::create(file, settings.compression, page_bytes).map_err(output_failed(&output))?;
     let session = Session { signals: &signals, processes, plans: &plans, top: &top, watch };
-    let harvest = session.record(&mut buffers, child, writer, &events)?;
+    let harvest = session.record(&mut buffers, child, writer, &events, &mut undo)?;
     let report = seal::collect(&plans, &top, &harvest);
     drop(buffers);
     drop(locks);
@@ -182,6 +182,7 @@ impl Session<'_> {
         child: Option<HeldChild>,
         mut writer: Writer,
         events: &BTreeSet<crate::tracefs::events::EventName>,
+        undo: &mut Undo,
     ) -> Result<Harvest, Error> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let stop = EventFd::from_value_and_flags(0, flags).map_err(Error::system("opening an eventfd"))?;
@@ -208,8 +209,11 @@ impl Session<'_> {
                 }
                 readers.push(running);
             }
-            let (child, started) = self.start(child)?;
-            let texts = scope.spawn(|| {
+            // Reads and packs while the load runs, but is there before, to be left out of the trace like the readers.
+            let (go, told) = std::sync::mpsc::channel();
+            let texts = scope.spawn(move || {
+                // Without a word the recording failed, and its error is told elsewhere.
+                told.recv().map_err(|_| Error::Interrupted(0))?;
                 let texts = metadata::Texts::read(self.top, events).map_err(Error::setup("reading the formats"))?;
                 if !texts.has_symbols() {
                     self.watch.note(Note::NoSymbols);
@@ -217,6 +221,10 @@ impl Session<'_> {
                 texts.write(&mut writer).map_err(Error::system("writing the formats"))?;
                 Ok((writer, metadata::living_threads()))
             });
+            let threads = own_threads();
+            self.plans.iter().for_each(|plan| configure::leave_out(plan, &threads, self.watch, undo));
+            let (child, started) = self.start(child)?;
+            let _ = go.send(());
             let how = self.wait(child, alarm.as_fd(), started, &meters);
             let elapsed = started.elapsed();
             let was_switched_off = self.plans.iter().any(|plan| matches!(plan.instance.is_tracing(), Ok(false)));
@@ -310,6 +318,13 @@ fn sum(meters: &[&cpu::Progress], elapsed: Duration) -> Progress {
         bytes: meters.iter().map(|meter| meter.bytes.load(Relaxed)).sum(),
         lost: meters.iter().map(|meter| meter.overrun.load(Relaxed)).sum(),
     }
+}
+
+/// All threads of this process, those of rayon's pool included, which are started for that.
+fn own_threads() -> Vec<i32> {
+    rayon::broadcast(|_| ());
+    let tasks = procfs::process::Process::myself().and_then(|process| process.tasks());
+    tasks.map(|tasks| tasks.flatten().map(|task| task.tid).collect()).unwrap_or_default()
 }
 
 /// Tells the readers to take the rest and end.

@@ -77,6 +77,7 @@ fn the_main_job_yields_a_graph_of_the_successor(guest: &mut Guest) -> Result<()>
     let callee = graph.lines().nth(opened + 1).unwrap_or_default();
     assert!(callee.contains("funcgraph_entry:") && callee.contains("|    "), "{callee}");
     assert!(graph.lines().any(|line| line.contains(" ls-") && line.contains("funcgraph_exit:")), "{graph}");
+    assert!(!graph.lines().any(|line| line.contains(" rtrec-")), "rtrec traces itself: {graph}");
     // The old name exists too: traced by itself it stays silent, and rtrec says so.
     let exact = sh(guest, "rtrec record --exact -p function_graph -l do_sys_open -g do_sys_open ls /")?;
     assert!(exact.success() && !exact.stderr_text().contains("do_sys_openat2"), "{exact}");
@@ -174,7 +175,8 @@ fn functions_are_chosen_by_name_glob_and_expression(guest: &mut Guest) -> Result
         ("-l 'vfs_r*' -n vfs_readv -n 'vfs_rename*'", "vfs_read", &[]),
     ];
     for (words, among, exactly) in cases {
-        sh(guest, &format!("rtrec record -q -p function {words} -F -o t.dat sh -c 'read x < /proc/uptime'"))?.check()?;
+        sh(guest, &format!("rtrec record -q -p function {words} -F -o t.dat sh -c 'read x < /proc/uptime'"))?
+            .check()?;
         let found = text(guest, names)?;
         let found: Vec<&str> = found.split_whitespace().collect();
         assert!(exactly.is_empty() || found == exactly, "{words}: {found:?}");
