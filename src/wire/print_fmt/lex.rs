@@ -1,6 +1,6 @@
 //! Tokens of a print fmt: C after preprocessing.
 
-use super::Refusal;
+use super::{Flavor, Refusal};
 
 /// One token.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +19,7 @@ const OPS: &[&str] = &[
 ];
 
 /// Cuts a text into tokens.
-pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
+pub(super) fn tokens(text: &str, flavor: Flavor) -> Result<Vec<Token>, Refusal> {
     let bytes = text.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -29,9 +29,9 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Refusal> {
                 at += 1;
                 continue;
             }
-            b'"' => string(&bytes[at..], b'"')?,
+            b'"' => string(&bytes[at..], b'"', flavor)?,
             b'\'' => {
-                let (token, len) = string(&bytes[at..], b'\'')?;
+                let (token, len) = string(&bytes[at..], b'\'', flavor)?;
                 let Token::Str(inner) = token else { return Err(Refusal::new("a character constant")) };
                 (Token::Char(inner.first().copied().unwrap_or(0)), len)
             }
@@ -74,22 +74,23 @@ fn number(bytes: &[u8]) -> Result<(Token, usize), Refusal> {
     Ok((Token::Number { value, unsigned: suffix.contains('u'), long: suffix.contains('l'), decimal }, len))
 }
 
-/// A literal in quotes; escapes are left as they are, see [`unescape`].
-fn string(bytes: &[u8], quote: u8) -> Result<(Token, usize), Refusal> {
+/// A literal in quotes.
+fn string(bytes: &[u8], quote: u8, flavor: Flavor) -> Result<(Token, usize), Refusal> {
     let mut at = 1;
     loop {
         match bytes.get(at) {
             None => return Err(Refusal::new("a string without an end")),
             Some(b'\\') => at += 2,
             Some(&byte) if byte == quote => break,
+            Some(b'\t') if flavor == Flavor::Lte2022 => return Err(Refusal::new("a tab in a string")),
             Some(_) => at += 1,
         }
     }
-    Ok((Token::Str(unescape(&bytes[1..at])), at + 1))
+    Ok((Token::Str(unescape(&bytes[1..at], flavor)), at + 1))
 }
 
-/// Resolves C's escapes.
-fn unescape(text: &[u8]) -> Vec<u8> {
+/// Resolves C's escapes; libtraceevent does not know the numeric ones and drops their backslash.
+fn unescape(text: &[u8], flavor: Flavor) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
@@ -106,12 +107,12 @@ fn unescape(text: &[u8]) -> Vec<u8> {
             b'r' => plain.push(b'\r'),
             b'a' => plain.push(7),
             b'e' => plain.push(27),
-            b'x' => {
+            b'x' if !flavor.is_lte() => {
                 let (value, len) = digits(&text[at..], 16, 2);
                 plain.push(value);
                 at += len;
             }
-            b'0'..=b'7' => {
+            b'0'..=b'7' if !flavor.is_lte() => {
                 let (value, len) = digits(&text[at - 1..], 8, 3);
                 plain.push(value);
                 at += len - 1;

@@ -55,7 +55,7 @@ pub(super) struct PrintFmt {
 
 /// Parses a print fmt, grouping operators by the rules of `flavor`.
 pub(super) fn parse(text: &str, flavor: Flavor) -> Result<PrintFmt, Refusal> {
-    let mut parser = Parser { tokens: tokens(text)?, at: 0, depth: 0, flavor };
+    let mut parser = Parser { tokens: tokens(text, flavor)?, at: 0, depth: 0, flavor };
     let mut format = Vec::new();
     match parser.next() {
         Some(Token::Str(piece)) => format.extend(piece),
