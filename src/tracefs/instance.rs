@@ -1,4 +1,4 @@
-//! An instance: a buffer with its own control files. The top-level one is [`Instance::top`].
+//! An instance: a buffer with its own control files. The top-level one is `Tracefs::top`.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
