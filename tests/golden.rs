@@ -32,7 +32,7 @@ fn text(arguments: &[&str], file: &Path) -> String {
 }
 
 /// The views of a fixture: extension and arguments.
-const VIEWS: [(&str, &[&str]); 2] = [("report", &[]), ("report-N-t", &["-N", "-t"])];
+const VIEWS: [(&str, &[&str]); 3] = [("report", &[]), ("report-N-t", &["-N", "-t"]), ("report-w", &["-w"])];
 
 /// The first lines that differ, for a message that can be read.
 fn first_differences(ours: &str, theirs: &str) -> String {
@@ -91,15 +91,45 @@ fn text_in_the_manner_of_trace_cmd_is_trace_cmds() {
 fn threads_do_not_change_a_byte() {
     for case in fixtures() {
         let file = case.join("trace.dat");
-        for arguments in
-            [&["-t"][..], &["--format", "json"], &["--format", "csv"], &["-R", "--ts-diff"], &["--tail", "100"]]
-        {
+        let views = [
+            &["-t"][..],
+            &["--format", "json"],
+            &["--format", "csv"],
+            &["-R", "--ts-diff"],
+            &["--tail", "100"],
+            &["-w"],
+            &["-w", "--tail", "100"],
+        ];
+        for arguments in views {
             let one = text(&[arguments, &["--threads", "1"]].concat(), &file);
             for threads in ["2", "5"] {
                 let many = text(&[arguments, &["--threads", threads]].concat(), &file);
                 assert!(one == many, "{} {arguments:?} with {threads} threads", case.display());
             }
         }
+    }
+}
+
+#[test]
+fn wake_up_latencies_change_nothing_else_and_need_one_file_of_text() {
+    for case in fixtures() {
+        let file = case.join("trace.dat");
+        let (plain, with) = (text(&[], &file), text(&["-w"], &file));
+        let waits = |line: &str| line.find(" Latency: ").filter(|_| line.contains(" sched_switch: "));
+        let stripped: Vec<&str> = with.lines().map(|line| waits(line).map_or(line, |at| &line[..at])).collect();
+        let count = plain.lines().count();
+        assert_eq!(stripped[..count], plain.lines().collect::<Vec<_>>(), "{}", case.display());
+        // The summary stands there if and only if somebody waited.
+        let summary = stripped.get(count + 1).is_some_and(|line| line.starts_with("Average wakeup latency: "));
+        assert_eq!(summary, with.lines().any(|line| waits(line).is_some()), "{}", case.display());
+        assert_eq!(summary, case.ends_with("v7-wakeup"), "{}", case.display());
+    }
+    let file = fixtures().into_iter().find(|case| case.ends_with("v7-wakeup")).unwrap().join("trace.dat");
+    let same = file.to_str().unwrap();
+    for (arguments, words) in [(vec!["-w", same], "single file"), (vec!["-w", "--format", "json"], "other formats")] {
+        let output = rtrec(&arguments, &file);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(words), "{arguments:?}");
     }
 }
 

@@ -153,6 +153,9 @@ struct Flat {
     /// Add the time since the line before
     #[arg(long, help_heading = "Layout")]
     ts_diff: bool,
+    /// Add to each switch how long its next task waited since it was woken, and sum up at the end; one file only
+    #[arg(short = 'w', help_heading = "Layout")]
+    wakeup: bool,
     /// Mark where sub-buffers begin
     #[arg(long, help_heading = "Layout")]
     boundary: bool,
@@ -640,6 +643,11 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
         settings.format = Format::GraphStats;
     }
     settings.fields.clone_from(&flat.fields);
+    settings.wakeups = flat.wakeup;
+    if flat.wakeup && settings.format != Format::Text {
+        return Err(Failure::new("-w adds to the text of records and has no place in other formats")
+            .with("try", "--format json --fields time,event,pid,next_pid"));
+    }
     Ok(settings)
 }
 

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::clock::Unit;
 use super::merge::{Batch, Item, Mark, NO_EXIT};
 use super::pool::Render;
-use super::{Lane, RawEvents};
+use super::{Lane, RawEvents, wakeup};
 use crate::plugins::{Compat, Decoder, Scene, latency_flags};
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
@@ -254,6 +254,10 @@ impl<'a, 't> TextLines<'a, 't> {
         }
         if out.last() == Some(&b'\n') {
             out.pop();
+        }
+        let latency = batch.latencies.binary_search_by_key(&(index as u32), |latency| latency.0);
+        if let Some((_, latency)) = latency.ok().and_then(|at| batch.latencies.get(at)) {
+            wakeup::latency(*latency, out);
         }
         out.push(b'\n');
     }

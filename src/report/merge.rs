@@ -10,6 +10,7 @@ use super::Lane;
 use super::pool::Pool;
 use super::select::Gate;
 use super::stream::{Chunk, Next, Stream, join};
+use super::wakeup::Wakeups;
 use crate::plugins::Tracked;
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
@@ -64,6 +65,8 @@ pub(super) struct Batch {
     pub(super) exits: Vec<Exit>,
     /// Index of a record, and what to say before it; ascending.
     pub(super) marks: Vec<(u32, Mark)>,
+    /// Index of a switch, and how long its next task waited; ascending.
+    pub(super) latencies: Vec<(u32, u64)>,
     pub(super) chunks: Vec<Arc<Chunk>>,
     /// Records at the start that are not printed.
     pub(super) skip: usize,
@@ -102,6 +105,8 @@ pub(super) struct Merge<'a, 'd, 't> {
     simple: bool,
     /// Records that are older than the one before.
     pub(super) backwards: u64,
+    /// Who waits to run, if that is asked for.
+    pub(super) wakeups: Option<Wakeups>,
 }
 
 /// How to merge.
@@ -114,6 +119,8 @@ pub(super) struct How {
     pub(super) limit: u64,
     /// Last time wanted.
     pub(super) end_time: u64,
+    /// Measure how long tasks wait to run.
+    pub(super) wakeups: bool,
 }
 
 impl<'a, 'd, 't> Merge<'a, 'd, 't> {
@@ -142,7 +149,8 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
                 (list, by_id)
             })
             .collect();
-        let careful = careful(lanes, &trackers);
+        let wakeups = lanes.first().filter(|_| how.wakeups).map(Wakeups::new);
+        let careful = careful(lanes, &trackers, wakeups.as_ref());
         let simple = gate.is_open() && !how.boundaries && how.end_time == u64::MAX;
         let mut merge = Merge {
             lanes,
@@ -161,6 +169,7 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
             careful,
             simple,
             backwards: 0,
+            wakeups,
         };
         for (lane, mut stream) in streams {
             if let Some(next) = stream.next(pool) {
@@ -331,6 +340,9 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
         if let Some(tracked) = by_id.get(usize::from(id)).and_then(|n| list.get_mut(usize::from(*n).wrapping_sub(1))) {
             aux = tracked.tracker.observe(&record, self.seq);
         }
+        if let Some(latency) = self.wakeups.as_mut().and_then(|wakeups| wakeups.observe(id, time, &record)) {
+            batch.latencies.push((at, latency));
+        }
         let chunk = hold(source, self.batches, batch);
         batch.items.push(Item { time, start: next.start, len: next.len, chunk, stream: index, aux, exit: NO_EXIT });
         self.seq += 1;
@@ -412,19 +424,26 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
 }
 
 /// The events whose order matters, per file and id.
-fn careful(lanes: &[Lane<'_>], trackers: &[(Vec<Tracked<'_>>, Vec<u8>)]) -> Vec<Vec<bool>> {
+fn careful(lanes: &[Lane<'_>], trackers: &[(Vec<Tracked<'_>>, Vec<u8>)], wakeups: Option<&Wakeups>) -> Vec<Vec<bool>> {
     let mut careful: Vec<Vec<bool>> =
         trackers.iter().map(|(_, by_id)| by_id.iter().map(|tracker| *tracker != 0).collect()).collect();
+    let mut set = |file: usize, id: u16| {
+        let (id, ids) = (usize::from(id), &mut careful[file]);
+        if ids.len() <= id {
+            ids.resize(id + 1, false);
+        }
+        ids[id] = true;
+    };
+    for lane in lanes {
+        for id in wakeups.iter().flat_map(|wakeups| wakeups.ids()) {
+            set(lane.file, id);
+        }
+    }
     for lane in lanes.iter().filter(|lane| lane.draws_graph) {
         let pairing = lane.decoders.funcgraph();
         for event in lane.trace.formats.iter().filter(|event| event.system == "ftrace") {
-            let id = usize::from(event.id);
-            let ids = &mut careful[lane.file];
             if pairing.is_entry(event.id) || pairing.is_exit(event.id) {
-                if ids.len() <= id {
-                    ids.resize(id + 1, false);
-                }
-                ids[id] = true;
+                set(lane.file, event.id);
             }
         }
     }

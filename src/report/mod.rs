@@ -21,6 +21,7 @@ mod records;
 pub mod select;
 mod stats;
 mod stream;
+mod wakeup;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -150,6 +151,8 @@ pub struct Settings {
     pub hz: Vec<Option<u64>>,
     /// Note records that are older than the one before.
     pub ts_check: bool,
+    /// Say how long tasks waited to run, at each switch and at the end; with [`Format::Text`] and a single file.
+    pub wakeups: bool,
     /// What comes out.
     pub format: Format,
     /// Fields of JSON and CSV; the usual ones if empty.
@@ -172,6 +175,7 @@ impl Default for Settings {
             offsets: Vec::new(),
             hz: Vec::new(),
             ts_check: false,
+            wakeups: false,
             format: Format::Text,
             fields: Vec::new(),
         }
@@ -188,6 +192,8 @@ pub enum ReportError {
     Write(io::Error),
     /// A text trace together with other files.
     TextMerge(String),
+    /// Wake-up latencies of several files.
+    WakeupMerge,
 }
 
 impl fmt::Display for ReportError {
@@ -196,6 +202,7 @@ impl fmt::Display for ReportError {
             ReportError::Style(error) => write!(f, "{error}"),
             ReportError::Write(error) => write!(f, "{error}"),
             ReportError::TextMerge(file) => write!(f, "{file} holds text and cannot be merged with other files"),
+            ReportError::WakeupMerge => f.write_str("wake-up latencies are those of a single file"),
         }
     }
 }
@@ -344,6 +351,9 @@ pub fn run<'a, 't>(
     settings: &Settings,
     out: &mut dyn Write,
 ) -> Result<Outcome, ReportError> {
+    if settings.wakeups && inputs.len() > 1 {
+        return Err(ReportError::WakeupMerge);
+    }
     if settings.format == Format::Text {
         heading(inputs, out).map_err(ReportError::Write)?;
     }
@@ -375,6 +385,7 @@ pub fn run<'a, 't>(
         boundaries: settings.boundaries,
         limit: settings.head.unwrap_or(u64::MAX),
         end_time: settings.to.unwrap_or(u64::MAX),
+        wakeups: settings.wakeups && settings.format == Format::Text,
     };
     let mut merge = Merge::new(lanes, streams, trackers, gate, &how, &pool);
     emit(inputs, lanes, &mut merge, &pool, settings, out).map_err(ReportError::Write)?;
@@ -407,7 +418,8 @@ fn emit<'a, 'd, 't>(
     match settings.format {
         Format::Text => {
             let lines = line::TextLines::new(lanes, merge.origins(), &settings.columns, compat);
-            render(merge, pool, settings, &lines, out)
+            render(merge, pool, settings, &lines, out)?;
+            merge.wakeups.as_ref().map_or(Ok(()), |wakeups| wakeups.print(out))
         }
         Format::Json | Format::Csv => {
             let json = settings.format == Format::Json;
