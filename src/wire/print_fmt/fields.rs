@@ -45,10 +45,11 @@ fn name(field: &Field, out: &mut Vec<u8>) {
 /// Appends the value of one field.
 pub fn value(field: &Field, data: &[u8], abi: Abi, flavor: Flavor, out: &mut Vec<u8>) {
     let array = field.brackets.is_some();
-    if array && holds_text(field, flavor) && printable(field.bytes(data, abi)) {
+    // libtraceevent takes an array without a length for empty when it looks at its bytes.
+    let flexible = field.place == Place::Flexible && flavor.is_lte();
+    if array && holds_text(field, flavor) && (flexible || printable(field.bytes(data, abi))) {
         out.extend_from_slice(field.text(data, abi));
     } else if array {
-        let flexible = field.place == Place::Flexible && flavor.is_lte();
         array_bytes(if flexible { &[] } else { field.bytes(data, abi) }, out);
     } else if field.kind == FieldKind::Mask && !flavor.is_lte() {
         let bytes = field.bytes(data, abi);

@@ -388,8 +388,15 @@ impl Program {
 
     /// Appends the integer field at `offset` as the print fmt spells it; false if it does not show that field alone.
     pub fn run_field(&self, offset: u16, data: &[u8], tables: &Tables<'_>, out: &mut Vec<u8>) -> bool {
-        let Some(emit) = self.emits.iter().find(|emit| self.shows(emit, offset)) else { return false };
+        let Some(at) = self.emits.iter().position(|emit| self.shows(emit, offset)) else { return false };
+        let emit = &self.emits[at];
         let run = Run { program: self, data, tables, by_zero: Cell::new(false), cut: Cell::new(false) };
+        // The `0x` that the print fmt puts before a number belongs to it.
+        if let Some(Emit::Literal(before, len)) = at.checked_sub(1).and_then(|before| self.emits.get(before))
+            && run.literal(*before, *len).ends_with(b"0x")
+        {
+            out.extend_from_slice(b"0x");
+        }
         run.emit(emit, out);
         if let (Emit::Symbol(num, _), true) = (emit, self.flavor != Flavor::Lte2022) {
             out.extend_from_slice(b" (");
