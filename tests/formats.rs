@@ -90,7 +90,7 @@ impl Noise {
                 0 => 0,
                 1 => self.next() % 64,
                 2 => 0xffff_ffff_8100_0000 + self.next() % 0x10_0000,
-                3 => u64::from_le_bytes([b'a', b'b', 0x1b, b'%', b's', 0xff, b'\n', 0]),
+                3 => u64::from_le_bytes(*b"ab\x1b%s\xff\n\0"),
                 _ => self.next(),
             };
             data.extend_from_slice(&word.to_le_bytes());
@@ -133,7 +133,7 @@ fn render(trace: &Trace, names: &Names<'_>, style: Style) {
                     aux = tracked.tracker.observe(&record, seq as u64);
                 }
             }
-            let exit = Some(Record { data: &other, ..record }).filter(|_| noise.next().is_multiple_of(2));
+            let exit = Some(Record { data: &other, ..record }).filter(|_| noise.next() & 1 == 0);
             let scene = Scene { trace, names, seq: seq as u64, exit, aux };
             out.clear();
             decoder.text(&record, &scene, &mut out);

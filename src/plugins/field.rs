@@ -67,6 +67,12 @@ impl Text {
         Some(Text { field: field.clone(), abi })
     }
 
+    /// Appends it.
+    #[inline]
+    pub(super) fn put(&self, data: &[u8], out: &mut Vec<u8>) {
+        text::until_nul(out, self.field.bytes(data, self.abi));
+    }
+
     /// Its bytes up to the first NUL.
     #[inline]
     pub(super) fn get<'a>(&self, data: &'a [u8]) -> &'a [u8] {
@@ -77,11 +83,5 @@ impl Text {
 /// Appends the name of the function at `address`, with its offset if asked for; false if it has none.
 #[inline]
 pub(super) fn symbol(kallsyms: &Kallsyms, address: u64, offset: bool, out: &mut Vec<u8>) -> bool {
-    let Some(symbol) = kallsyms.lookup(address) else { return false };
-    out.extend_from_slice(symbol.name);
-    if offset {
-        out.extend_from_slice(b"+0x");
-        text::hex(out, symbol.offset);
-    }
-    true
+    kallsyms.put(address, offset, out)
 }

@@ -158,7 +158,7 @@ impl Plugin for Wakeup {
 #[inline]
 fn task(comm: &Option<Text>, pid: Int, data: &[u8], lte: bool, out: &mut Vec<u8>) {
     if let Some(comm) = comm {
-        out.extend_from_slice(comm.get(data));
+        comm.put(data, out);
         out.push(b':');
     }
     pid.put(data, lte, out);

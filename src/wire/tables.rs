@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::bytes::find;
+use super::text;
 
 // ---------------------------------------------------------------------------------------------------- kallsyms
 
@@ -21,14 +22,20 @@ type Load = Box<dyn Fn() -> Vec<u8> + Send + Sync>;
 pub struct Kallsyms {
     text: OnceLock<Vec<u8>>,
     load: Option<Load>,
-    index: OnceLock<Vec<Entry>>,
-    cache: OnceLock<Vec<AtomicU32>>,
+    index: OnceLock<Index>,
+}
+
+/// The symbols in order of their addresses, over the text they are names in.
+struct Index {
+    entries: Vec<Entry>,
+    cache: Vec<AtomicU32>,
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
     addr: u64,
     name_at: u32,
+    name_len: u16,
 }
 
 /// A symbol and how far into it an address lies.
@@ -45,13 +52,13 @@ pub struct Symbol<'a> {
 impl Kallsyms {
     /// A table over `text`; nothing is parsed yet.
     pub fn new(text: Vec<u8>) -> Kallsyms {
-        Kallsyms { text: OnceLock::from(text), load: None, index: OnceLock::new(), cache: OnceLock::new() }
+        Kallsyms { text: OnceLock::from(text), load: None, index: OnceLock::new() }
     }
 
     /// A table whose text is expensive to get: `load` is called when the first address is looked up.
     pub fn deferred(load: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Kallsyms {
         let load: Option<Load> = Some(Box::new(load));
-        Kallsyms { text: OnceLock::new(), load, index: OnceLock::new(), cache: OnceLock::new() }
+        Kallsyms { text: OnceLock::new(), load, index: OnceLock::new() }
     }
 
     /// The text as stored.
@@ -62,23 +69,31 @@ impl Kallsyms {
     /// The symbol with the greatest address not above `addr`, unless that is the table's last symbol.
     #[inline]
     pub fn lookup(&self, addr: u64) -> Option<Symbol<'_>> {
-        self.number(addr).map(|number| self.symbol(number, addr))
+        let index = self.index();
+        let entry = index.entries.get(index.number(addr)? as usize)?;
+        let (name, module) = name(self.text(), entry);
+        Some(Symbol { name, offset: addr.wrapping_sub(entry.addr), module })
+    }
+
+    /// Appends the name of the symbol at `addr`, with the offset into it if asked for; false if there is none.
+    #[inline]
+    pub fn put(&self, addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
+        let index = self.index();
+        let Some(entry) = index.number(addr).and_then(|number| index.entries.get(number as usize)) else {
+            return false;
+        };
+        text::part(out, self.text(), entry.name_at as usize, entry.name_len.into());
+        if offset {
+            out.extend_from_slice(b"+0x");
+            text::hex(out, addr.wrapping_sub(entry.addr));
+        }
+        true
     }
 
     /// The position of that symbol in address order: equal numbers mean the same symbol.
     #[inline]
     pub fn number(&self, addr: u64) -> Option<u32> {
-        let index = self.index();
-        let cache = self.cache.get_or_init(|| (0..CACHE_SLOTS).map(|_| AtomicU32::new(0)).collect());
-        let slot = cache.get(addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> 52)?;
-        // A cached number is only a guess; the index itself proves or refutes it, so a race costs nothing.
-        let guess = slot.load(Ordering::Relaxed);
-        if covers(index, guess as usize, addr) {
-            return Some(guess);
-        }
-        let number = search(index, addr)?;
-        slot.store(number, Ordering::Relaxed);
-        Some(number)
+        self.index().number(addr)
     }
 
     /// The address of the first symbol of this name in address order. Walks the table.
@@ -88,15 +103,16 @@ impl Kallsyms {
 
     /// Symbols in address order, as (address, name, module).
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8], Option<&[u8]>)> {
-        self.index().iter().map(|entry| {
-            let (name, module) = self.name_at(entry.name_at);
+        let text = self.text();
+        self.index().entries.iter().map(move |entry| {
+            let (name, module) = name(text, entry);
             (entry.addr, name, module)
         })
     }
 
     /// How many symbols there are.
     pub fn len(&self) -> usize {
-        self.index().len()
+        self.index().entries.len()
     }
 
     /// True if there is no symbol at all, which is also so when the kernel hid the addresses.
@@ -104,29 +120,39 @@ impl Kallsyms {
         self.len() == 0
     }
 
-    fn symbol(&self, number: u32, addr: u64) -> Symbol<'_> {
-        let Some(entry) = self.index().get(number as usize) else {
-            return Symbol { name: b"", offset: addr, module: None };
-        };
-        let (name, module) = self.name_at(entry.name_at);
-        Symbol { name, offset: addr.wrapping_sub(entry.addr), module }
+    #[inline]
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index {
+            entries: build_index(self.text()),
+            cache: (0..CACHE_SLOTS).map(|_| AtomicU32::new(0)).collect(),
+        })
     }
+}
 
-    fn name_at(&self, at: u32) -> (&[u8], Option<&[u8]>) {
-        let rest = self.text().get(at as usize..).unwrap_or(&[]);
-        // Names have about 20 characters: a plain loop is faster than a search set up for long texts.
-        let end = rest.iter().position(|&byte| byte <= b' ').unwrap_or(rest.len());
-        let (name, tail) = rest.split_at(end);
-        if !tail.starts_with(b"\t[") {
-            return (name, None);
-        }
-        let module = &tail[2..];
+/// Name and module of an entry.
+#[inline]
+fn name<'t>(text: &'t [u8], entry: &Entry) -> (&'t [u8], Option<&'t [u8]>) {
+    let rest = text.get(entry.name_at as usize..).unwrap_or(&[]);
+    let Some((name, tail)) = rest.split_at_checked(entry.name_len.into()) else { return (rest, None) };
+    let module = tail.strip_prefix(b"\t[").map(|module| {
         let end = module.iter().position(|&byte| byte == b']' || byte == b'\n').unwrap_or(module.len());
-        (name, Some(&module[..end]))
-    }
+        &module[..end]
+    });
+    (name, module)
+}
 
-    fn index(&self) -> &[Entry] {
-        self.index.get_or_init(|| build_index(self.text()))
+impl Index {
+    #[inline]
+    fn number(&self, addr: u64) -> Option<u32> {
+        let slot = self.cache.get((addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize)?;
+        // A cached number is only a guess; the entries themselves prove or refute it, so a race costs nothing.
+        let guess = slot.load(Ordering::Relaxed);
+        if covers(&self.entries, guess as usize, addr) {
+            return Some(guess);
+        }
+        let number = search(&self.entries, addr)?;
+        slot.store(number, Ordering::Relaxed);
+        Some(number)
     }
 }
 
@@ -174,11 +200,16 @@ fn build_index(text: &[u8]) -> Vec<Entry> {
     while at < text.len() {
         let line = &text[at..];
         let end = find(line, b'\n').unwrap_or(line.len());
-        if let Some((addr, name_at)) = parse_symbol(&line[..end]) {
+        let line = &line[..end];
+        if let Some((addr, name_at)) = parse_symbol(line) {
             sorted &= last <= addr;
             nonzero |= addr != 0;
             last = addr;
-            index.push(Entry { addr, name_at: (at + name_at) as u32 });
+            // Only lines of modules go on after the name.
+            let name = &line[name_at..];
+            let tail = if name.last() == Some(&b']') { find(name, b'\t') } else { None };
+            let name_len = tail.unwrap_or(name.trim_ascii_end().len()).min(usize::from(u16::MAX)) as u16;
+            index.push(Entry { addr, name_at: (at + name_at) as u32, name_len });
         }
         at += end + 1;
     }

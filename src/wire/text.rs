@@ -12,7 +12,8 @@ const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Digits of a number, written from the back of a small buffer.
 pub struct Digits {
-    bytes: [u8; 24],
+    /// The digits end at 24; what follows makes room for copies of a fixed size.
+    bytes: [u8; 56],
     start: usize,
 }
 
@@ -20,13 +21,19 @@ impl Digits {
     /// The digits as bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start..24]
+    }
+
+    /// Appends the digits.
+    #[inline]
+    fn append(&self, out: &mut Vec<u8>) {
+        part(out, &self.bytes, self.start, 24 - self.start);
     }
 
     /// Decimal digits.
     #[inline]
     pub fn dec(mut value: u64) -> Digits {
-        let mut digits = Digits { bytes: [0; 24], start: 24 };
+        let mut digits = Digits { bytes: [0; 56], start: 24 };
         while value >= 100 {
             let pair = (value % 100) as usize * 2;
             value /= 100;
@@ -47,7 +54,7 @@ impl Digits {
     #[inline]
     pub fn hex(mut value: u64, upper: bool) -> Digits {
         let table = if upper { HEX_UPPER } else { HEX_LOWER };
-        let mut digits = Digits { bytes: [0; 24], start: 24 };
+        let mut digits = Digits { bytes: [0; 56], start: 24 };
         loop {
             digits.push(table[(value & 15) as usize]);
             value >>= 4;
@@ -60,7 +67,7 @@ impl Digits {
     /// Octal digits.
     #[inline]
     pub fn oct(mut value: u64) -> Digits {
-        let mut digits = Digits { bytes: [0; 24], start: 24 };
+        let mut digits = Digits { bytes: [0; 56], start: 24 };
         loop {
             digits.push(b'0' + (value & 7) as u8);
             value >>= 3;
@@ -77,13 +84,62 @@ impl Digits {
     }
 }
 
+/// `all[at..at + len]`, as far as it exists.
+///
+/// Most texts of a report are shorter than 32 bytes. Copying a fixed number of bytes and forgetting the surplus is a few
+/// instructions; copying a number that only the data knows is a call.
+#[inline]
+pub fn part(out: &mut Vec<u8>, all: &[u8], at: usize, len: usize) {
+    let end = out.len() + len;
+    let rest = all.get(at..).unwrap_or(&[]);
+    if len <= 16
+        && let Some(bytes) = rest.first_chunk::<16>()
+    {
+        out.extend_from_slice(bytes);
+        out.truncate(end);
+    } else if len <= 32
+        && let Some(bytes) = rest.first_chunk::<32>()
+    {
+        out.extend_from_slice(bytes);
+        out.truncate(end);
+    } else {
+        out.extend_from_slice(&rest[..len.min(rest.len())]);
+    }
+}
+
+/// `bytes` up to its first NUL.
+#[inline]
+pub fn until_nul(out: &mut Vec<u8>, bytes: &[u8]) {
+    match bytes.first_chunk::<16>() {
+        Some(first) if bytes.len() == 16 => {
+            let end = out.len() + nul_in(first);
+            out.extend_from_slice(first);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(super::bytes::until_nul(bytes)),
+    }
+}
+
+/// Position of the first NUL in 16 bytes, 16 if there is none.
+#[inline]
+fn nul_in(bytes: &[u8; 16]) -> usize {
+    const ONES: u128 = u128::from_le_bytes([1; 16]);
+    let word = u128::from_le_bytes(*bytes);
+    // The lowest byte whose high bit is set here is the first one that was zero.
+    let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+    zeros.trailing_zeros() as usize / 8
+}
+
 /// `value` in decimal.
 #[inline]
 pub fn dec(out: &mut Vec<u8>, value: u64) {
     if value < 10 {
         out.push(b'0' + value as u8);
+    } else if value < 100 {
+        let pair = value as usize * 2;
+        out.extend_from_slice(&[PAIRS[pair], PAIRS[pair + 1]]);
     } else {
-        out.extend_from_slice(Digits::dec(value).as_bytes());
+        Digits::dec(value).append(out);
     }
 }
 
@@ -99,7 +155,10 @@ pub fn signed(out: &mut Vec<u8>, value: i64) {
 /// `value` in lower-case hex, no prefix.
 #[inline]
 pub fn hex(out: &mut Vec<u8>, value: u64) {
-    out.extend_from_slice(Digits::hex(value, false).as_bytes());
+    if value < 16 {
+        return out.push(HEX_LOWER[value as usize & 15]);
+    }
+    Digits::hex(value, false).append(out);
 }
 
 /// `0x` and `value` in lower-case hex.
@@ -171,6 +230,32 @@ mod tests {
         let mut out = Vec::new();
         run(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn parts_are_cut_to_what_exists() {
+        let all: Vec<u8> = (0..60).collect();
+        for at in [0, 1, 28, 44, 59, 60, 61] {
+            for len in [0, 1, 15, 16, 17, 31, 32, 33, 60] {
+                let mut out = vec![7];
+                part(&mut out, &all, at, len);
+                let rest = all.get(at..).unwrap_or(&[]);
+                assert_eq!(&out[1..], &rest[..len.min(rest.len())], "{at} {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_ends_at_its_first_nul() {
+        for end in 0..=16 {
+            let mut bytes = *b"\x01\x80\xff\x01bcdefghijklm";
+            for byte in bytes.iter_mut().skip(end).step_by(3) {
+                *byte = 0;
+            }
+            assert_eq!(text(|out| out.extend((nul_in(&bytes) as u64).to_string().bytes())), end.to_string());
+        }
+        assert_eq!(text(|out| until_nul(out, b"abc\0d")), "abc");
+        assert_eq!(text(|out| until_nul(out, b"0123456789abcdef")), "0123456789abcdef");
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub fn compile(format: &EventFormat, setting: &Setting<'_>) -> Result<Program> {
     let parsed = parse(&format.print_fmt, setting.flavor)?;
     let mut compiler = Compiler::new(format, setting);
     compiler.format_string(&parsed.format, &parsed.args)?;
+    // Room behind the last literal for copies of a fixed size.
+    compiler.program.literals.extend_from_slice(&[0; 32]);
     Ok(compiler.program)
 }
 
@@ -479,13 +481,30 @@ impl<'a> Compiler<'a> {
 
     fn offset(&mut self, mem: Mem, elem: Elem, index: &Expr) -> Result<Val> {
         let (num, _) = self.number(index)?;
+        // A known place within a fixed field: no need to compute it for each record.
+        let place = match (self.known(num), self.program.mems.get(mem as usize)) {
+            (Some(index), Some(&MemNode::Fixed(at, len))) => {
+                let skip = index.checked_mul(u64::from(elem.ty.bytes)).and_then(|skip| u16::try_from(skip).ok());
+                skip.filter(|&skip| skip < len).and_then(|skip| Some((at.checked_add(skip)?, len - skip)))
+            }
+            _ => None,
+        };
+        if let Some((at, len)) = place {
+            let mem = self.push_mem(MemNode::Fixed(at, len))?;
+            return Ok(Val::Mem(mem, Elem { total: 0, ..elem }));
+        }
         let mem = self.push_mem(MemNode::From(mem, num, u16::from(elem.ty.bytes)))?;
         Ok(Val::Mem(mem, Elem { total: 0, ..elem }))
     }
 
     /// The element at the start of a range.
     fn element(&mut self, mem: Mem, elem: Elem) -> Result<Val> {
-        let num = self.push_num(NumNode::Read(mem, self.word(elem.ty)))?;
+        let word = self.word(elem.ty);
+        let node = match self.program.mems.get(mem as usize) {
+            Some(&MemNode::Fixed(at, len)) if len >= u16::from(elem.ty.bytes) => NumNode::Load(at, word),
+            _ => NumNode::Read(mem, word),
+        };
+        let num = self.push_num(node)?;
         Ok(Val::Num(num, if self.lte { U64 } else { elem.ty }))
     }
 

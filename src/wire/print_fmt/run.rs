@@ -440,12 +440,12 @@ where
     #[inline]
     fn emit(&self, emit: &Emit, out: &mut Vec<u8>) {
         match *emit {
-            Emit::Literal(at, len) => out.extend_from_slice(self.literal(at, len)),
+            Emit::Literal(at, len) => text::part(out, &self.program.literals, at as usize, len as usize),
             Emit::Field(at, cell, base, bits) => {
                 let value = cell.read(self.data.get(usize::from(at)..).unwrap_or(&[]));
                 conv::plain(out, value, base, bits);
             }
-            Emit::Chars(at, len) => out.extend_from_slice(until_nul(clamp(self.data, at.into(), len.into()))),
+            Emit::Chars(at, len) => text::until_nul(out, clamp(self.data, at.into(), len.into())),
             Emit::Plain(num, base, bits) => {
                 let value = self.num(num);
                 if !self.divided_by_zero(out) {
@@ -501,15 +501,8 @@ where
     }
 
     fn symbol(&self, address: u64, offset: bool, out: &mut Vec<u8>) {
-        match self.tables.kallsyms.lookup(address) {
-            Some(symbol) => {
-                out.extend_from_slice(symbol.name);
-                if offset {
-                    out.extend_from_slice(b"+0x");
-                    text::hex(out, symbol.offset);
-                }
-            }
-            None => text::hex0x(out, address),
+        if !self.tables.kallsyms.put(address, offset, out) {
+            text::hex0x(out, address);
         }
     }
 
@@ -601,7 +594,7 @@ where
             TxtNode::Choose(cond, yes, no) => {
                 return self.txt(if self.num(cond) != 0 { yes } else { no }, want, out);
             }
-            TxtNode::Literal(at, len) => out.extend_from_slice(self.literal(at, len)),
+            TxtNode::Literal(at, len) => text::part(out, &self.program.literals, at as usize, len as usize),
             TxtNode::Bytes(mem) => out.extend_from_slice(until_nul(self.mem(mem))),
             TxtNode::Flags { value, delim, table } => {
                 if self.flags(value, delim, table, want, out) {
@@ -703,7 +696,7 @@ where
             }
             first = false;
             let start = out.len();
-            out.extend_from_slice(self.literal(at, len));
+            text::part(out, &self.program.literals, at as usize, len as usize);
             if lte {
                 self.fit(out, start, want);
             }
@@ -723,7 +716,7 @@ where
         let value = self.num(value) & table.mask;
         match table.symbol(value) {
             Some((at, len)) => {
-                out.extend_from_slice(self.literal(at, len));
+                text::part(out, &self.program.literals, at as usize, len as usize);
                 false
             }
             None => {
