@@ -10,6 +10,7 @@ use crate::wire::record::Record;
 use crate::wire::tables::Kallsyms;
 use crate::wire::text;
 
+use super::arguments::Arguments;
 use super::field::{Int, symbol};
 use super::{Compat, Context, Family, OptionSpec, Plugin, Scene, Then, Tracker};
 
@@ -59,10 +60,9 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
     };
     let args = format.field("args").filter(|args| args.kind == FieldKind::Array && args.place == Place::Flexible);
     Some(Box::new(Function {
-        abi,
         ip: int("ip")?,
         parent_ip: int("parent_ip")?,
-        args: args.filter(|_| context.compat != Compat::V31).map(|args| args.offset.into()),
+        args: args.filter(|_| context.compat != Compat::V31).map(|args| (args.offset.into(), Arguments::new(context))),
         repeats,
         parent: context.on("ftrace", "parent"),
         offset: context.on("ftrace", "offset"),
@@ -70,10 +70,9 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
 }
 
 struct Function {
-    abi: Abi,
     ip: Int,
     parent_ip: Int,
-    args: Option<usize>,
+    args: Option<(usize, Arguments)>,
     repeats: Option<Repeats>,
     parent: bool,
     offset: bool,
@@ -90,8 +89,10 @@ impl Plugin for Function {
         let data = record.data;
         text::blanks(out, (scene.aux as usize).min(MAX_DEPTH) * 3);
         self.name(&scene.trace.kallsyms, self.ip.raw(data), out);
-        if let Some(args) = self.args.and_then(|at| data.get(at..)).filter(|args| !args.is_empty()) {
-            super::arguments::put(scene.trace, self.ip.raw(data), args, self.abi, out);
+        if let Some((at, arguments)) = &self.args
+            && let Some(args) = data.get(*at..).filter(|args| !args.is_empty())
+        {
+            arguments.put(scene.trace, self.ip.raw(data), args, out);
         }
         if self.parent {
             out.extend_from_slice(b" <-- ");
