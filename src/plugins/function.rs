@@ -54,7 +54,8 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
     let repeats = match format.name.as_str() {
         "function" => None,
         "func_repeats" => {
-            Some(Repeats { count: int("count")?, top: int("top_delta_ts")?, bottom: int("bottom_delta_ts")? })
+            let (count, top, bottom) = (int("count")?, int("top_delta_ts")?, int("bottom_delta_ts")?);
+            Some(Repeats { nanoseconds: context.nanoseconds, count, top, bottom })
         }
         _ => return None,
     };
@@ -79,6 +80,7 @@ struct Function {
 }
 
 struct Repeats {
+    nanoseconds: bool,
     count: Int,
     top: Int,
     bottom: Int,
@@ -119,13 +121,17 @@ impl Function {
 impl Repeats {
     fn put(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         let delta = self.top.raw(record.data) << 32 | self.bottom.raw(record.data);
-        let micros = record.ticks.wrapping_sub(delta).wrapping_add(500) / 1000;
+        let nanos = record.ticks.wrapping_sub(delta);
         out.extend_from_slice(b" (count: ");
         text::dec(out, self.count.raw(record.data));
         out.extend_from_slice(b"  last_ts: ");
-        text::dec_right(out, micros / 1_000_000, 5);
+        let (unit, digits, time) = match self.nanoseconds {
+            true => (1_000_000_000, 9, nanos),
+            false => (1_000_000, 6, nanos.wrapping_add(500) / 1000),
+        };
+        text::dec_right(out, time / unit, 5);
         out.push(b'.');
-        text::dec_zeros(out, micros % 1_000_000, 6);
+        text::dec_zeros(out, time % unit, digits);
         out.push(b')');
     }
 }
