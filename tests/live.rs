@@ -30,6 +30,9 @@ fn a_command_is_recorded_from_its_exec_to_its_exit() {
     let text = report(folder.path(), &["a.dat"]);
     assert!(text.starts_with("cpus="));
     assert!(text.contains("sched_process_exec:") && text.contains("sched_process_exit:"));
+    let own = text.lines().filter(|line| line.trim_start().starts_with("rtrec") && line.contains("sys_enter:")).count();
+    // Between exec's start and the new name the command itself is called rtrec.
+    assert!(own <= 10, "rtrec traces its own system calls: {text}");
 }
 
 #[test]

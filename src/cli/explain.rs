@@ -215,7 +215,7 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
              (sysctl kernel.kptr_restrict=1 lets root see them)"
                 .to_owned(),
         ),
-        Note::Hindered { what, source } => Some(format!("{what}: {source}")),
+        Note::Hindered { what, source } => verbose.then(|| format!("{what}: {source}")),
         Note::NotPutBack(error) => Some(format!("could not be put back: {error}")),
         Note::Started => None,
     }

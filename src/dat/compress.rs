@@ -64,9 +64,17 @@ thread_local! {
     static ZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
+/// Room made at first per byte of a block; sub-buffers and formats rarely expand to more.
+const USUAL_RATIO: usize = 32;
+/// Room made at first in any case.
+const USUAL_BYTES: usize = 64 << 10;
+
 /// Expands one block of at most `bytes` bytes into `out`, which is cleared first. Fewer bytes than recorded are fine.
+///
+/// `bytes` is a claim: room is made as the block turns out to fill it.
 pub fn expand(algorithm: Algorithm, block: &[u8], bytes: usize, out: &mut Vec<u8>) -> Result<(), ExpandError> {
     out.clear();
+    let first = bytes.min(block.len().saturating_mul(USUAL_RATIO).max(USUAL_BYTES));
     match algorithm {
         Algorithm::None => {
             out.extend_from_slice(&block[..block.len().min(bytes)]);
@@ -77,20 +85,42 @@ pub fn expand(algorithm: Algorithm, block: &[u8], bytes: usize, out: &mut Vec<u8
                 *slot = zstd::bulk::Decompressor::new().ok();
             }
             let zstd = slot.as_mut().ok_or(ExpandError::Corrupt)?;
-            out.reserve_exact(bytes);
-            zstd.decompress_to_buffer(block, out).map_err(|_| ExpandError::Corrupt)?;
-            if out.len() > bytes { Err(ExpandError::Corrupt) } else { Ok(()) }
+            let mut room = first;
+            loop {
+                out.reserve_exact(room);
+                // A frame cannot be continued: when it does not fit it is begun again with more room.
+                match zstd.decompress_to_buffer(block, out) {
+                    Ok(_) if out.len() > bytes => return Err(ExpandError::Corrupt),
+                    Ok(_) => return Ok(()),
+                    Err(_) if room == bytes => return Err(ExpandError::Corrupt),
+                    Err(error) if !is_too_small(&error) => return Err(ExpandError::Corrupt),
+                    Err(_) => room = room.saturating_mul(4).min(bytes),
+                }
+                out.clear();
+            }
         }),
         Algorithm::Zlib => {
-            out.reserve_exact(bytes);
-            let mut zlib = Decompress::new(true);
-            match zlib.decompress_vec(block, out, FlushDecompress::Finish) {
-                Ok(Status::StreamEnd) => Ok(()),
-                Ok(_) if !out.is_empty() && out.len() < bytes => Ok(()),
-                _ => Err(ExpandError::Corrupt),
+            let mut room = first;
+            loop {
+                out.reserve_exact(room);
+                let full = out.capacity();
+                // Told to finish at once, it expands straight into `out`, but cannot go on afterwards either.
+                match Decompress::new(true).decompress_vec(block, out, FlushDecompress::Finish) {
+                    Ok(Status::StreamEnd) if out.len() > bytes => return Err(ExpandError::Corrupt),
+                    Ok(Status::StreamEnd) => return Ok(()),
+                    Ok(_) if out.len() == full && room < bytes => room = room.saturating_mul(4).min(bytes),
+                    Ok(_) if !out.is_empty() && out.len() < bytes => return Ok(()),
+                    _ => return Err(ExpandError::Corrupt),
+                }
+                out.clear();
             }
         }
     }
+}
+
+/// Whether zstd only lacked room. The names of its errors are all that comes through.
+fn is_too_small(error: &std::io::Error) -> bool {
+    error.to_string().contains("too small")
 }
 
 #[cfg(test)]
@@ -113,5 +143,27 @@ mod tests {
         expand(Algorithm::Zlib, &packed, text.len(), &mut out).unwrap();
         assert_eq!(out, text);
         assert_eq!(expand(Algorithm::Zlib, b"nonsense", 10, &mut out), Err(ExpandError::Corrupt));
+    }
+
+    #[test]
+    fn a_claimed_size_costs_no_memory_and_a_true_one_is_reached() {
+        let zlib = |bytes: &[u8]| {
+            let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+            std::io::Write::write_all(&mut zlib, bytes).unwrap();
+            zlib.finish().unwrap()
+        };
+        let (little, much) = (vec![7; 1000], vec![7; 3_000_000]);
+        for (algorithm, little_packed, much_packed) in [
+            (Algorithm::Zstd, zstd::bulk::compress(&little, 3).unwrap(), zstd::bulk::compress(&much, 3).unwrap()),
+            (Algorithm::Zlib, zlib(&little), zlib(&much)),
+        ] {
+            let mut out = Vec::new();
+            expand(algorithm, &little_packed, 256 << 20, &mut out).unwrap();
+            assert!(out == little && out.capacity() <= USUAL_BYTES, "{algorithm:?} took {}", out.capacity());
+            expand(algorithm, &much_packed, much.len(), &mut out).unwrap();
+            assert!(out == much, "{algorithm:?}");
+            assert_eq!(expand(algorithm, &much_packed, much.len() - 1, &mut out), Err(ExpandError::Corrupt));
+            assert_eq!(expand(algorithm, b"nonsense", 256 << 20, &mut Vec::new()), Err(ExpandError::Corrupt));
+        }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing heavy is read on opening: metadata is expanded when asked for, sub-buffers chunk by chunk.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -105,6 +106,8 @@ pub struct CpuData {
     pub offset: u64,
     /// Bytes in the file, as recorded; a hint when compressed.
     pub bytes: u64,
+    /// Offset of what lies behind it: the data of another CPU, or the end of the file.
+    pub(super) limit: u64,
 }
 
 /// One buffer: the top one has no name.
@@ -261,6 +264,7 @@ impl Dat {
         } else {
             v6::read(&mut dat, body);
         }
+        dat.part_cpus();
         // Top buffer first, then as in the file.
         dat.buffers.sort_by_key(|buffer| !buffer.name.is_empty());
         if dat.buffers.is_empty() && dat.texts.is_empty() && dat.parts.iter().all(Option::is_none) {
@@ -278,6 +282,37 @@ impl Dat {
         // A hostile file could have millions of faults; nobody reads more than the first ones.
         if self.notes.len() < 100 {
             self.notes.push(Note::new(offset, what));
+        }
+    }
+
+    /// Lets the data of each CPU end where those of another begin. A damaged size would show records twice; a hostile
+    /// file could have each of its many CPUs claim all of it.
+    fn part_cpus(&mut self) {
+        let mut starts: Vec<u64> = self.buffers.iter().flat_map(|b| &b.cpus).map(|data| data.offset).collect();
+        starts.sort_unstable();
+        let twice: HashSet<u64> = starts.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
+        let len = self.source.len();
+        let (mut seen, mut notes) = (HashSet::new(), Vec::new());
+        for buffer in &mut self.buffers {
+            let compressed = buffer.compressed;
+            buffer.cpus.retain_mut(|data| {
+                if twice.contains(&data.offset) && !seen.insert(data.offset) {
+                    notes
+                        .push((data.offset, format!("CPU {} claims the data of another one: it is skipped", data.cpu)));
+                    return false;
+                }
+                let next = starts.partition_point(|start| *start <= data.offset);
+                data.limit = starts.get(next).map_or(len, |start| (*start).min(len));
+                let room = data.limit.saturating_sub(data.offset);
+                if !compressed && data.bytes > room && data.limit < len {
+                    notes.push((data.limit, format!("the data of CPU {} end here, where others begin", data.cpu)));
+                    data.bytes = room;
+                }
+                true
+            });
+        }
+        for (offset, what) in notes {
+            self.note(offset, what);
         }
     }
 
@@ -389,7 +424,8 @@ impl Dat {
         if !buffer.place.compressed {
             return self.block(buffer.place);
         }
-        let data = CpuData { cpu: 0, offset: buffer.place.offset, bytes: buffer.place.bytes };
+        let (offset, bytes, limit) = (buffer.place.offset, buffer.place.bytes, self.source.len());
+        let data = CpuData { cpu: 0, offset, bytes, limit };
         let mut chunks = ChunkCursor::new(self, &data, true, 1);
         let (mut text, mut chunk) = (Vec::new(), Vec::new());
         while let Some(next) = chunks.next(self) {
@@ -441,7 +477,7 @@ pub struct ChunkCursor {
 
 impl ChunkCursor {
     fn new(dat: &Dat, data: &CpuData, compressed: bool, subbuf_bytes: u32) -> ChunkCursor {
-        let len = dat.source.len();
+        let len = data.limit;
         let whole = (WINDOW_BYTES / u64::from(subbuf_bytes)).max(1) * u64::from(subbuf_bytes);
         let mut cursor = ChunkCursor {
             at: data.offset,
@@ -680,5 +716,53 @@ mod tests {
         assert_eq!(c_integer(b"017"), Some(15));
         assert_eq!(c_integer(b"0"), Some(0));
         assert_eq!(c_integer(b"x"), None);
+    }
+
+    /// A version 6 file whose CPUs each claim `bytes` bytes at what `offset` says, with `room` bytes behind the table.
+    fn v6(cpus: u32, room: usize, claim: impl Fn(u32, u64) -> (u64, u64)) -> Vec<u8> {
+        let mut file = [&ids::MAGIC[..], b"6\0\0\x08\x00\x10\x00\x00"].concat();
+        for name in [&b"header_page\0"[..], b"header_event\0"] {
+            file.extend_from_slice(name);
+            file.extend_from_slice(&[0; 8]);
+        }
+        // No formats of ftrace, no systems, no tables.
+        file.extend_from_slice(&[0; 4 + 4 + 4 + 4 + 8]);
+        file.extend_from_slice(&cpus.to_le_bytes());
+        file.extend_from_slice(&ids::V6_FLYRECORD);
+        let start = file.len() as u64 + u64::from(cpus) * 16;
+        for cpu in 0..cpus {
+            let (offset, bytes) = claim(cpu, start);
+            file.extend_from_slice(&offset.to_le_bytes());
+            file.extend_from_slice(&bytes.to_le_bytes());
+        }
+        file.resize(file.len() + room, 0);
+        file
+    }
+
+    #[test]
+    fn cpus_that_claim_the_same_bytes_do_not_multiply_them() {
+        let room = 1 << 20;
+        for same in [true, false] {
+            let file = v6(2000, room, |cpu, start| (start + if same { 0 } else { u64::from(cpu) * 64 }, room as u64));
+            let dat = Dat::from_bytes(file).unwrap();
+            let buffer = &dat.buffers[0];
+            let mut total = 0;
+            for data in &buffer.cpus {
+                let mut chunks = dat.chunks(buffer, data);
+                while let Some(chunk) = chunks.next(&dat) {
+                    total += chunk.unwrap().bytes as usize;
+                }
+            }
+            assert_eq!(total, room, "every byte is read once");
+            assert!(!dat.notes.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_million_cpus_are_read_in_a_moment() {
+        let started = std::time::Instant::now();
+        let dat = Dat::from_bytes(v6(1_000_000, 4096, |_, start| (start, 4096))).unwrap();
+        assert_eq!(dat.buffers[0].cpus.len(), 1);
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
     }
 }

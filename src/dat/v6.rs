@@ -148,7 +148,7 @@ fn table(dat: &mut Dat, cursor: &mut Cursor<'_>, name: String, cpus: u32) -> Opt
             whole = None;
             break;
         };
-        add_cpu(dat, &mut buffer, CpuData { cpu, offset, bytes });
+        add_cpu(dat, &mut buffer, CpuData { cpu, offset, bytes, limit: u64::MAX });
     }
     if whole.is_some() && dat.options.trace_clock.is_some() {
         let clock = cursor.u64().filter(|n| *n < MAX_NAME_BYTES as u64).and_then(|n| cursor.bytes(n));

@@ -172,7 +172,7 @@ fn buffer_option(dat: &mut Dat, data: &[u8]) -> Option<()> {
             cut = true;
             break;
         };
-        add_cpu(dat, &mut buffer, CpuData { cpu, offset, bytes });
+        add_cpu(dat, &mut buffer, CpuData { cpu, offset, bytes, limit: u64::MAX });
     }
     buffer.cpus.sort_by_key(|data| data.cpu);
     dat.buffers.retain(|other| other.name != buffer.name);
@@ -180,13 +180,18 @@ fn buffer_option(dat: &mut Dat, data: &[u8]) -> Option<()> {
     (!cut).then_some(())
 }
 
+/// More CPUs than any machine has (Linux stops at 8192).
+const MAX_CPUS: usize = 1 << 14;
+
 /// Adds one CPU's data as far as the file has it.
 pub(super) fn add_cpu(dat: &mut Dat, buffer: &mut Buffer, data: CpuData) {
     let len = dat.source().len();
     if data.bytes == 0 {
         return;
     }
-    if buffer.cpus.iter().any(|other| other.cpu == data.cpu) {
+    if buffer.cpus.len() >= MAX_CPUS {
+        dat.note(data.offset, format!("CPU {} is one too many: it is skipped", data.cpu));
+    } else if buffer.cpus.iter().any(|other| other.cpu == data.cpu) {
         dat.note(data.offset, format!("CPU {} is listed twice: the second entry is skipped", data.cpu));
     } else if data.offset >= len {
         dat.note(data.offset, format!("the file ends before the data of CPU {}", data.cpu));
@@ -251,7 +256,7 @@ fn salvage_buffer(dat: &mut Dat, section_at: u64, bytes: u64) {
     if compressed {
         while at < end && looks_like_chunks(dat, at, subbuf) {
             let cpu = buffer.cpus.len() as u32;
-            let data = CpuData { cpu, offset: at, bytes: end - at };
+            let data = CpuData { cpu, offset: at, bytes: end - at, limit: len };
             let mut chunks = dat.chunks(&buffer, &data);
             while let Some(next) = chunks.next(dat) {
                 if next.is_err() {
@@ -269,7 +274,8 @@ fn salvage_buffer(dat: &mut Dat, section_at: u64, bytes: u64) {
             let time = dat.abi.u64(&head).unwrap_or(0);
             if time != 0 {
                 if time < before {
-                    buffer.cpus.push(CpuData { cpu: buffer.cpus.len() as u32, offset: first, bytes: at - first });
+                    let cpu = buffer.cpus.len() as u32;
+                    buffer.cpus.push(CpuData { cpu, offset: first, bytes: at - first, limit: at });
                     first = at;
                 }
                 before = time;
@@ -277,7 +283,8 @@ fn salvage_buffer(dat: &mut Dat, section_at: u64, bytes: u64) {
             at += subbuf;
         }
         if first < end {
-            buffer.cpus.push(CpuData { cpu: buffer.cpus.len() as u32, offset: first, bytes: end - first });
+            let cpu = buffer.cpus.len() as u32;
+            buffer.cpus.push(CpuData { cpu, offset: first, bytes: end - first, limit: end });
         }
     }
     if !buffer.cpus.is_empty() {

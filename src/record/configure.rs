@@ -245,3 +245,17 @@ fn busy(instance: &Instance, source: tracefs::Error) -> Error {
     }
     Error::Setup { step: "setting the tracer", source }
 }
+
+/// Keeps rtrec's own threads out of the trace, as far as the kernel can (5.7 on): what they do is none of the load's work.
+/// Switches to and from them stay, since the other side of a switch is of interest.
+pub fn leave_out(plan: &BufferPlan<'_>, threads: &[i32], watch: &dyn Watch, undo: &mut Undo) {
+    let lists = [(PidList::NoEvent, true), (PidList::NoFunction, plan.settings.traces_functions())];
+    for (list, wanted) in lists {
+        if !wanted || !plan.instance.has_pid_list(list) {
+            continue;
+        }
+        if let Err(source) = plan.instance.add_pids(list, threads, undo) {
+            watch.note(Note::Hindered { what: "the recorder's own threads are in the trace", source });
+        }
+    }
+}

@@ -60,11 +60,26 @@ impl Texts {
     }
 }
 
-/// `saved_cmdlines`, and the names of living threads that it does not have.
-pub fn command_lines(top: &Instance, extra: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> {
-    let mut text = file::read(&top.path("saved_cmdlines")).unwrap_or_default();
-    let known: BTreeSet<i32> = text.split(|&b| b == b'\n').filter_map(pid_of).collect();
-    for (pid, comm) in extra.iter().filter(|(pid, _)| !known.contains(pid)) {
+/// `saved_cmdlines`, one line for each pid, and the names of living threads that it does not have.
+///
+/// The kernel may list a pid twice, once with a name that it no longer means and does not mark; readers differ in which
+/// they believe. The name of a living thread decides, else the later line.
+pub fn command_lines(top: &Instance, living: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> {
+    merge_names(&file::read(&top.path("saved_cmdlines")).unwrap_or_default(), living)
+}
+
+fn merge_names(saved: &[u8], living: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> {
+    let mut names: BTreeMap<i32, &[u8]> = living.iter().map(|(&pid, comm)| (pid, comm.as_slice())).collect();
+    let mut seen: BTreeMap<i32, &[u8]> = BTreeMap::new();
+    for (pid, comm) in saved.split(|&b| b == b'\n').filter_map(pid_and_comm) {
+        let twice = seen.insert(pid, comm).is_some_and(|before| before != comm);
+        match living.get(&pid) {
+            Some(living) if twice => names.insert(pid, living),
+            _ => names.insert(pid, comm),
+        };
+    }
+    let mut text = Vec::new();
+    for (pid, comm) in names {
         text.extend(format!("{pid} ").as_bytes());
         text.extend(comm);
         text.push(b'\n');
@@ -72,9 +87,9 @@ pub fn command_lines(top: &Instance, extra: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> 
     text
 }
 
-fn pid_of(line: &[u8]) -> Option<i32> {
+fn pid_and_comm(line: &[u8]) -> Option<(i32, &[u8])> {
     let end = line.iter().position(|&b| b == b' ')?;
-    std::str::from_utf8(&line[..end]).ok()?.parse().ok()
+    Some((std::str::from_utf8(&line[..end]).ok()?.parse().ok()?, &line[end + 1..]))
 }
 
 /// Names of all living threads, by `/proc`.
@@ -116,4 +131,16 @@ pub fn trace_id() -> u64 {
     let mut hasher = std::collections::hash_map::RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_listed_twice_gets_the_name_of_the_living_thread() {
+        let living = BTreeMap::from([(7, b"rtrec/0".to_vec()), (8, b"other".to_vec()), (9, b"new".to_vec())]);
+        let text = merge_names(b"7 rtrec/0\n5 a b\n7 rtrec\n8 known\n6 x\n6 y\n", &living);
+        assert_eq!(text, b"5 a b\n6 y\n7 rtrec/0\n8 known\n9 new\n");
+    }
 }

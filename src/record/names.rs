@@ -2,33 +2,34 @@
 //!
 //! Recipes outlive kernels: `do_sys_open` still exists, but openat(2) enters `do_sys_openat2` since 5.6. For each old name
 //! stand the names that took over its work, oldest first, with the release. A successor counts when the
-//! running kernel can trace it; which of them it has is asked of the kernel, not guessed from its version.
+//! running kernel can trace it; which of them it has is asked of the kernel, not guessed from its version. The outermost
+//! functions of interrupts and faults must not be traced since 5.8, so the first traceable ones below them stand there too.
 
 /// Old name, then what took over its work.
 const MOVED: &[(&str, &[&str])] = &[
-    ("do_sys_open", &["do_sys_openat2"]),                                     // 5.6
-    ("do_fork", &["_do_fork", "kernel_clone"]),                               // 4.2, 5.10
-    ("_do_fork", &["kernel_clone"]),                                          // 5.10
-    ("do_IRQ", &["common_interrupt"]),                                        // 5.8
-    ("smp_apic_timer_interrupt", &["sysvec_apic_timer_interrupt"]),           // 5.8
-    ("smp_reschedule_interrupt", &["sysvec_reschedule_ipi"]),                 // 5.8
-    ("smp_call_function_single_interrupt", &["sysvec_call_function_single"]), // 5.8
-    ("do_page_fault", &["exc_page_fault"]),                                   // 5.8
-    ("__do_page_fault", &["do_user_addr_fault"]),                             // 5.8
-    ("do_mmap_pgoff", &["do_mmap"]),                                          // 5.9
-    ("do_munmap", &["do_vmi_munmap"]),                                        // 6.2
-    ("__do_munmap", &["do_vmi_munmap"]),                                      // 6.2
-    ("generic_make_request", &["submit_bio_noacct"]),                         // 5.9
-    ("generic_file_aio_read", &["generic_file_read_iter"]),                   // 3.16
-    ("generic_file_aio_write", &["generic_file_write_iter"]),                 // 3.16
-    ("vfs_readdir", &["iterate_dir"]),                                        // 3.11
+    ("do_sys_open", &["do_sys_openat2"]),                    // 5.6
+    ("do_fork", &["_do_fork", "kernel_clone"]),              // 4.2, 5.10
+    ("_do_fork", &["kernel_clone"]),                         // 5.10
+    ("do_IRQ", &["common_interrupt", "__common_interrupt"]), // 5.8
+    ("smp_apic_timer_interrupt", &["sysvec_apic_timer_interrupt", "__sysvec_apic_timer_interrupt"]), // 5.8
+    ("smp_reschedule_interrupt", &["sysvec_reschedule_ipi", "sched_ttwu_pending"]), // 5.8
+    ("smp_call_function_single_interrupt", &["sysvec_call_function_single", "__sysvec_call_function_single"]), // 5.8
+    ("do_page_fault", &["exc_page_fault", "do_user_addr_fault", "handle_mm_fault"]), // 5.8
+    ("__do_page_fault", &["do_user_addr_fault", "handle_mm_fault"]), // 5.8
+    ("do_mmap_pgoff", &["do_mmap"]),                         // 5.9
+    ("do_munmap", &["do_vmi_munmap"]),                       // 6.2
+    ("__do_munmap", &["do_vmi_munmap"]),                     // 6.2
+    ("generic_make_request", &["submit_bio_noacct"]),        // 5.9
+    ("generic_file_aio_read", &["generic_file_read_iter"]),  // 3.16
+    ("generic_file_aio_write", &["generic_file_write_iter"]), // 3.16
+    ("vfs_readdir", &["iterate_dir"]),                       // 3.11
     ("do_execve", &["do_execveat_common", "do_execveat_common.isra.0", "bprm_execve"]), // 3.19, 5.9
-    ("__do_execve_file", &["bprm_execve"]),                                   // 5.9
-    ("do_sync_read", &["new_sync_read"]),                                     // 3.16
-    ("do_sync_write", &["new_sync_write"]),                                   // 3.16
-    ("scheduler_tick", &["sched_tick"]),                                      // 6.10
-    ("tick_sched_timer", &["tick_nohz_handler"]),                             // 6.9
-    ("__do_softirq", &["handle_softirqs"]),                                   // 6.10
+    ("__do_execve_file", &["bprm_execve"]),                  // 5.9
+    ("do_sync_read", &["new_sync_read"]),                    // 3.16
+    ("do_sync_write", &["new_sync_write"]),                  // 3.16
+    ("scheduler_tick", &["sched_tick"]),                     // 6.10
+    ("tick_sched_timer", &["tick_nohz_handler"]),            // 6.9
+    ("__do_softirq", &["handle_softirqs"]),                  // 6.10
     ("__alloc_pages_nodemask", &["__alloc_pages", "__alloc_pages_noprof", "__alloc_frozen_pages_noprof"]), // 5.13, 6.10, 6.15
     ("__alloc_pages", &["__alloc_pages_noprof", "__alloc_frozen_pages_noprof"]),                           // 6.10, 6.15
     ("__kmalloc", &["__kmalloc_noprof"]),                                                                  // 6.10

@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::Harvest;
 use super::cpu::CpuHarvest;
 use super::metadata;
 use super::outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome};
 use super::plan::BufferPlan;
+use super::session::Harvest;
 use crate::dat::ids;
 use crate::dat::writer::{self, BufferHead, Section, Writer};
 use crate::tracefs::buffer::BufferStats;

@@ -48,9 +48,8 @@ impl<'t> Fetch<'t> {
         }
         *state = Fetched::Running;
         drop(state);
-        let chunk = Arc::new(self.finder.find(&self.at));
-        *lock(&self.state) = Fetched::Done(chunk);
-        self.done.notify_all();
+        let mut promise = Promise { fetch: self, chunk: Arc::default() };
+        promise.chunk = Arc::new(self.finder.find(&self.at));
     }
 
     /// The chunk; fetched here and now if nobody has begun.
@@ -64,6 +63,19 @@ impl<'t> Fetch<'t> {
             Fetched::Done(chunk) => chunk,
             _ => Arc::default(),
         }
+    }
+}
+
+/// Hands the chunk over when it is dropped: also, empty, when finding its records panicked, since somebody may wait.
+struct Promise<'f, 't> {
+    fetch: &'f Fetch<'t>,
+    chunk: Arc<Chunk>,
+}
+
+impl Drop for Promise<'_, '_> {
+    fn drop(&mut self) {
+        *lock(&self.fetch.state) = Fetched::Done(std::mem::take(&mut self.chunk));
+        self.fetch.done.notify_all();
     }
 }
 
@@ -265,5 +277,28 @@ impl<B> Queues<'_, B> {
         if self.spare.len() < 16 {
             self.spare.push(text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_whose_fetch_panicked_is_empty_and_nobody_waits_for_it() {
+        let dat =
+            crate::dat::Dat::open(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v7-text/trace.dat").as_ref());
+        let inputs = [crate::report::Input::new(dat.unwrap(), String::new(), String::new())];
+        let finder = Finder { dat: &inputs[0].dat, layout: inputs[0].dat.layout, common: inputs[0].common, wants: &[] };
+        let fetch = Fetch::new(finder, ChunkAt { offset: 0, packed: 0, bytes: 4096 });
+        *lock(&fetch.state) = Fetched::Running;
+        std::thread::scope(|scope| {
+            let panics = scope.spawn(|| {
+                let _promise = Promise { fetch: &fetch, chunk: Arc::default() };
+                std::panic::resume_unwind(Box::new(()));
+            });
+            assert!(fetch.take().records.is_empty());
+            assert!(panics.join().is_err());
+        });
     }
 }

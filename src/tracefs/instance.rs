@@ -1,4 +1,4 @@
-//! An instance: a buffer with its own control files. The top-level one is [`Instance::top`].
+//! An instance: a buffer with its own control files. The top-level one is `Tracefs::top`.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,10 @@ pub enum PidList {
     Event,
     /// `set_ftrace_pid`: functions of these threads only.
     Function,
+    /// `set_event_notrace_pid`: no events of these threads (5.7 on).
+    NoEvent,
+    /// `set_ftrace_notrace_pid`: no functions of these threads (5.7 on).
+    NoFunction,
 }
 
 impl PidList {
@@ -36,6 +40,8 @@ impl PidList {
         match self {
             PidList::Event => "set_event_pid",
             PidList::Function => "set_ftrace_pid",
+            PidList::NoEvent => "set_event_notrace_pid",
+            PidList::NoFunction => "set_ftrace_notrace_pid",
         }
     }
 }
@@ -207,30 +213,40 @@ impl Instance {
         file::read_trimmed(&self.path("options").join(name)).ok().map(|text| text == "1")
     }
 
+    /// Whether this kernel has such a list.
+    pub fn has_pid_list(&self, list: PidList) -> bool {
+        self.path(list.file()).exists()
+    }
+
+    fn pids(&self, list: PidList) -> Result<Vec<String>, Error> {
+        let text = file::read_text(&self.path(list.file()))?;
+        // An empty list of functions' pids reads `no pid`.
+        Ok(text.lines().filter(|line| line.trim().parse::<i64>().is_ok()).map(str::to_owned).collect())
+    }
+
     /// Empties a pid list, noting what it held.
     pub fn clear_pids(&self, list: PidList, undo: &mut Undo) -> Result<(), Error> {
-        let path = self.path(list.file());
-        let lines: Vec<String> = file::read_text(&path)?
-            .lines()
-            .filter(|line| line.trim().parse::<i64>().is_ok())
-            .map(str::to_owned)
-            .collect();
+        let lines = self.pids(list)?;
         if lines.is_empty() {
             return Ok(());
         }
-        undo.clear_list(&path, lines)
+        undo.clear_list(&self.path(list.file()), lines)
     }
 
-    /// Filters by these threads alone, noting what the list held.
+    /// Puts these threads alone in a list, noting what it held.
     pub fn set_pids(&self, list: PidList, pids: &[i32], undo: &mut Undo) -> Result<(), Error> {
+        undo.clear_list(&self.path(list.file()), self.pids(list)?)?;
+        self.append_pids(list, pids)
+    }
+
+    /// Adds these threads to a list, noting what it held.
+    pub fn add_pids(&self, list: PidList, pids: &[i32], undo: &mut Undo) -> Result<(), Error> {
+        undo.push(Step::List { path: self.path(list.file()), lines: self.pids(list)? });
+        self.append_pids(list, pids)
+    }
+
+    fn append_pids(&self, list: PidList, pids: &[i32]) -> Result<(), Error> {
         let path = self.path(list.file());
-        let lines: Vec<String> = file::read_text(&path)?
-            .lines()
-            .filter(|line| line.trim().parse::<i64>().is_ok())
-            .map(str::to_owned)
-            .collect();
-        undo.push(Step::List { path: path.clone(), lines });
-        file::write(&path, "", Mode::Truncate)?;
         pids.iter().try_for_each(|pid| file::write(&path, &format!("{pid}\n"), Mode::Append))
     }
 

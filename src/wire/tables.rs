@@ -96,6 +96,11 @@ impl Kallsyms {
         self.index().number(addr)
     }
 
+    /// The address of the first symbol of this name in address order. Walks the table.
+    pub fn address_of(&self, name: &[u8]) -> Option<u64> {
+        self.iter().find(|(_, known, _)| *known == name).map(|(addr, ..)| addr)
+    }
+
     /// Symbols in address order, as (address, name, module).
     pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8], Option<&[u8]>)> {
         let text = self.text();

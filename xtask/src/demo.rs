@@ -24,8 +24,11 @@ const DATA: &str = "trace.dat";
 const KERNEL: Kernel = Kernel::V6_12;
 /// Switching the tracer on and off patches every function of an emulated kernel.
 const TIMEOUT: Duration = Duration::from_secs(300);
-/// How much of a long report is shown.
-const SHOWN_LINES: usize = 80;
+/// How much of a long report is shown as it is, and of its outline.
+const SHOWN_LINES: usize = 25;
+const OUTLINE_LINES: usize = 60;
+/// How deep the outline goes: a level is two blanks.
+const OUTLINE_BLANKS: usize = 4;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
@@ -124,7 +127,7 @@ fn create(path: &Path) -> Result<File> {
     File::create(path).map_err(|e| Error::io("the report could not be created", path, e))
 }
 
-/// Prints the report, or its beginning if it is long, and says which.
+/// Prints the report, or its beginning and its outline if it is long, and says which.
 fn show(report: &Path) -> Result<()> {
     let text = fs::read_to_string(report).map_err(|e| Error::io("the report could not be read", report, e))?;
     let total = text.lines().count();
@@ -132,7 +135,19 @@ fn show(report: &Path) -> Result<()> {
         println!("{line}");
     }
     if total > SHOWN_LINES {
-        println!("# the first {SHOWN_LINES} of {total} lines");
+        println!("# the first {SHOWN_LINES} of {total} lines; in outline, interrupts left out:");
+        text.lines().filter(|line| is_outline(line)).take(OUTLINE_LINES).for_each(|line| println!("{line}"));
     }
     Ok(())
+}
+
+/// Whether a line of a graph is of its upper levels and not in an interrupt.
+fn is_outline(line: &str) -> bool {
+    let (Some((before, call)), Some((_, flags))) = (line.split_once("|  "), line.split_once("] ")) else {
+        return false;
+    };
+    let blanks = call.len() - call.trim_start().len();
+    let interrupt =
+        flags.as_bytes().get(2).is_some_and(|&flag| flag != b'.') || call.contains("irq") || call.contains("interrupt");
+    before.contains("funcgraph_") && blanks <= OUTLINE_BLANKS && !interrupt
 }

@@ -118,6 +118,8 @@ pub const QEMU: Tool = Tool {
 };
 /// The C compiler, for the small programs that tests trace.
 pub const CC: Tool = Tool { name: "cc", package: "gcc", present: || find_program("cc").is_some() };
+/// The C++ compiler, for libFuzzer.
+pub const CXX: Tool = Tool { name: "c++", package: "g++", present: || find_program("c++").is_some() };
 /// The C library to link against, its static half included.
 pub const LIBC_DEV: Tool = Tool { name: "libc.a", package: "libc6-dev", present: static_libc_present };
 /// The system's own trace-cmd: the oldest peer of the comparison tests.

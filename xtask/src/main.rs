@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use xtask::kernels::Kernel;
 use xtask::peers::TraceCmd;
-use xtask::{Result, demo, setup, suite, vm};
+use xtask::{Result, bench, demo, fuzz, setup, suite, vm};
 
 /// Chores of the rtrec project: set up, try out, test.
 #[derive(Debug, Parser)]
@@ -31,6 +31,45 @@ enum Chore {
     ///
     /// Example: cargo xtask vm --kernel 6.12 -- sh -c 'uname -r; rtrec --version'
     Vm(VmArguments),
+    /// Run the fuzz targets, each for some minutes, from seeds taken from the fixtures.
+    ///
+    /// Example: nice -n 19 cargo xtask fuzz print_fmt --minutes 10
+    Fuzz(FuzzArguments),
+    /// Measure rtrec beside every release of trace-cmd that is here.
+    ///
+    /// Example: cargo xtask bench report --big
+    Bench(BenchArguments),
+    /// Run a command with its output thrown away; print its microseconds, peak memory in KiB and status.
+    #[command(hide = true)]
+    Measure {
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct FuzzArguments {
+    /// The targets: dat, subbuf, format, print_fmt, filter, report; all if none is named.
+    target: Vec<String>,
+    /// Minutes for each target.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    minutes: u32,
+}
+
+#[derive(Debug, clap::Args)]
+struct BenchArguments {
+    /// What to measure: report.
+    #[arg(value_parser = ["report"])]
+    what: String,
+    /// Use this file instead of recording one; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    file: Vec<PathBuf>,
+    /// Record ten times as much: about 500 MB of sub-buffers instead of 50 MB.
+    #[arg(long)]
+    big: bool,
+    /// Runs of each command; the median counts.
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    runs: usize,
 }
 
 #[derive(Debug, clap::Args)]
@@ -83,6 +122,11 @@ fn main() -> ExitCode {
         Chore::Demo => demo::run(),
         Chore::Test(arguments) => suite::run(&arguments.into()),
         Chore::Vm(arguments) => vm::run(&arguments.into()),
+        Chore::Fuzz(FuzzArguments { target, minutes }) => fuzz::run(&fuzz::Settings { targets: target, minutes }),
+        Chore::Bench(BenchArguments { what: _, file, big, runs }) => {
+            bench::report(&bench::Settings { files: file, big, runs })
+        }
+        Chore::Measure { command } => bench::measure(&command),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error}");

@@ -12,7 +12,8 @@ use super::conv::{Base, Number};
 use super::parse::{Expr, TypeName, parse};
 use super::pointer::{Ip6, Memory, SocketStyle};
 use super::run::{
-    Arg, Count, Emit, Fit, MAX_ARGS, Mem, MemNode, Num, NumNode, Op2, Program, Table, Txt, TxtNode, Ty, Word, apply,
+    Arg, Count, Emit, Fit, MAX_ARGS, Mem, MemNode, Num, NumNode, Op2, Program, SymbolAddress, Table, Txt, TxtNode, Ty,
+    Word, apply,
 };
 use super::{Flavor, Helper, Refusal, Setting};
 
@@ -97,8 +98,10 @@ struct Compiler<'a> {
     total: u64,
     /// Calls around the expression at hand.
     calls: u32,
-    /// Names met so far that stand for 0 because nobody knows their value.
+    /// Names met so far whose value nobody knows.
     unknown_names: u32,
+    /// Inside a table, whose values have to be constants.
+    in_table: bool,
 }
 
 impl<'a> Compiler<'a> {
@@ -112,6 +115,7 @@ impl<'a> Compiler<'a> {
             txts: Vec::new(),
             tables: Vec::new(),
             literals: Vec::new(),
+            symbols: Vec::new(),
             divides: false,
         };
         Compiler {
@@ -127,6 +131,7 @@ impl<'a> Compiler<'a> {
             total: 0,
             calls: 0,
             unknown_names: 0,
+            in_table: false,
         }
     }
 
@@ -144,7 +149,7 @@ impl<'a> Compiler<'a> {
         let (n, m) = (&self.num_costs, &self.mem_costs);
         let (num, mem) = (|at| Self::cost(n, at), |at| Self::cost(m, at));
         let cost = 1 + match &node {
-            NumNode::Const(_) | NumNode::Load(..) | NumNode::Length(_) => 0,
+            NumNode::Const(_) | NumNode::Load(..) | NumNode::Length(_) | NumNode::Symbol(_) => 0,
             NumNode::Read(at, _) => mem(*at),
             NumNode::Fit(at, _) | NumNode::Neg(at, _) | NumNode::Not(at, _) => num(*at),
             NumNode::IsZero(at) | NumNode::Swap(at, _) => num(*at),
@@ -324,10 +329,16 @@ impl<'a> Compiler<'a> {
             }
             Val::Txt(_) if self.lte => Ok((self.constant(0)?, U64)),
             Val::Txt(_) => refuse("a text is used as a number"),
-            // As trace-cmd has it: better `page=0x2a pfn=42`, with an unknown base, than no text at all.
-            Val::Name(_) => {
+            // As trace-cmd has it: the address of the symbol of that name, or 0. It is not the variable's value, but
+            // better `page=… pfn=42` with a wrong base than no text at all.
+            Val::Name(name) => {
                 self.unknown_names += 1;
-                Ok((self.constant(0)?, U64))
+                if self.in_table {
+                    return Ok((self.constant(0)?, U64));
+                }
+                self.program.symbols.push(SymbolAddress::new(name));
+                let at = self.program.symbols.len() as u32 - 1;
+                Ok((self.push_num(NumNode::Symbol(at))?, U64))
             }
         }
     }
@@ -977,7 +988,10 @@ impl<'a> Compiler<'a> {
             };
             let negative = matches!(value, Expr::Unary("-", _));
             let unknown_names = self.unknown_names;
-            let value = match self.value(value) {
+            self.in_table = true;
+            let evaluated = self.value(value);
+            self.in_table = false;
+            let value = match evaluated {
                 Ok(Val::Num(..)) if !self.lte && self.unknown_names > unknown_names => None,
                 Ok(Val::Num(num, _)) => self.known(num),
                 Ok(_) => None,

@@ -5,10 +5,12 @@
 //! evaluation ends. A field that lies beyond the record's end reads as 0 or as no bytes.
 
 use std::cell::Cell;
+use std::sync::OnceLock;
 
 use crate::wire::abi::{Abi, Endian};
 use crate::wire::bytes::{clamp, until_nul};
 use crate::wire::format::sign_extend;
+use crate::wire::tables::Kallsyms;
 use crate::wire::text;
 
 use super::conv::{self, Base, Number, fit};
@@ -161,6 +163,8 @@ pub(super) enum NumNode {
     Choose(Num, Num, Num),
     /// Length of a dynamic array: the upper half of its location word.
     Length(u16),
+    /// The address of a kernel symbol.
+    Symbol(u32),
     /// Bytes reversed.
     Swap(Num, u8),
     Call(fn(Abi, &[HelperArg<'_>]) -> u64, [Arg; MAX_ARGS], u8),
@@ -296,7 +300,25 @@ pub struct Program {
     pub(super) txts: Vec<TxtNode>,
     pub(super) tables: Vec<Table>,
     pub(super) literals: Vec<u8>,
+    pub(super) symbols: Vec<SymbolAddress>,
     pub(super) divides: bool,
+}
+
+/// A kernel symbol by name; its address is looked up when first needed.
+#[derive(Debug)]
+pub(super) struct SymbolAddress {
+    name: String,
+    address: OnceLock<u64>,
+}
+
+impl SymbolAddress {
+    pub(super) fn new(name: String) -> Self {
+        SymbolAddress { name, address: OnceLock::new() }
+    }
+
+    fn get(&self, kallsyms: &Kallsyms) -> u64 {
+        *self.address.get_or_init(|| kallsyms.address_of(self.name.as_bytes()).unwrap_or(0))
+    }
 }
 
 /// The table of a `__print_flags` or `__print_symbolic`.
@@ -509,6 +531,9 @@ where
                 .abi
                 .u32(self.data.get(usize::from(at)..).unwrap_or(&[]))
                 .map_or(0, |word| (word >> 16).into()),
+            NumNode::Symbol(at) => {
+                self.program.symbols.get(at as usize).map_or(0, |symbol| symbol.get(self.tables.kallsyms))
+            }
             NumNode::Swap(num, bytes) => self.num(num).swap_bytes() >> (64 - u32::from(bytes.clamp(1, 8)) * 8),
             NumNode::Call(function, ref args, count) => {
                 let args = self.args(args);
