@@ -1,19 +1,82 @@
-//! Arguments of traced functions, as the tracers' `funcgraph-args` and `func-args` options record them.
+//! Arguments of traced functions, as the tracers' `funcgraph-args` and `func-args` options record them: the registers
+//! that may hold some, as many as fit.
 
+use std::sync::{Arc, OnceLock};
+
+use crate::symbols::btf::{Btf, Shape};
 use crate::wire::abi::Abi;
+use crate::wire::format::sign_extend;
 use crate::wire::text;
 
-use super::Trace;
+use super::{Compat, Context, Trace};
 
-/// Appends `(a, b, c)`; nothing is known about the arguments but their bits.
-pub(super) fn put(trace: &Trace, function: u64, args: &[u8], abi: Abi, out: &mut Vec<u8>) {
-    let _ = (trace, function);
-    out.push(b'(');
-    for (index, arg) in args.chunks_exact(usize::from(abi.long_bytes.max(1))).enumerate() {
-        if index > 0 {
-            out.extend_from_slice(b", ");
-        }
-        text::hex(out, abi.ulong(arg).unwrap_or(0));
+/// Prints the arguments of functions, by the kernel's types if the trace has them.
+#[derive(Clone)]
+pub(super) struct Arguments {
+    abi: Abi,
+    lte: bool,
+    btf: Arc<OnceLock<Option<Btf>>>,
+}
+
+impl Arguments {
+    pub(super) fn new(context: &Context<'_>) -> Arguments {
+        Arguments { abi: context.trace.abi, lte: context.compat != Compat::Rtrec, btf: Arc::new(OnceLock::new()) }
     }
-    out.push(b')');
+
+    /// Appends `(a=1, p=0xffff888003f2a000)`, or `(1, ffff888003f2a000)` if nothing is known but bits.
+    pub(super) fn put(&self, trace: &Trace, function: u64, args: &[u8], out: &mut Vec<u8>) {
+        let long = usize::from(self.abi.long_bytes.max(1));
+        let mut args = args.chunks_exact(long).map(|arg| self.abi.ulong(arg).unwrap_or(0));
+        let btf = self.btf.get_or_init(|| Btf::new(trace.btf.clone()?, self.abi)).as_ref();
+        let params = btf.zip(trace.kallsyms.lookup(function)).and_then(|(btf, symbol)| btf.params(symbol.name));
+        out.push(b'(');
+        let Some(params) = params else {
+            for (index, arg) in args.enumerate() {
+                if index > 0 {
+                    out.extend_from_slice(b", ");
+                }
+                text::hex(out, arg);
+            }
+            return out.push(b')');
+        };
+        for (index, param) in params.enumerate() {
+            if index > 0 {
+                out.extend_from_slice(b", ");
+            }
+            let Some(value) = args.next() else {
+                out.extend_from_slice(b"...");
+                break;
+            };
+            out.extend_from_slice(param.name);
+            out.push(b'=');
+            self.value(param.shape, value, &mut args, out);
+        }
+        out.push(b')');
+    }
+
+    fn value(&self, shape: Shape, value: u64, more: &mut impl Iterator<Item = u64>, out: &mut Vec<u8>) {
+        let cut = |bytes: u32| if bytes < 8 { value & ((1 << (bytes * 8)) - 1) } else { value };
+        match shape {
+            // trace-cmd does not extend the sign of narrow integers.
+            Shape::Int(bytes, true) | Shape::Enum(bytes, true) if !self.lte || bytes >= 8 => {
+                text::signed(out, sign_extend(cut(bytes), bytes) as i64);
+            }
+            Shape::Int(bytes, true) | Shape::Enum(bytes, _) => text::dec(out, cut(bytes)),
+            Shape::Int(bytes, false) => text::hex0x(out, cut(bytes)),
+            Shape::Pointer => text::hex0x(out, value),
+            Shape::Other(kind, bytes) => {
+                out.push(b'(');
+                out.extend_from_slice(kind.as_bytes());
+                out.extend_from_slice(b")[");
+                text::hex0x(out, value);
+                let words = bytes.div_ceil(u32::from(self.abi.long_bytes.max(1)));
+                for word in more.take(words.saturating_sub(1) as usize) {
+                    out.push(b':');
+                    text::hex0x(out, word);
+                }
+                out.push(b']');
+            }
+            Shape::Nothing => {}
+        }
+    }
 }

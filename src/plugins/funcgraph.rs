@@ -8,6 +8,7 @@ use crate::wire::format::{EventFormat, Field, FieldKind, Place};
 use crate::wire::record::Record;
 use crate::wire::text::{self, Digits};
 
+use super::arguments::Arguments;
 use super::field::{Int, symbol};
 use super::{Compat, Context, Family, OptionSpec, Plugin, PluginSet, Scene, Style, Then, Trace};
 
@@ -63,7 +64,9 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
                 func: Int::find(format, "func", abi)?,
                 level: Int::find(format, "depth", abi)?,
                 retaddr: Int::find(format, "retaddr", abi),
-                args: args.filter(|args| !old && args.place == Place::Flexible).map(|args| args.offset.into()),
+                args: args
+                    .filter(|args| !old && args.place == Place::Flexible)
+                    .map(|args| (args.offset.into(), Arguments::new(context))),
                 exit,
             }))
         }
@@ -117,7 +120,7 @@ struct Entry {
     func: Int,
     level: Int,
     retaddr: Option<Int>,
-    args: Option<usize>,
+    args: Option<(usize, Arguments)>,
     exit: Option<ExitFields>,
 }
 
@@ -141,10 +144,11 @@ impl Plugin for Entry {
             let digits = Digits::hex(func, false).as_bytes().len();
             out.truncate(out.len().saturating_sub(digits));
         }
-        match self.args.and_then(|at| data.get(at..)).filter(|args| args.len() >= usize::from(self.draw.abi.long_bytes))
-        {
-            Some(args) => super::arguments::put(scene.trace, func, args, self.draw.abi, out),
-            None => out.extend_from_slice(if bare { b")" } else { b"()" }),
+        match &self.args {
+            Some((at, arguments)) if known => {
+                arguments.put(scene.trace, func, data.get(*at..).unwrap_or(&[]), out);
+            }
+            _ => out.extend_from_slice(if bare { b")" } else { b"()" }),
         }
         if leaf.is_some() {
             out.push(b';');

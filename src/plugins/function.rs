@@ -10,6 +10,7 @@ use crate::wire::record::Record;
 use crate::wire::tables::Kallsyms;
 use crate::wire::text;
 
+use super::arguments::Arguments;
 use super::field::{Int, symbol};
 use super::{Compat, Context, Family, OptionSpec, Plugin, Scene, Then, Tracker};
 
@@ -53,16 +54,16 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
     let repeats = match format.name.as_str() {
         "function" => None,
         "func_repeats" => {
-            Some(Repeats { count: int("count")?, top: int("top_delta_ts")?, bottom: int("bottom_delta_ts")? })
+            let (count, top, bottom) = (int("count")?, int("top_delta_ts")?, int("bottom_delta_ts")?);
+            Some(Repeats { nanoseconds: context.nanoseconds, count, top, bottom })
         }
         _ => return None,
     };
     let args = format.field("args").filter(|args| args.kind == FieldKind::Array && args.place == Place::Flexible);
     Some(Box::new(Function {
-        abi,
         ip: int("ip")?,
         parent_ip: int("parent_ip")?,
-        args: args.filter(|_| context.compat != Compat::V31).map(|args| args.offset.into()),
+        args: args.filter(|_| context.compat != Compat::V31).map(|args| (args.offset.into(), Arguments::new(context))),
         repeats,
         parent: context.on("ftrace", "parent"),
         offset: context.on("ftrace", "offset"),
@@ -70,16 +71,16 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
 }
 
 struct Function {
-    abi: Abi,
     ip: Int,
     parent_ip: Int,
-    args: Option<usize>,
+    args: Option<(usize, Arguments)>,
     repeats: Option<Repeats>,
     parent: bool,
     offset: bool,
 }
 
 struct Repeats {
+    nanoseconds: bool,
     count: Int,
     top: Int,
     bottom: Int,
@@ -90,8 +91,10 @@ impl Plugin for Function {
         let data = record.data;
         text::blanks(out, (scene.aux as usize).min(MAX_DEPTH) * 3);
         self.name(&scene.trace.kallsyms, self.ip.raw(data), out);
-        if let Some(args) = self.args.and_then(|at| data.get(at..)).filter(|args| !args.is_empty()) {
-            super::arguments::put(scene.trace, self.ip.raw(data), args, self.abi, out);
+        if let Some((at, arguments)) = &self.args
+            && let Some(args) = data.get(*at..).filter(|args| !args.is_empty())
+        {
+            arguments.put(scene.trace, self.ip.raw(data), args, out);
         }
         if self.parent {
             out.extend_from_slice(b" <-- ");
@@ -118,13 +121,17 @@ impl Function {
 impl Repeats {
     fn put(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         let delta = self.top.raw(record.data) << 32 | self.bottom.raw(record.data);
-        let micros = record.ticks.wrapping_sub(delta).wrapping_add(500) / 1000;
+        let nanos = record.ticks.wrapping_sub(delta);
         out.extend_from_slice(b" (count: ");
         text::dec(out, self.count.raw(record.data));
         out.extend_from_slice(b"  last_ts: ");
-        text::dec_right(out, micros / 1_000_000, 5);
+        let (unit, digits, time) = match self.nanoseconds {
+            true => (1_000_000_000, 9, nanos),
+            false => (1_000_000, 6, nanos.wrapping_add(500) / 1000),
+        };
+        text::dec_right(out, time / unit, 5);
         out.push(b'.');
-        text::dec_zeros(out, micros % 1_000_000, 6);
+        text::dec_zeros(out, time % unit, digits);
         out.push(b')');
     }
 }

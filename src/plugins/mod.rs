@@ -266,6 +266,8 @@ pub struct Style {
     pub ignore: Ignore,
     /// Options of plugins.
     pub options: Vec<PluginSetting>,
+    /// Whether times within texts have nine digits, too (`-t`).
+    pub nanoseconds: bool,
 }
 
 /// What is wrong with a [`Style`].
@@ -378,6 +380,8 @@ pub struct Context<'a> {
     pub trace: &'a Trace,
     /// Whose text.
     pub compat: Compat,
+    /// Whether times have nine digits.
+    pub nanoseconds: bool,
     switches: &'a Switches,
 }
 
@@ -509,7 +513,12 @@ impl<'t> Decoders<'t> {
 
     fn make(&self, id: u16) -> Option<Decoder<'t>> {
         let format = self.trace.formats.get(id)?;
-        let context = Context { trace: self.trace, compat: self.style.compat, switches: &self.switches };
+        let context = Context {
+            trace: self.trace,
+            compat: self.style.compat,
+            nanoseconds: self.style.nanoseconds,
+            switches: &self.switches,
+        };
         let wanted = self.style.plugins == PluginSet::All && !self.style.ignore.holds(format);
         let families = FAMILIES.iter().filter(|family| wanted || family.always);
         let bound = families.into_iter().find_map(|family| Some(((family.bind)(&context, format)?, family.always)));

@@ -1,1 +1,3 @@
-//! (being laid)
+//! Names of addresses and shapes of functions, beyond what the ground floor's tables know.
+
+pub mod btf;
