@@ -142,9 +142,9 @@ fn record(rtrec: &Path, folder: &Path, path: &Path, scale: u32) -> Result<f64> {
     project::test_programs()?;
     let programs = project::target("lab/programs");
     let load = format!(
-        "i=0; while [ $i -lt {} ]; do {programs}/sysload mix 6000; {programs}/hog 12; \
-         dd if=/dev/zero of={folder}/load bs=64k count=64 conv=fsync 2>&1; \
-         j=0; while [ $j -lt 20 ]; do ls -l /usr/bin | sort | tail -1; j=$((j+1)); done; \
+        "i=0; while [ $i -lt {} ]; do {programs}/sysload mix 1200; {programs}/hog 8; \
+         dd if=/dev/zero of={folder}/load bs=64k count=16 conv=fsync 2>&1; \
+         j=0; while [ $j -lt 4 ]; do ls -l /usr/bin | sort | tail -1; j=$((j+1)); done; \
          i=$((i+1)); done >/dev/null; rm -f {folder}/load",
         ROUNDS * scale,
         programs = host::quoted(&programs),
@@ -294,8 +294,13 @@ const VIEWS: [View; 6] = [
 fn entries(subjects: &[Subject], rtrec: &Path, peers: &[(String, PathBuf)]) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (subject, file) in subjects.iter().enumerate() {
-        let tiny = file.name == "tiny";
-        for (view, ours, theirs) in VIEWS.iter().take(if tiny { 1 } else { VIEWS.len() }) {
+        // Beyond the plain text, one version of a trace shows what there is to see.
+        let views = match file.name.as_str() {
+            "tiny" => 1,
+            name if name.ends_with("v6") => 2,
+            _ => VIEWS.len(),
+        };
+        for (view, ours, theirs) in VIEWS.iter().take(views) {
             let mut add = |tool: &str, program: &Path, arguments: &[&str]| {
                 let mut command = vec![program.display().to_string(), "report".into()];
                 command.extend(arguments.iter().map(|word| (*word).to_owned()));
@@ -324,7 +329,9 @@ fn run_once(program: &Path, entry: &mut Entry) -> Result<()> {
     if status != 0 {
         entry.failed = Some(format!("status {status}"));
     }
-    entry.seconds.push(Duration::from_micros(micros).as_secs_f64());
+    let seconds = Duration::from_micros(micros).as_secs_f64();
+    eprintln!("xtask: {seconds:8.3} s  {}", entry.command.join(" "));
+    entry.seconds.push(seconds);
     entry.peak_mib = entry.peak_mib.max(kib as f64 / 1024.0);
     Ok(())
 }
