@@ -122,7 +122,7 @@ fn subjects(settings: &Settings, rtrec: &Path, folder: &Path, peers: &[(String, 
             Ok(raw_bytes) => subjects.push(Subject { name: "v7 zstd".into(), path, raw_bytes: Some(raw_bytes) }),
             Err(error) => {
                 eprintln!("xtask: nothing is recorded, a fixture is grown instead: {error}");
-                let raw_bytes = grow(&path, scale.into())?;
+                let raw_bytes = grow(&path, COPIES * u64::from(scale))?;
                 subjects.push(Subject { name: "v6 grown".into(), path, raw_bytes: Some(raw_bytes) });
             }
         }
@@ -204,11 +204,12 @@ fn convert(subject: &Subject, folder: &Path, peers: &[(String, PathBuf)]) -> Opt
     None
 }
 
-/// Writes the fixture `v6-instances` with the sub-buffers of its top buffer many times over, later each time.
-fn grow(path: &Path, scale: u64) -> Result<f64> {
+/// Writes the fixture `v6-instances` with the sub-buffers of its top buffer many times over, later each time; returns
+/// their bytes.
+pub fn grow(path: &Path, copies: u64) -> Result<f64> {
     let source = project::root().join("tests/fixtures/v6-instances/trace.dat");
     let bytes = fs::read(&source).map_err(|e| Error::io("the fixture could not be read", &source, e))?;
-    let (grown, raw) = grown(&bytes, COPIES * scale)
+    let (grown, raw) = grown(&bytes, copies)
         .ok_or_else(|| Error::new("the fixture is not as it was").fact("file", source.display().to_string()))?;
     cache::write_file(path, grown)?;
     Ok(raw)
