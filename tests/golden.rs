@@ -144,6 +144,16 @@ fn json_lines_are_json_and_as_many_as_records() {
     }
 }
 
+#[test]
+fn a_fixture_grown_for_the_benches_has_its_records_as_often() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("grown.dat");
+    xtask::bench::grow(&path, 3).unwrap();
+    // The top buffer of v6-instances has 652 and 263 records.
+    let lines = text(&["--ts-check", "--format", "csv", "--fields", "ts"], &path);
+    assert_eq!(lines.lines().count() - 1, 3 * (652 + 263));
+}
+
 // ---------------------------------------------------------------------------------------------- bad inputs
 
 #[test]

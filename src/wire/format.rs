@@ -353,7 +353,8 @@ impl<'a> Declaration<'a> {
             }
         }
         let (decl, mut brackets) = take_brackets(decl);
-        let start = decl.rfind(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).map_or(0, |at| at + 1);
+        let name_bytes = decl.bytes().rev().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+        let start = decl.len() - name_bytes;
         let name = &decl[start..];
         if name.is_empty() {
             return None;
@@ -532,6 +533,13 @@ mod tests {
         pid.signed = true;
         assert_eq!(pid.value(&data, ABI), Value::Int(-1));
         assert_eq!(pid.value(&data[..10], ABI), Value::Missing);
+    }
+
+    #[test]
+    fn a_letter_that_c_does_not_know_ends_the_name_of_a_field() {
+        // Found by fuzzing: the letter has two bytes, and the name was cut out of its middle.
+        let found = field("unsigned short\u{75c}ommon_type", 2);
+        assert_eq!((found.name.as_str(), found.type_name.as_str()), ("ommon_type", "unsigned short\u{75c}"));
     }
 
     #[test]

@@ -54,6 +54,8 @@ struct Entry {
     tool: String,
     command: Vec<String>,
     seconds: Vec<f64>,
+    /// User and system time, which a busy machine stretches less.
+    cpu_seconds: Vec<f64>,
     peak_mib: f64,
     failed: Option<String>,
 }
@@ -122,7 +124,7 @@ fn subjects(settings: &Settings, rtrec: &Path, folder: &Path, peers: &[(String, 
             Ok(raw_bytes) => subjects.push(Subject { name: "v7 zstd".into(), path, raw_bytes: Some(raw_bytes) }),
             Err(error) => {
                 eprintln!("xtask: nothing is recorded, a fixture is grown instead: {error}");
-                let raw_bytes = grow(&path, scale.into())?;
+                let raw_bytes = grow(&path, COPIES * u64::from(scale))?;
                 subjects.push(Subject { name: "v6 grown".into(), path, raw_bytes: Some(raw_bytes) });
             }
         }
@@ -142,9 +144,9 @@ fn record(rtrec: &Path, folder: &Path, path: &Path, scale: u32) -> Result<f64> {
     project::test_programs()?;
     let programs = project::target("lab/programs");
     let load = format!(
-        "i=0; while [ $i -lt {} ]; do {programs}/sysload mix 6000; {programs}/hog 12; \
-         dd if=/dev/zero of={folder}/load bs=64k count=64 conv=fsync 2>&1; \
-         j=0; while [ $j -lt 20 ]; do ls -l /usr/bin | sort | tail -1; j=$((j+1)); done; \
+        "i=0; while [ $i -lt {} ]; do {programs}/sysload mix 1200; {programs}/hog 8; \
+         dd if=/dev/zero of={folder}/load bs=64k count=16 conv=fsync 2>&1; \
+         j=0; while [ $j -lt 4 ]; do ls -l /usr/bin | sort | tail -1; j=$((j+1)); done; \
          i=$((i+1)); done >/dev/null; rm -f {folder}/load",
         ROUNDS * scale,
         programs = host::quoted(&programs),
@@ -204,11 +206,12 @@ fn convert(subject: &Subject, folder: &Path, peers: &[(String, PathBuf)]) -> Opt
     None
 }
 
-/// Writes the fixture `v6-instances` with the sub-buffers of its top buffer many times over, later each time.
-fn grow(path: &Path, scale: u64) -> Result<f64> {
+/// Writes the fixture `v6-instances` with the sub-buffers of its top buffer many times over, later each time; returns
+/// their bytes.
+pub fn grow(path: &Path, copies: u64) -> Result<f64> {
     let source = project::root().join("tests/fixtures/v6-instances/trace.dat");
     let bytes = fs::read(&source).map_err(|e| Error::io("the fixture could not be read", &source, e))?;
-    let (grown, raw) = grown(&bytes, COPIES * scale)
+    let (grown, raw) = grown(&bytes, copies)
         .ok_or_else(|| Error::new("the fixture is not as it was").fact("file", source.display().to_string()))?;
     cache::write_file(path, grown)?;
     Ok(raw)
@@ -294,14 +297,20 @@ const VIEWS: [View; 6] = [
 fn entries(subjects: &[Subject], rtrec: &Path, peers: &[(String, PathBuf)]) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (subject, file) in subjects.iter().enumerate() {
-        let tiny = file.name == "tiny";
-        for (view, ours, theirs) in VIEWS.iter().take(if tiny { 1 } else { VIEWS.len() }) {
+        // Beyond the plain text, one version of a trace shows what there is to see.
+        let views = match file.name.as_str() {
+            "tiny" => 1,
+            name if name.ends_with("v6") => 2,
+            _ => VIEWS.len(),
+        };
+        for (view, ours, theirs) in VIEWS.iter().take(views) {
             let mut add = |tool: &str, program: &Path, arguments: &[&str]| {
                 let mut command = vec![program.display().to_string(), "report".into()];
                 command.extend(arguments.iter().map(|word| (*word).to_owned()));
                 command.extend(["-i".into(), file.path.display().to_string()]);
-                let (seconds, peak_mib, failed) = (Vec::new(), 0.0, None);
-                entries.push(Entry { subject, view, tool: tool.into(), command, seconds, peak_mib, failed });
+                let (seconds, cpu_seconds, peak_mib, failed) = (Vec::new(), Vec::new(), 0.0, None);
+                let tool = tool.into();
+                entries.push(Entry { subject, view, tool, command, seconds, cpu_seconds, peak_mib, failed });
             };
             add("rtrec", rtrec, ours);
             if let Some(theirs) = theirs {
@@ -318,18 +327,22 @@ fn run_once(program: &Path, entry: &mut Entry) -> Result<()> {
     command.arg("measure").arg("--").args(&entry.command);
     let said = host::text(&mut command)?;
     let figures: Vec<u64> = said.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    let [micros, kib, status] = figures[..] else {
+    let [micros, cpu_micros, kib, status] = figures[..] else {
         return Err(Error::new("a measurement said something else").fact("said", said));
     };
     if status != 0 {
         entry.failed = Some(format!("status {status}"));
     }
-    entry.seconds.push(Duration::from_micros(micros).as_secs_f64());
+    let (seconds, cpu) = (Duration::from_micros(micros).as_secs_f64(), Duration::from_micros(cpu_micros).as_secs_f64());
+    eprintln!("xtask: {seconds:8.3} s, {cpu:8.3} s of CPU  {}", entry.command.join(" "));
+    entry.seconds.push(seconds);
+    entry.cpu_seconds.push(cpu);
     entry.peak_mib = entry.peak_mib.max(kib as f64 / 1024.0);
     Ok(())
 }
 
-/// Runs one command with its output thrown away; prints its microseconds, its peak memory in KiB, and its status.
+/// Runs one command with its output thrown away; prints its microseconds, those of CPU time, its peak memory in
+/// KiB, and its status.
 pub fn measure(words: &[String]) -> Result<ExitCode> {
     let (program, arguments) = words.split_first().ok_or_else(|| Error::new("there is nothing to measure"))?;
     let mut command = Command::new(program);
@@ -339,7 +352,8 @@ pub fn measure(words: &[String]) -> Result<ExitCode> {
     let micros = started.elapsed().as_micros();
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)
         .map_err(|errno| Error::new("the memory of the command is not known").fact("system", errno.to_string()))?;
-    println!("{micros} {} {}", usage.max_rss(), status.code().unwrap_or(255));
+    let cpu = [usage.user_time(), usage.system_time()].map(|time| time.tv_sec() * 1_000_000 + time.tv_usec());
+    println!("{micros} {} {} {}", cpu[0] + cpu[1], usage.max_rss(), status.code().unwrap_or(255));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -353,8 +367,8 @@ fn print(subjects: &[Subject], counts: &[u64], entries: &[Entry]) {
     for (number, (subject, events)) in subjects.iter().zip(counts).enumerate() {
         let raw = subject.raw_bytes.map_or(String::new(), |raw| format!(", {:.1} MB of sub-buffers", raw / 1e6));
         println!("\n## {}: {events} events{raw}\n", subject.name);
-        println!("| view | tool | median s (min..max) | peak MiB | events/s | raw MB/s | rtrec is |");
-        println!("| --- | --- | --- | --- | --- | --- | --- |");
+        println!("| view | tool | median s (min..max) | CPU s | peak MiB | events/s | raw MB/s | rtrec is | by CPU |");
+        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
         for entry in entries.iter().filter(|entry| entry.subject == number) {
             let ours = entries
                 .iter()
@@ -367,19 +381,22 @@ fn print(subjects: &[Subject], counts: &[u64], entries: &[Entry]) {
 fn line(entry: &Entry, ours: Option<&Entry>, events: u64, raw: Option<f64>) -> String {
     let head = format!("| {} | {} |", entry.view, entry.tool);
     if let Some(why) = &entry.failed {
-        return format!("{head} failed: {why} | | | | |");
+        return format!("{head} failed: {why} | | | | | | |");
     }
     let seconds = median(&entry.seconds);
     let least = entry.seconds.iter().copied().fold(f64::INFINITY, f64::min);
     let most = entry.seconds.iter().copied().fold(0.0, f64::max);
     let rate = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
     let mb = raw.map_or(String::new(), |raw| format!("{:.0}", rate(raw / 1e6)));
+    let cpu = median(&entry.cpu_seconds);
     let ratio = match ours {
-        Some(ours) if entry.tool != "rtrec" => format!("{:.1}x faster", seconds / median(&ours.seconds)),
-        _ => String::new(),
+        Some(ours) if entry.tool != "rtrec" => {
+            format!("{:.1}x faster | {:.1}x", seconds / median(&ours.seconds), cpu / median(&ours.cpu_seconds))
+        }
+        _ => "|".into(),
     };
     format!(
-        "{head} {seconds:.4} ({least:.4}..{most:.4}) | {:.1} | {:.0} k | {mb} | {ratio} |",
+        "{head} {seconds:.4} ({least:.4}..{most:.4}) | {cpu:.3} | {:.1} | {:.0} k | {mb} | {ratio} |",
         entry.peak_mib,
         rate(events as f64) / 1e3
     )

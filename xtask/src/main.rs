@@ -39,7 +39,7 @@ enum Chore {
     ///
     /// Example: cargo xtask bench report --big
     Bench(BenchArguments),
-    /// Run a command with its output thrown away; print its microseconds, peak memory in KiB and status.
+    /// Run a command with its output thrown away; print its microseconds, those of CPU, peak KiB and status.
     #[command(hide = true)]
     Measure {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
