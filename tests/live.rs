@@ -399,24 +399,110 @@ fn an_empty_trace_says_why() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_the_command_goes_on() {
+fn a_long_recording_is_cut_into_files_that_hold_every_record_once() {
     let alone = Alone::with_tracefs();
     let before = alone.snapshot();
     let folder = tempfile::tempdir().unwrap();
-    let small = folder.path().join("small");
-    std::fs::create_dir(&small).unwrap();
-    let size = Some("size=2m");
-    nix::mount::mount(Some("none"), &small, Some("tmpfs"), nix::mount::MsFlags::empty(), size)
-        .expect("a small tmpfs mounts");
-    let load = "i=0; while [ $i -lt 20 ]; do cat /proc/self/maps /proc/self/status; find /usr/share -name '*.x'; i=$((i+1)); done >/dev/null; exit 3";
-    let output = run(
-        &small,
-        &["record", "--compression", "none", "-b", "512", "-e", "raw_syscalls", "-o", "a.dat", "sh", "-c", load],
+    let root = alone.root.display();
+    let script = format!(
+        "i=0; while [ $i -lt 3000 ]; do echo mark $i > {root}/trace_marker; i=$((i+1)); [ $((i % 500)) = 0 ] && sleep 0.6; done"
     );
-    let left = listing(&small);
-    nix::mount::umount(&small).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("ENOSPC"), "{}", stderr(&output));
-    assert!(left.is_empty(), "{left:?}");
+    for way in ["best", "splice"] {
+        let words = [
+            "record", "-q", "-b", "4096", "-e", "sched", "--reader", way, "--rotate", "600ms", "-o", "r.dat", "sh",
+            "-c", &script,
+        ];
+        let output = run(folder.path(), &words);
+        assert!(output.status.success() || output.status.code() == Some(1), "{}", stderr(&output));
+        let files = listing(folder.path());
+        assert!(files.len() > 2 && files[0] == "r.dat.0001", "{files:?}");
+        let mut marks: Vec<u32> = Vec::new();
+        for file in &files {
+            let text = report(folder.path(), &[file]);
+            marks.extend(text.lines().filter_map(|line| line.split_once("mark ")?.1.trim().parse::<u32>().ok()));
+            std::fs::remove_file(folder.path().join(file)).unwrap();
+        }
+        marks.sort_unstable();
+        assert_eq!(marks, (0..3000).collect::<Vec<_>>(), "{way}");
+        alone.assert_as_before(&before);
+    }
+}
+
+#[test]
+fn only_the_last_files_of_a_rotation_are_kept() {
+    let alone = Alone::with_tracefs();
+    let before = alone.snapshot();
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["record", "-q", "-e", "sched", "--rotate", "300ms", "--keep", "2", "-o", "r.dat", "sleep", "3"];
+    assert!(run(folder.path(), &words).status.success());
+    let files = listing(folder.path());
+    assert!(files.len() == 2 && files[0].as_str() > "r.dat.0001", "{files:?}");
+    alone.assert_as_before(&before);
+}
+
+#[test]
+fn a_flight_recorder_keeps_the_end() {
+    let alone = Alone::with_tracefs();
+    let before = alone.snapshot();
+    let folder = tempfile::tempdir().unwrap();
+    let root = alone.root.display();
+    let script = format!(
+        "i=0; while [ $i -lt 60 ]; do echo mark $i > {root}/trace_marker; cat /proc/self/maps; sleep 0.1; i=$((i+1)); done >/dev/null"
+    );
+    for (tail, most) in [(&["--tail", "1s"][..], 45), (&["-m", "128"], 59), (&["--tail", "256K"], 59)] {
+        let words = ["record", "-q", "-b", "64", "-e", "sched", "-e", "raw_syscalls"];
+        let words: Vec<&str> = words.iter().chain(tail).chain(&["-o", "t.dat", "sh", "-c", &script]).copied().collect();
+        let output = run(folder.path(), &words);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(listing(folder.path()), ["t.dat"]);
+        let text = report(folder.path(), &["t.dat"]);
+        let marks: Vec<u32> =
+            text.lines().filter_map(|line| line.split_once("mark ")?.1.trim().parse::<u32>().ok()).collect();
+        assert!(marks.contains(&59), "{tail:?}: {marks:?}");
+        assert!(marks.len() <= most, "{tail:?}: {marks:?}");
+        alone.assert_as_before(&before);
+    }
+}
+
+#[test]
+fn a_recording_ends_with_the_event_that_was_waited_for() {
+    let alone = Alone::with_tracefs();
+    let before = alone.snapshot();
+    let folder = tempfile::tempdir().unwrap();
+    let until = "sched:sched_process_exec if filename == \"/bin/true\"";
+    let script = "/bin/echo one; /bin/true; sleep 1; /bin/echo two; exit 5";
+    let output = run(folder.path(), &["record", "--until", until, "-e", "sched", "-o", "a.dat", "sh", "-c", script]);
+    assert_eq!(output.status.code(), Some(5), "the command goes on: {}", stderr(&output));
+    assert!(stderr(&output).contains("--until") && stdout(&output).contains("two"), "{}", stderr(&output));
+    let text = report(folder.path(), &["a.dat"]);
+    let execs: Vec<&str> = text.lines().filter(|line| line.contains("sched_process_exec:")).collect();
+    assert!(execs.last().unwrap().contains("/bin/true") && text.contains("/bin/echo"), "{execs:?}");
+    alone.assert_as_before(&before);
+}
+
+#[test]
+fn a_trace_may_be_wanted_only_if_the_command_fails() {
+    let alone = Alone::with_tracefs();
+    let before = alone.snapshot();
+    let folder = tempfile::tempdir().unwrap();
+    let words = ["record", "-q", "--only-if-failed", "-e", "sched", "-o", "a.dat"];
+    let output = rtrec().current_dir(folder.path()).args(words).arg("true").output().unwrap();
+    assert!(output.status.success() && listing(folder.path()).is_empty(), "{}", stderr(&output));
+    let output = rtrec().current_dir(folder.path()).args(words).arg("false").output().unwrap();
+    assert_eq!((output.status.code(), listing(folder.path())), (Some(1), vec!["a.dat".to_owned()]));
+    assert!(report(folder.path(), &["a.dat"]).contains("sched_process_exit"));
+    alone.assert_as_before(&before);
+}
+
+#[test]
+fn a_recording_stops_at_its_size() {
+    let alone = Alone::with_tracefs();
+    let before = alone.snapshot();
+    let folder = tempfile::tempdir().unwrap();
+    let script = "i=0; while [ $i -lt 3000 ]; do /bin/true; i=$((i+1)); done";
+    let words = ["record", "--max-size", "300K", "-b", "128", "-e", "raw_syscalls", "-o", "a.dat", "sh", "-c", script];
+    let output = run(folder.path(), &words);
+    assert!(stderr(&output).contains("--max-size"), "{}", stderr(&output));
+    assert!(report(folder.path(), &["a.dat"]).lines().count() > 1000);
     alone.assert_as_before(&before);
 }

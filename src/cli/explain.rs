@@ -129,7 +129,15 @@ pub(super) fn record_error(error: &Error) -> Explained {
         Error::Setup { step, source } => setup(step, source),
         Error::Reader { cpu, source } => Explained::new(format!("the reader of CPU {cpu} stopped"))
             .row("cause", io_text(source))
-            .row("kept", "nothing: the output could not be completed"),
+            .row("kept", "what was recorded up to then"),
+        Error::Unsealed { path, source } => Explained::new(format!("{} could not be completed", path.display()))
+            .row("cause", io_text(source))
+            .row("kept", "what was recorded, in temporary files beside it")
+            .row("try", format!("rtrec restore {} when the cause is gone; rtrec report {0} reads it as it is", path.display())),
+        Error::Abandoned { path, signal } => Explained::new(error.to_string())
+            .row("kept", "what was recorded, in temporary files beside it")
+            .row("try", format!("rtrec restore {}", path.display()))
+            .status(128u8.saturating_add(*signal as u8)),
         Error::Interrupted(signal) => Explained::new(error.to_string()).status(128u8.saturating_add(*signal as u8)),
         Error::System { step, source } => Explained::new(format!("{step} failed")).row("cause", io_text(source)),
     }
@@ -217,6 +225,12 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
         ),
         Note::Hindered { what, source } => verbose.then(|| format!("{what}: {source}")),
         Note::NotPutBack(error) => Some(format!("could not be put back: {error}")),
+        Note::Rotated(path) => verbose.then(|| format!("{} is complete", path.display())),
+        Note::Leftovers(count) => Some(format!(
+            "{count} recorder{} that no longer run{} left control files changed: rtrec reset --stale puts them back",
+            if *count == 1 { "" } else { "s" },
+            if *count == 1 { "s" } else { "" },
+        )),
         Note::Started => None,
     }
 }

@@ -3,8 +3,11 @@
 //! One file per subcommand. Only this module knows clap and writes to standard output or chooses an exit code.
 
 mod explain;
+mod limits;
 mod record;
 pub mod report;
+mod reset;
+mod restore;
 mod units;
 
 use std::io::Write;
@@ -28,6 +31,8 @@ enum Command {
     Record(record::RecordArgs),
     /// Print trace.dat files as text
     Report(report::ReportArgs),
+    Restore(restore::RestoreArgs),
+    Reset(reset::ResetArgs),
 }
 
 /// The whole command line, for help texts and man pages.
@@ -46,6 +51,8 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Record(args) => record::run(args, of_command, cli.verbose),
         Command::Report(args) => report::run(args),
+        Command::Restore(args) => restore::run(&args),
+        Command::Reset(args) => reset::run(&args, cli.verbose),
     }
 }
 

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, ArgMatches, Args};
 
+use super::limits::LimitArgs;
 use super::units::{human_bytes, size_kb};
 use super::{explain, say, say_raw};
 use crate::dat::chunks::Compression;
@@ -104,6 +105,8 @@ pub(super) struct RecordArgs {
     /// Say more about what is done
     #[arg(long)]
     verbose: bool,
+    #[command(flatten)]
+    limits: LimitArgs,
     /// The command and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     command: Vec<OsString>,
@@ -228,6 +231,7 @@ fn settings(args: &RecordArgs, matches: &ArgMatches) -> Result<(Settings, bool),
         all_formats: args.all_formats,
         compression: args.compression,
         reader: args.reader.unwrap_or_default(),
+        limits: args.limits.settings(u64::from(record::configured_cpus())),
     };
     if settings.only_command && settings.command.is_empty() {
         return Err("-F traces the command only, but there is no command".to_owned());
@@ -277,6 +281,9 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
     match record::run(&settings, &watch) {
         Ok(outcome) => {
             watch.tell(&outcome, &settings);
+            if let Some(trouble) = &outcome.trouble {
+                say_raw(&explain::record_error(trouble).text("record"));
+            }
             ExitCode::from(status(&outcome))
         }
         Err(error) => {
@@ -288,9 +295,26 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
     }
 }
 
-/// The command's status; a recording without a command ends well by any of its stops.
+/// The command's status; a recording without a command ends well by any of its stops. Trouble that left a trace is 1.
 fn status(outcome: &Outcome) -> u8 {
-    outcome.ending.map_or(0, record::child::Ending::status)
+    match outcome.ending.map_or(0, record::child::Ending::status) {
+        0 => u8::from(outcome.trouble.is_some()),
+        status => status,
+    }
+}
+
+/// Why a recording ended before its time, if it did.
+fn stop_words(stop: Stop, has_command: bool) -> Option<String> {
+    match stop {
+        Stop::Signal(signal) => has_command.then(|| format!("stopped by signal {signal}")),
+        Stop::SizeReached => Some("stopped at the size of --max-size".to_owned()),
+        Stop::DiskNearlyFull { free } => Some(format!("stopped, since the disk has only {} left", human_bytes(free))),
+        Stop::Triggered => Some("stopped by the event of --until, or by whoever switched the buffer off".to_owned()),
+        Stop::Swamped => {
+            Some("stopped, since tracing functions left the machine no time (-l, -g, -F or -P trace less)".to_owned())
+        }
+        Stop::CommandEnded(_) | Stop::ProcessesEnded | Stop::ReaderFailed => None,
+    }
 }
 
 /// rtrec's own words, on stderr: stdout belongs to the command.
@@ -355,19 +379,15 @@ impl Stderr {
         if let Some(empty) = &outcome.empty {
             say!("rtrec record: {}", explain::emptiness(empty));
         }
-        if let Stop::Signal(signal) = outcome.stop
-            && !settings.command.is_empty()
-        {
-            say!("rtrec record: stopped by signal {signal}; {} is complete up to then", settings.output.display());
+        let files: Vec<String> = outcome.files.iter().map(|path| path.display().to_string()).collect();
+        let files = if files.is_empty() { "nothing kept".to_owned() } else { files.join(", ") };
+        if let Some(why) = stop_words(outcome.stop, !settings.command.is_empty()) {
+            say!("rtrec record: {why}; {files} holds what was recorded up to then");
         }
         if settings.command.is_empty() || self.verbose {
             let raw: u64 = outcome.cpus().map(|cpu| cpu.raw_bytes).sum();
             let seconds = outcome.elapsed.as_secs_f64();
-            say!(
-                "rtrec record: {} of trace data in {seconds:.1} s, in {}",
-                human_bytes(raw),
-                settings.output.display()
-            );
+            say!("rtrec record: {} of trace data in {seconds:.1} s, in {files}", human_bytes(raw));
         }
     }
 

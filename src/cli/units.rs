@@ -1,5 +1,61 @@
 //! Sizes as people write them.
 
+use std::time::Duration;
+
+/// Bytes from `512K`, `64M` or `1G`; a bare number is bytes.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let scale: u64 = match text[digits.len()..].to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
+        "" => 1,
+        "k" => 1 << 10,
+        "m" => 1 << 20,
+        "g" => 1 << 30,
+        "t" => 1 << 40,
+        unit => return Err(format!("{unit:?} is no unit of size; there are K, M, G and T")),
+    };
+    let number: f64 = digits.parse().map_err(|_| format!("{text:?} is no size; write 512K, 64M or 1G"))?;
+    let bytes = number * scale as f64;
+    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err(format!("{text:?} is out of range")) }
+}
+
+/// A time from `250ms`, `30s`, `10min`, `2h` or `1d`; a bare number is seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let scale = match &text[digits.len()..] {
+        "ns" => 1e-9,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "" | "s" | "sec" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        unit => return Err(format!("{unit:?} is no unit of time; there are ms, s, min, h and d")),
+    };
+    let number: f64 = digits.parse().map_err(|_| format!("{text:?} is no time; write 250ms, 30s, 10min or 2h"))?;
+    Duration::try_from_secs_f64(number * scale)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("{text:?} is out of range"))
+}
+
+/// A size or a time: which of them the unit tells. A bare number or `m` is refused as ambiguous.
+pub(super) fn bytes_or_duration(text: &str) -> Result<BytesOrDuration, String> {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    match unit {
+        "" => Err(format!("{text:?} needs a unit: 64M and 1G are sizes, 30s and 10min are times")),
+        "m" => Err(format!("{text:?} could be both; write {0}M or {0}min", text.trim_end_matches('m'))),
+        "ns" | "us" | "ms" | "s" | "sec" | "min" | "h" | "d" => duration(text).map(BytesOrDuration::Duration),
+        _ => bytes(text).map(BytesOrDuration::Bytes),
+    }
+}
+
+/// What an option that takes a size or a time was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BytesOrDuration {
+    Bytes(u64),
+    Duration(Duration),
+}
+
 /// KiB from `512`, `512K`, `64M` or `1G`; a bare number is KiB, as trace-cmd's `-b` takes it.
 pub(super) fn size_kb(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

@@ -13,6 +13,7 @@ pub mod error;
 pub mod ids;
 pub mod reader;
 pub mod source;
+pub mod unsealed;
 mod v6;
 mod v7;
 pub mod writer;

@@ -8,17 +8,17 @@
 //!    └── first OPTIONS ──────────▲  └── next ──────────────────────▲
 //! ```
 //! Only the offset in the header and the links between OPTIONS sections lead into a file, and they are written last: a
-//! file whose writer died has no options and says so by an offset of 0.
+//! file whose writer died has no options and says so by an offset of 0. [`Writer::resume`] goes on with such a file.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
-use byteorder::{NativeEndian, WriteBytesExt};
+use byteorder::{ByteOrder, NativeEndian, WriteBytesExt};
 use rayon::prelude::*;
 
-use super::chunks::{Compression, CpuData};
+use super::chunks::{COUNT_BYTES, Compression, Stretch};
 use super::ids;
 
 /// A file being written.
@@ -37,10 +37,23 @@ pub struct Writer {
 pub struct Section<'a> {
     /// Its id, which is its option's too.
     pub id: u16,
-    /// What it is, for the STRINGS section.
-    pub description: &'a str,
     /// Its content.
     pub payload: Cow<'a, [u8]>,
+}
+
+/// What the sections are called in the STRINGS section.
+fn description(id: u16) -> &'static str {
+    match id {
+        ids::HEADER_INFO => "headers",
+        ids::FTRACE_EVENTS => "ftrace events",
+        ids::EVENT_FORMATS => "events format",
+        ids::KALLSYMS => "kallsyms",
+        ids::PRINTK => "printk",
+        ids::CMDLINES => "command lines",
+        ids::SECTION_OPTIONS => "options",
+        ids::STRINGS => "strings",
+        _ => "section",
+    }
 }
 
 /// What a BUFFER option says about its buffer.
@@ -57,18 +70,50 @@ pub struct BufferHead {
 impl Writer {
     /// Writes the header to an empty file.
     pub fn create(mut file: File, compression: Compression, subbuf_bytes: u32) -> io::Result<Self> {
-        let mut head = Vec::new();
-        head.extend(ids::MAGIC);
-        head.extend(b"7\0");
-        head.push(u8::from(cfg!(target_endian = "big")));
-        head.push(size_of::<usize>() as u8);
-        head.write_u32::<NativeEndian>(subbuf_bytes)?;
-        put_text(&mut head, compression.name());
-        put_text(&mut head, &compression.version());
+        let mut head = header(compression, subbuf_bytes);
         let link = head.len() as u64;
         head.write_u64::<NativeEndian>(0)?;
         file.write_all(&head)?;
         Ok(Writer { file, at: head.len() as u64, compression, link, options: Vec::new(), strings: Vec::new() })
+    }
+
+    /// Goes on with a file whose writer died, or a copy of one: its whole metadata sections count, the rest is overwritten.
+    ///
+    /// Tells which sections are there.
+    pub fn resume(mut file: File, compression: Compression, subbuf_bytes: u32) -> io::Result<(Self, Vec<u16>)> {
+        let head = header(compression, subbuf_bytes);
+        let mut found = vec![0; head.len()];
+        file.read_exact_at(&mut found, 0)?;
+        if found != head {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not begin as this rtrec begins a file"));
+        }
+        let (link, length) = (head.len() as u64, file.metadata()?.len());
+        let mut writer = Writer { at: link + 8, compression, link, options: Vec::new(), strings: Vec::new(), file };
+        let mut ids = Vec::new();
+        while let Some((id, next)) = writer.section_at(writer.at, length)? {
+            writer.option_u64(id, writer.at);
+            put_text(&mut writer.strings, description(id));
+            writer.at = next;
+            ids.push(id);
+        }
+        file = writer.file;
+        file.set_len(writer.at)?;
+        file.seek(SeekFrom::Start(writer.at))?;
+        file.write_all_at(&[0; 8], link)?;
+        Ok((Writer { file, ..writer }, ids))
+    }
+
+    /// The id of the metadata section at `at` and where it ends; `None` when there is none or it is cut.
+    fn section_at(&self, at: u64, length: u64) -> io::Result<Option<(u16, u64)>> {
+        if at + ids::SECTION_HEADER_BYTES > length {
+            return Ok(None);
+        }
+        let mut head = [0; ids::SECTION_HEADER_BYTES as usize];
+        self.file.read_exact_at(&mut head, at)?;
+        let (id, described) = (NativeEndian::read_u16(&head), NativeEndian::read_u32(&head[4..]));
+        let end = (at + ids::SECTION_HEADER_BYTES).checked_add(NativeEndian::read_u64(&head[8..]));
+        let known = (ids::HEADER_INFO..=ids::CMDLINES).contains(&id) && described as usize == self.strings.len();
+        Ok(end.filter(|&end| known && end <= length).map(|end| (id, end)))
     }
 
     /// Packs metadata sections in parallel, writes them in order, and queues the options that point to them.
@@ -78,10 +123,17 @@ impl Writer {
         for (section, packed) in sections.iter().zip(packed) {
             let at = self.at;
             let (flags, body) = packed?;
-            self.put_section(section.id, flags, section.description, &body)?;
+            self.put_section(section.id, flags, description(section.id), &body)?;
             self.option_u64(section.id, at);
         }
         Ok(())
+    }
+
+    /// Keeps room for what comes after the sections, so that a disk that has become full does not prevent it. Where this
+    /// cannot be done, the trace may have to be completed elsewhere.
+    pub fn reserve(&self, bytes: u64) {
+        let flags = nix::fcntl::FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let _ = nix::fcntl::fallocate(&self.file, flags, self.at.cast_signed(), bytes.cast_signed());
     }
 
     /// Queues an option for the next OPTIONS section.
@@ -116,14 +168,21 @@ impl Writer {
         let here = self.at;
         let done = body.len() as u64 + ids::SECTION_HEADER_BYTES + ids::OPTION_HEADER_BYTES;
         put_option(&mut body, ids::DONE, &[0; 8]);
-        self.put_section(ids::SECTION_OPTIONS, 0, "options", &body)?;
+        self.put_section(ids::SECTION_OPTIONS, 0, description(ids::SECTION_OPTIONS), &body)?;
         self.patch_u64(self.link, here)?;
         self.link = here + done;
         Ok(())
     }
 
-    /// Writes a BUFFER section with the data of its CPUs, and the OPTIONS section that leads to it.
-    pub fn buffer(&mut self, head: &BufferHead, cpus: &mut [(u32, CpuData)]) -> io::Result<()> {
+    /// Writes a BUFFER section with the data of its CPUs, each in one or more stretches, and the OPTIONS section that leads to it.
+    ///
+    /// `moving` hears where each stretch is about to go.
+    pub fn buffer(
+        &mut self,
+        head: &BufferHead,
+        cpus: &mut [(u32, Vec<Stretch>)],
+        moving: &mut Moving<'_>,
+    ) -> io::Result<()> {
         let at = self.at;
         let flags = if self.compression == Compression::None { 0 } else { ids::FLAG_COMPRESSED };
         let description = format!("buffer flyrecord {}", head.name);
@@ -133,14 +192,15 @@ impl Writer {
         put_text(&mut option, &head.name);
         put_text(&mut option, &head.clock);
         option.write_u32::<NativeEndian>(head.subbuf_bytes)?;
-        let with_data = cpus.iter().filter(|(_, data)| data.bytes > 0).count();
-        option.write_u32::<NativeEndian>(word(with_data)?)?;
-        for (cpu, data) in cpus.iter_mut().filter(|(_, data)| data.bytes > 0) {
+        let with_data = |cpu: &&mut (u32, Vec<Stretch>)| cpu.1.iter().any(|data| data.bytes > 0);
+        option.write_u32::<NativeEndian>(word(cpus.iter_mut().filter(with_data).count())?)?;
+        for (cpu, stretches) in cpus.iter_mut().filter(with_data) {
             self.align(u64::from(head.subbuf_bytes))?;
+            let start = self.at;
+            self.append(stretches, &mut |segment, at| moving(Move { buffer: &head.name, cpu: *cpu, segment, at }))?;
             option.write_u32::<NativeEndian>(*cpu)?;
-            option.write_u64::<NativeEndian>(self.at)?;
-            option.write_u64::<NativeEndian>(data.bytes)?;
-            self.append(data)?;
+            option.write_u64::<NativeEndian>(start)?;
+            option.write_u64::<NativeEndian>(self.at - start)?;
         }
         let body_bytes = self.at - at - ids::SECTION_HEADER_BYTES;
         self.patch_u64(at + 8, body_bytes)?;
@@ -151,10 +211,10 @@ impl Writer {
     /// Writes the descriptions and hands the complete file back.
     pub fn seal(mut self) -> io::Result<File> {
         let mut strings = std::mem::take(&mut self.strings);
-        put_text(&mut strings, "strings");
-        let description = strings.len() - "strings\0".len();
+        let described = strings.len();
+        put_text(&mut strings, description(ids::STRINGS));
         let (flags, body) = pack(self.compression, &strings)?;
-        self.put_section_at(ids::STRINGS, flags, word(description)?, &body)?;
+        self.put_section_at(ids::STRINGS, flags, word(described)?, &body)?;
         Ok(self.file)
     }
 
@@ -187,14 +247,45 @@ impl Writer {
     }
 
     /// Moves a CPU's data in; the kernel copies it (`copy_file_range`), or shares the blocks where it can.
-    fn append(&mut self, data: &mut CpuData) -> io::Result<()> {
-        data.file.seek(SeekFrom::Start(0))?;
-        let copied = io::copy(&mut io::Read::take(&mut data.file, data.bytes), &mut self.file)?;
-        if copied != data.bytes {
-            let short = format!("{copied} of {} bytes were left in a CPU's file", data.bytes);
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));
+    fn append(
+        &mut self,
+        stretches: &mut [Stretch],
+        moving: &mut dyn FnMut(u64, u64) -> io::Result<Room>,
+    ) -> io::Result<()> {
+        // Each stretch has its own count of chunks in front; the whole has one.
+        let mut skipped = 0;
+        if self.compression != Compression::None {
+            let chunks = stretches.iter().map(|data| u64::from(data.chunks)).sum::<u64>();
+            let chunks = u32::try_from(chunks).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+            let mut count = [0; COUNT_BYTES];
+            count.as_mut_slice().write_u32::<NativeEndian>(chunks)?;
+            self.put(&count)?;
+            skipped = COUNT_BYTES as u64;
         }
-        self.at += copied;
+        for data in stretches.iter_mut().filter(|data| data.bytes > 0) {
+            let room = moving(data.segment, self.at)?;
+            self.append_stretch(data, skipped, room)?;
+        }
+        Ok(())
+    }
+
+    fn append_stretch(&mut self, data: &mut Stretch, skipped: u64, room: Room) -> io::Result<()> {
+        data.file.seek(SeekFrom::Start(skipped))?;
+        let piece_bytes = if room == Room::Short { MOVED_AT_ONCE } else { u64::MAX };
+        let mut from = skipped;
+        while from < data.bytes {
+            let wanted = piece_bytes.min(data.bytes - from);
+            let copied = io::copy(&mut io::Read::take(&mut data.file, wanted), &mut self.file)?;
+            if copied != wanted {
+                let short = format!("{copied} of {wanted} bytes were left in a CPU's file");
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, short));
+            }
+            self.at += copied;
+            from += copied;
+            if room == Room::Short {
+                give_back(&data.file, from)?;
+            }
+        }
         Ok(())
     }
 
@@ -202,6 +293,58 @@ impl Writer {
         let mut bytes = Vec::with_capacity(8);
         bytes.write_u64::<NativeEndian>(value)?;
         self.file.write_all_at(&bytes, at)
+    }
+}
+
+/// The header up to the offset of the first OPTIONS section.
+fn header(compression: Compression, subbuf_bytes: u32) -> Vec<u8> {
+    let mut head = Vec::new();
+    head.extend(ids::MAGIC);
+    head.extend(b"7\0");
+    head.push(u8::from(cfg!(target_endian = "big")));
+    head.push(size_of::<usize>() as u8);
+    head.write_u32::<NativeEndian>(subbuf_bytes).expect("writing to a Vec cannot fail");
+    put_text(&mut head, compression.name());
+    put_text(&mut head, &compression.version());
+    head
+}
+
+/// A stretch of a CPU's data that is about to be moved into the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Move<'a> {
+    /// Instance name; empty for the top-level buffer.
+    pub buffer: &'a str,
+    /// The CPU.
+    pub cpu: u32,
+    /// Which of its stretches.
+    pub segment: u64,
+    /// Where it goes.
+    pub at: u64,
+}
+
+/// Hears of every move before it is made, and tells how much room there is.
+pub type Moving<'a> = dyn FnMut(Move<'_>) -> io::Result<Room> + 'a;
+
+/// Whether what is moved may be there twice for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// It may.
+    Plenty,
+    /// The disk is nearly full: what has been copied is given back piece by piece.
+    Short,
+}
+
+/// Bytes that are there twice while room is short.
+const MOVED_AT_ONCE: u64 = 1 << 20;
+
+/// Frees the blocks of a file up to `end`. A file system that cannot do so just keeps them.
+fn give_back(file: &File, end: u64) -> io::Result<()> {
+    use nix::errno::Errno;
+    use nix::fcntl::{FallocateFlags, fallocate};
+    let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    match fallocate(file, flags, 0, end.cast_signed()) {
+        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -29,6 +29,7 @@ pub fn configure(
     set_functions(plan, settings.exact_names, watch, undo)?;
     set_pids(plan, settings, command, undo)?;
     set_events(plan, undo)?;
+    set_until(plan, settings, undo)?;
     set_tracer(plan, undo)?;
     set_options(plan, settings.follow_children, undo)
 }
@@ -36,7 +37,7 @@ pub fn configure(
 /// Switches everything off and empties the buffer.
 fn quiet(instance: &Instance, undo: &mut Undo) -> Result<(), Error> {
     instance.make(undo).map_err(Error::setup("making the instance"))?;
-    instance.set_tracing(false, undo).map_err(Error::setup("stopping the buffer"))?;
+    instance.stop_tracing(undo).map_err(Error::setup("stopping the buffer"))?;
     instance.set_tracer("nop", undo).map_err(|source| busy(instance, source))?;
     instance.clear_events(undo).map_err(Error::setup("switching events off"))?;
     instance.clear_pids(PidList::Event, undo).map_err(Error::setup("clearing the pid filter"))?;
@@ -207,6 +208,18 @@ fn set_events(plan: &BufferPlan<'_>, undo: &mut Undo) -> Result<(), Error> {
         for event in plan.events.iter().filter(|event| event.settings.disable != on) {
             instance.enable_events(&event.selection, on).map_err(Error::setup("enabling events"))?;
         }
+    }
+    Ok(())
+}
+
+/// Lets the kernel itself switch the buffer off when the event comes, so that what led to it is still there.
+fn set_until(plan: &BufferPlan<'_>, settings: &Settings, undo: &mut Undo) -> Result<(), Error> {
+    let Some((word, filter)) = &settings.limits.until else { return Ok(()) };
+    let trigger = filter.as_ref().map_or_else(|| "traceoff".to_owned(), |filter| format!("traceoff if {filter}"));
+    for name in super::plan::named_events(&plan.instance, word)? {
+        plan.instance
+            .add_trigger(&name, &trigger, undo)
+            .map_err(|source| Error::TriggerRefused { event: name.clone(), source })?;
     }
     Ok(())
 }

@@ -14,13 +14,16 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
 
 use byteorder::{ByteOrder, NativeEndian};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::settings::ReaderChoice;
-use crate::dat::chunks::{ChunkWriter, CpuData};
+use super::stretches::Stretches;
+use crate::dat::chunks::Stretch;
 use crate::tracefs;
 use crate::tracefs::buffer::{RawBuffer, SplicePipe};
 use crate::tracefs::mapped::{MappedBuffer, Piece};
@@ -48,13 +51,48 @@ impl Way {
     }
 }
 
-/// What a reader has done so far, for the live line.
+/// What a reader has done so far.
 #[derive(Debug, Default)]
 pub struct Progress {
     /// Bytes of sub-buffers taken.
     pub bytes: AtomicU64,
+    /// Bytes written to the disk.
+    pub written: AtomicU64,
+    /// The first of its files that was not handed over.
+    pub segment: AtomicU64,
     /// Records overwritten before they could be taken; known while it runs only when mapped.
     pub overrun: AtomicU64,
+}
+
+/// What the coordinator wants of all readers.
+#[derive(Debug, Default)]
+pub struct Orders {
+    /// How often the trace was cut so far.
+    pub cuts: AtomicU64,
+    /// Leave at once, taking nothing more.
+    pub abandon: AtomicBool,
+}
+
+/// What a reader hands over at a cut.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Which buffer, in the order of the settings.
+    pub buffer: usize,
+    /// The CPU.
+    pub cpu: u32,
+    /// Which cut.
+    pub cut: u64,
+    /// All since the last cut.
+    pub data: Vec<Stretch>,
+}
+
+/// Where a reader hands its data over.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    /// Which buffer it reads.
+    pub buffer: usize,
+    /// The way to the coordinator.
+    pub deliveries: Sender<Delivery>,
 }
 
 /// The bits of the commit word's low half.
@@ -74,7 +112,7 @@ pub struct CpuReader {
     // Declared before `raw`: the mapping must go before its file is closed.
     source: Source,
     raw: RawBuffer,
-    chunks: ChunkWriter,
+    stretches: Stretches,
     layout: Layout,
     /// The sub-buffer in the slot that may still grow.
     open: Option<OpenSubbuf>,
@@ -95,8 +133,8 @@ struct OpenSubbuf {
 pub struct CpuHarvest {
     /// The CPU.
     pub cpu: u32,
-    /// Its data.
-    pub data: CpuData,
+    /// Its data since the last cut, in one stretch or more.
+    pub data: Vec<Stretch>,
     /// How often it was woken.
     pub wakeups: u64,
 }
@@ -115,7 +153,7 @@ impl CpuReader {
         cpu: u32,
         raw: RawBuffer,
         layout: Layout,
-        chunks: ChunkWriter,
+        stretches: Stretches,
         choice: ReaderChoice,
     ) -> (Self, Option<String>) {
         let (source, because) = match choice {
@@ -128,7 +166,7 @@ impl CpuReader {
             ReaderChoice::Splice => (spliced(), Some("asked for".to_owned())),
             ReaderChoice::Read => (Source::Read, Some("asked for".to_owned())),
         };
-        (CpuReader { cpu, source, raw, chunks, layout, open: None, overrun: 0, wakeups: 0 }, because)
+        (CpuReader { cpu, source, raw, stretches, layout, open: None, overrun: 0, wakeups: 0 }, because)
     }
 
     /// The way it takes.
@@ -146,25 +184,47 @@ impl CpuReader {
     }
 
     /// Takes data until `stop` becomes readable, then the rest, to the last partial sub-buffer.
-    pub fn run(mut self, stop: BorrowedFd<'_>, progress: &Progress) -> io::Result<CpuHarvest> {
+    pub fn run(
+        mut self,
+        stop: BorrowedFd<'_>,
+        orders: &Orders,
+        desk: &Desk,
+        progress: &Progress,
+    ) -> io::Result<CpuHarvest> {
+        let mut cuts = 0;
         while !self.wait(stop)? {
             self.wakeups += 1;
-            let before = self.chunks.raw_bytes();
-            self.take(false)?;
+            let before = self.stretches.raw_bytes();
+            self.take(false, orders)?;
+            self.stretches.tend(Instant::now())?;
+            let wanted = orders.cuts.load(Ordering::Acquire);
+            if wanted > cuts {
+                cuts = wanted;
+                self.hand_over(cuts, desk, progress)?;
+            }
             self.tell(progress);
-            let taken = self.chunks.raw_bytes() - before;
+            let taken = self.stretches.raw_bytes() - before;
             if taken < u64::from(self.layout.subbuf_bytes) && is_readable(stop, PollTimeout::from(PAUSE_MS))? {
                 break;
             }
         }
-        self.take(true)?;
+        self.take(true, orders)?;
         self.keep_open()?;
         self.tell(progress);
-        Ok(CpuHarvest { cpu: self.cpu, data: self.chunks.finish()?, wakeups: self.wakeups })
+        Ok(CpuHarvest { cpu: self.cpu, data: self.stretches.finish()?, wakeups: self.wakeups })
+    }
+
+    /// Hands over what was taken up to now. The sub-buffer that may still grow belongs to what comes next.
+    fn hand_over(&mut self, cut: u64, desk: &Desk, progress: &Progress) -> io::Result<()> {
+        let data = self.stretches.hand_over(Instant::now())?;
+        progress.segment.store(self.stretches.chunks().segment(), Ordering::Release);
+        let delivery = Delivery { buffer: desk.buffer, cpu: self.cpu, cut, data };
+        desk.deliveries.send(delivery).map_err(|_| io::Error::other("nobody takes what was recorded"))
     }
 
     fn tell(&self, progress: &Progress) {
-        progress.bytes.store(self.chunks.raw_bytes(), Ordering::Relaxed);
+        progress.bytes.store(self.stretches.raw_bytes(), Ordering::Relaxed);
+        progress.written.store(self.stretches.written_bytes(), Ordering::Relaxed);
         if let Source::Mapped(mapped) = &self.source {
             progress.overrun.store(mapped.overrun(), Ordering::Relaxed);
         }
@@ -181,38 +241,55 @@ impl CpuReader {
     }
 
     /// Takes what there is. Before the end, the sub-buffer that the writer is on is left to fill.
-    fn take(&mut self, to_the_end: bool) -> io::Result<()> {
-        match self.source {
-            Source::Mapped(_) => self.take_mapped(to_the_end),
-            Source::Spliced(_) => {
-                self.take_spliced()?;
-                if to_the_end { self.take_by_read() } else { Ok(()) }
+    fn take(&mut self, to_the_end: bool, orders: &Orders) -> io::Result<()> {
+        if matches!(self.source, Source::Mapped(_)) {
+            match self.take_mapped(to_the_end, orders) {
+                Err(TakeError::Kernel) => self.leave_mapping()?,
+                Err(TakeError::Output(error)) => return Err(error),
+                Ok(()) => return Ok(()),
             }
-            Source::Read => self.take_by_read(),
         }
+        if matches!(self.source, Source::Spliced(_)) {
+            self.take_spliced(orders)?;
+            if !to_the_end {
+                return Ok(());
+            }
+        }
+        self.take_by_read(orders)
     }
 
-    fn take_mapped(&mut self, to_the_end: bool) -> io::Result<()> {
+    /// Goes on by splice where the mapping fails: what it has handed out is consumed, the rest is still there.
+    fn leave_mapping(&mut self) -> io::Result<()> {
+        self.keep_open()?;
+        self.source = spliced();
+        Ok(())
+    }
+
+    fn take_mapped(&mut self, to_the_end: bool, orders: &Orders) -> Result<(), TakeError> {
         let mut first = true;
         loop {
             let Source::Mapped(mapped) = &mut self.source else { return Ok(()) };
-            let Some(piece) = mapped.advance()? else { return Ok(()) };
+            let Some(piece) = mapped.advance().map_err(|_| TakeError::Kernel)? else { return Ok(()) };
             // A second piece of one sub-buffer means that the writer has been caught up with.
             let caught_up = !first && piece.from > 0;
+            let chunks = self.stretches.chunks();
             if piece.from == 0 {
                 if let Some(open) = self.open.take() {
-                    count_losses(self.chunks.slot(), open.lost, &self.layout);
-                    self.chunks.keep()?;
+                    count_losses(chunks.slot(), open.lost, &self.layout);
+                    chunks.keep().map_err(TakeError::Output)?;
                 }
                 let follows_a_loss = commit_of(piece.subbuf, &self.layout) & LOST != 0;
                 let overrun = piece.overrun;
                 let lost = if follows_a_loss { overrun - std::mem::replace(&mut self.overrun, overrun) } else { 0 };
                 self.open = Some(OpenSubbuf { lost });
             }
-            add_piece(self.chunks.slot(), &piece, &self.layout);
+            add_piece(chunks.slot(), &piece, &self.layout);
             first = false;
-            if caught_up && !to_the_end {
+            if caught_up && !to_the_end || orders.abandon.load(Ordering::Relaxed) {
                 return Ok(());
+            }
+            if self.stretches.is_due() {
+                self.stretches.tend(Instant::now()).map_err(TakeError::Output)?;
             }
         }
     }
@@ -220,11 +297,12 @@ impl CpuReader {
     /// Keeps the sub-buffer that could have grown.
     fn keep_open(&mut self) -> io::Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        count_losses(self.chunks.slot(), open.lost, &self.layout);
-        self.chunks.keep()
+        let chunks = self.stretches.chunks();
+        count_losses(chunks.slot(), open.lost, &self.layout);
+        chunks.keep()
     }
 
-    fn take_spliced(&mut self) -> io::Result<()> {
+    fn take_spliced(&mut self, orders: &Orders) -> io::Result<()> {
         let Source::Spliced(pipe) = &mut self.source else { return Ok(()) };
         loop {
             let bytes = pipe.fill(&self.raw).map_err(|e| e.source)?;
@@ -232,18 +310,37 @@ impl CpuReader {
                 return Ok(());
             }
             for _ in 0..bytes / self.layout.subbuf_bytes as usize {
-                pipe.take(self.chunks.slot())?;
-                self.chunks.keep()?;
+                pipe.take(self.stretches.chunks().slot())?;
+                self.stretches.chunks().keep()?;
+            }
+            if orders.abandon.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if self.stretches.is_due() {
+                self.stretches.tend(Instant::now())?;
             }
         }
     }
 
-    fn take_by_read(&mut self) -> io::Result<()> {
-        while self.raw.read_subbuf(self.chunks.slot()).map_err(|e: tracefs::Error| e.source)? {
-            self.chunks.keep()?;
+    fn take_by_read(&mut self, orders: &Orders) -> io::Result<()> {
+        while !orders.abandon.load(Ordering::Relaxed) {
+            let chunks = self.stretches.chunks();
+            if !self.raw.read_subbuf(chunks.slot()).map_err(|e: tracefs::Error| e.source)? {
+                return Ok(());
+            }
+            chunks.keep()?;
+            if self.stretches.is_due() {
+                self.stretches.tend(Instant::now())?;
+            }
         }
         Ok(())
     }
+}
+
+/// Which side of a reader failed.
+enum TakeError {
+    Kernel,
+    Output(io::Error),
 }
 
 fn spliced() -> Source {

@@ -124,6 +124,20 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// The trace could not be completed; what was recorded can be restored.
+    Unsealed {
+        /// The file to be.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A second signal came while the trace was being completed; what was recorded can be restored.
+    Abandoned {
+        /// The file to be.
+        path: PathBuf,
+        /// The signal.
+        signal: i32,
+    },
     /// A system call that should not fail did.
     System {
         /// What was being done.
@@ -168,6 +182,10 @@ impl fmt::Display for Error {
             Error::NoProcess { pid, source } => write!(f, "process {pid} cannot be traced: {source}"),
             Error::Setup { step, source } => write!(f, "{step} failed: {source}"),
             Error::Reader { cpu, source } => write!(f, "the reader of CPU {cpu} failed: {source}"),
+            Error::Unsealed { path, source } => write!(f, "{} could not be completed: {source}", path.display()),
+            Error::Abandoned { path, signal } => {
+                write!(f, "stopped by signal {signal} before {} was complete", path.display())
+            }
             Error::System { step, source } => write!(f, "{step} failed: {source}"),
             Error::Interrupted(signal) => write!(f, "stopped by signal {signal} before the command was started"),
         }
@@ -187,6 +205,7 @@ impl std::error::Error for Error {
             | Error::Command { source, .. }
             | Error::NoProcess { source, .. }
             | Error::Reader { source, .. }
+            | Error::Unsealed { source, .. }
             | Error::System { source, .. } => Some(source),
             _ => None,
         }

@@ -4,10 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::io;
 
 use crate::dat::ids;
-use crate::dat::writer::{self, Section, Writer};
+use crate::dat::writer::{self, Section};
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Error, Instance, file};
 
@@ -45,18 +44,18 @@ impl Texts {
         self.kallsyms.split(|&b| b == b'\n').take(100).any(|line| line.iter().take(16).any(|b| !b"0 ".contains(b)))
     }
 
-    /// Writes the sections.
-    pub fn write(&self, out: &mut Writer) -> io::Result<()> {
+    /// The sections of a file.
+    pub fn sections(&self) -> Vec<Section<'static>> {
         let systems = self.systems.iter().map(|(system, formats)| (system.as_str(), formats.as_slice()));
         let kallsyms: &[u8] = if self.has_symbols() { &self.kallsyms } else { &[] };
-        let section = |id, description, payload: Vec<u8>| Section { id, description, payload: payload.into() };
-        out.sections(&[
-            section(ids::HEADER_INFO, "headers", writer::header_info(&self.header_page, &self.header_event)),
-            section(ids::FTRACE_EVENTS, "ftrace events", writer::ftrace_events(&self.ftrace)),
-            section(ids::EVENT_FORMATS, "events format", writer::event_formats(systems)),
-            section(ids::KALLSYMS, "kallsyms", writer::short_text(kallsyms)),
-            section(ids::PRINTK, "printk", writer::short_text(&self.printk)),
-        ])
+        let section = |id, payload: Vec<u8>| Section { id, payload: payload.into() };
+        vec![
+            section(ids::HEADER_INFO, writer::header_info(&self.header_page, &self.header_event)),
+            section(ids::FTRACE_EVENTS, writer::ftrace_events(&self.ftrace)),
+            section(ids::EVENT_FORMATS, writer::event_formats(systems)),
+            section(ids::KALLSYMS, writer::short_text(kallsyms)),
+            section(ids::PRINTK, writer::short_text(&self.printk)),
+        ]
     }
 }
 
@@ -68,7 +67,8 @@ pub fn command_lines(top: &Instance, living: &BTreeMap<i32, Vec<u8>>) -> Vec<u8>
     merge_names(&file::read(&top.path("saved_cmdlines")).unwrap_or_default(), living)
 }
 
-fn merge_names(saved: &[u8], living: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> {
+/// Lines of `saved_cmdlines` and the names of living threads in one table.
+pub fn merge_names(saved: &[u8], living: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> {
     let mut names: BTreeMap<i32, &[u8]> = living.iter().map(|(&pid, comm)| (pid, comm.as_slice())).collect();
     let mut seen: BTreeMap<i32, &[u8]> = BTreeMap::new();
     for (pid, comm) in saved.split(|&b| b == b'\n').filter_map(pid_and_comm) {
@@ -87,7 +87,8 @@ fn merge_names(saved: &[u8], living: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> {
     text
 }
 
-fn pid_and_comm(line: &[u8]) -> Option<(i32, &[u8])> {
+/// The parts of a line of `saved_cmdlines`.
+pub fn pid_and_comm(line: &[u8]) -> Option<(i32, &[u8])> {
     let end = line.iter().position(|&b| b == b' ')?;
     Some((std::str::from_utf8(&line[..end]).ok()?.parse().ok()?, &line[end + 1..]))
 }

@@ -6,74 +6,206 @@ pub mod child;
 mod configure;
 pub mod cpu;
 mod error;
+mod hurry;
+pub mod journal;
+mod limits;
 mod metadata;
 pub mod names;
 mod outcome;
 mod output;
 mod plan;
+pub mod restore;
+mod rotate;
 mod seal;
 mod session;
 pub mod settings;
 mod signals;
+mod stretches;
 mod watch;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 
 use nix::fcntl::Flock;
 
 pub use error::Error;
+pub use metadata::configured_cpus;
 pub use outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome, Stop};
-pub use settings::{BufferSettings, EventSettings, ReaderChoice, Settings};
+pub use settings::{BufferSettings, EventSettings, Limits, ReaderChoice, Rotation, Settings, Tail};
 pub use watch::{Note, Progress, Silent, Watch};
 
 use child::{HeldChild, RunningChild};
+use cpu::{CpuHarvest, Orders};
+use hurry::Hurry;
+use journal::Leftover;
 use output::Output;
 use plan::BufferPlan;
+use rotate::Rotor;
+use seal::Closing;
 use session::{Harvest, Session, open_buffer};
 use signals::{Caught, Signals};
 
-use crate::dat::writer::Writer;
+use crate::dat::unsealed::{Begin, Entry, JOURNAL_VERSION, boot_id, start_ticks};
+use crate::dat::writer::{Move, Room, Writer};
+use crate::tracefs::Instance;
 use crate::tracefs::events::EventName;
-use crate::tracefs::{Instance, Undo};
 
 /// Makes a recording.
 ///
-/// Whatever happens, the control files hold afterwards what they held before, and no temporary file is left.
+/// Whatever happens, the control files hold afterwards what they held before. No temporary file is left, unless a trace
+/// could not be completed: then its files stay, for `rtrec restore` and `rtrec report`.
 pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let signals = Signals::block()?;
     let root = plan::open_root(settings.tracefs.as_deref())?;
     let plans = plan::judge(settings, &root)?;
     let processes = watch_processes(settings)?;
+    tell_leftovers(watch);
     let (mut output, file) = Output::claim(&settings.output)?;
     let child = if settings.command.is_empty() { None } else { Some(HeldChild::spawn(&settings.command)?) };
-    let mut undo = Undo::new();
+    let mut undo = output.journal().undo();
     let locks = claim_buffers(&plans)?;
+    let top = root.top();
+    let events = recorded_events(settings, &plans, &top)?;
+    let subbuf_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
+    begin_journal(&output, settings, &events, subbuf_bytes).map_err(output_failed(&output))?;
     for plan in &plans {
         configure::configure(plan, settings, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
     let mut buffers =
-        plans.iter().map(|plan| open_buffer(plan, settings, &mut output, watch)).collect::<Result<Vec<_>, _>>()?;
-    let top = root.top();
-    let events = recorded_events(settings, &plans, &top)?;
-    let page_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
-    let writer = Writer::create(file, settings.compression, page_bytes).map_err(output_failed(&output))?;
-    let session = Session { signals: &signals, processes, plans: &plans, top: &top, watch };
-    let harvest = session.record(&mut buffers, child, writer, &events, &mut undo)?;
-    let report = seal::collect(&plans, &top, &harvest);
-    drop(buffers);
-    drop(locks);
-    undo.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
-    let Harvest { child, stop, failure, texts, buffers, .. } = harvest;
-    let sealed = seal::seal(texts, report, buffers).map_err(output_failed(&output));
-    let sealed = sealed.and_then(|outcome| output.publish().map(|()| outcome));
-    let ending = child.and_then(|child| finish_command(child, stop, &signals));
-    match (failure, sealed) {
-        (Some(failure), _) => Err(failure),
-        (None, Err(error)) => Err(error),
-        (None, Ok(outcome)) => Ok(Outcome { ending, stop, ..outcome }),
+        plans.iter().map(|plan| open_buffer(plan, settings, &output, watch)).collect::<Result<Vec<_>, _>>()?;
+    let writer = Writer::create(file, settings.compression, subbuf_bytes).map_err(output_failed(&output))?;
+    let orders = Orders::default();
+    let hurry = Hurry::new(&orders)?;
+    thread::scope(|scope| {
+        let _listening = hurry.listen(scope, &signals);
+        output.set_worth_keeping(true);
+        let session = Session {
+            signals: &signals,
+            processes,
+            plans: &plans,
+            top: &top,
+            watch,
+            settings,
+            output: &output,
+            subbuf_bytes,
+            orders: &orders,
+            closing: hurry.closing(),
+        };
+        let harvest = session.record(&mut buffers, child, writer, &events, &mut undo);
+        let harvest = harvest.inspect_err(|_| output.set_worth_keeping(false))?;
+        let closing = Closing::ask(&plans, &top, &harvest.threads);
+        drop(buffers);
+        drop(locks);
+        undo.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
+        let _ = output.journal().put_back();
+        let mut outcome = closing.outcome(&plans, &harvest);
+        let Harvest { child, stop, failure, texts, buffers, rotated, rotor, .. } = harvest;
+        // The end of the command decides whether the trace is wanted; else it may go on while its trace is completed.
+        let end = || child.and_then(|child| finish_command(child, stop, &signals));
+        let ending = settings.limits.only_if_failed.then(end).flatten();
+        outcome.files = rotated;
+        if ending.is_some_and(|ending| ending.status() == 0) {
+            output.set_worth_keeping(false);
+        } else {
+            let ready = Ready { settings, closing: &closing, texts, buffers, rotor, failure: failure.as_ref() };
+            outcome.files.push(ready.complete(output, &hurry)?);
+        }
+        Ok(Outcome { ending: ending.or_else(end), trouble: failure, ..outcome })
+    })
+}
+
+/// All that goes into the file.
+struct Ready<'a> {
+    settings: &'a Settings,
+    closing: &'a Closing,
+    texts: Option<Writer>,
+    buffers: Vec<Vec<CpuHarvest>>,
+    rotor: Rotor,
+    failure: Option<&'a Error>,
+}
+
+/// What completing a file may need besides the data itself.
+const RESERVED_BYTES: u64 = 16 << 20;
+
+impl Ready<'_> {
+    /// Seals the file and gives it its name.
+    fn complete(mut self, mut output: Output, hurry: &Hurry<'_>) -> Result<PathBuf, Error> {
+        let mut path = output.path().to_owned();
+        let bytes: u64 = self.buffers.iter().flatten().flat_map(|cpu| &cpu.data).map(|data| data.bytes).sum();
+        // After a failure an empty trace is of no use to anybody.
+        output.set_worth_keeping(bytes > 0 || self.failure.is_none());
+        let unsealed = |source: io::Error| match hurry.signal() {
+            Some(signal) => Error::Abandoned { path: path.clone(), signal },
+            None => Error::Unsealed { path: path.clone(), source },
+        };
+        let texts = self.texts.take().ok_or_else(|| unsealed(cause(self.failure)))?;
+        let room = match limits::space(path.parent().unwrap_or(Path::new(""))) {
+            Some((free, _)) if free < bytes + RESERVED_BYTES => Room::Short,
+            _ => Room::Plenty,
+        };
+        let journal = output.journal().clone();
+        let mut moving = |step: Move<'_>| {
+            if hurry.signal().is_some() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            // Only where a stretch is given back piece by piece its place must be known.
+            let noted = journal.note(&Entry::Moving(step.into()));
+            if room == Room::Short { noted.map(|()| room) } else { Ok(room) }
+        };
+        let harvests = self.buffers.into_iter();
+        let data = harvests.map(|cpus| cpus.into_iter().map(|cpu| (cpu.cpu, cpu.data)).collect()).collect();
+        let file = seal::seal(texts, self.closing, data, &mut moving).map_err(unsealed)?;
+        let mut too_old = None;
+        if self.settings.limits.rotation.is_some() {
+            (path, too_old) = self.rotor.name_next();
+            output.set_path(&path);
+        }
+        output.publish(&file)?;
+        too_old.into_iter().for_each(|old| drop(std::fs::remove_file(old)));
+        Ok(path)
     }
+}
+
+/// The system's answer at the bottom of an error.
+fn cause(error: Option<&Error>) -> io::Error {
+    let sources = std::iter::successors(error.map(|error| error as &dyn std::error::Error), |error| error.source());
+    let errno = sources.filter_map(|error| error.downcast_ref::<io::Error>()?.raw_os_error()).last();
+    errno.map_or_else(|| io::Error::other("the formats could not be written"), io::Error::from_raw_os_error)
+}
+
+/// Says so when recorders that were killed have left settings behind.
+fn tell_leftovers(watch: &dyn Watch) {
+    let count = Leftover::registered().iter().filter(|leftover| leftover.needs_reset()).count();
+    if count > 0 {
+        watch.note(Note::Leftovers(count));
+    }
+}
+
+/// Writes down what a restored trace needs to be known.
+fn begin_journal(
+    output: &Output,
+    settings: &Settings,
+    events: &BTreeSet<EventName>,
+    subbuf_bytes: u32,
+) -> io::Result<()> {
+    let pid = std::process::id().cast_signed();
+    let begin = Begin {
+        version: JOURNAL_VERSION,
+        pid,
+        start_ticks: start_ticks(pid).unwrap_or_default(),
+        boot_id: boot_id(),
+        output: output.path().to_string_lossy().into_owned(),
+        compression: settings.compression.name().to_owned(),
+        subbuf_bytes,
+        uname: metadata::uname(),
+        cpus: metadata::configured_cpus(),
+        events: events.iter().map(ToString::to_string).collect(),
+    };
+    output.journal().note(&Entry::Begin(begin))
 }
 
 fn output_failed(output: &Output) -> impl FnOnce(std::io::Error) -> Error {

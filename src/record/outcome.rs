@@ -1,13 +1,19 @@
 //! What a recording has brought.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::child::Ending;
+use super::error::Error;
 use crate::tracefs::buffer::BufferStats;
 
 /// What a recording has brought.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Outcome {
+    /// What went wrong without preventing a trace: it holds what was recorded up to then.
+    pub trouble: Option<Error>,
+    /// The files that were written, oldest first; none when the trace was not wanted in the end.
+    pub files: Vec<PathBuf>,
     /// How the command ended; `None` without one.
     pub ending: Option<Ending>,
     /// Why recording stopped.
@@ -43,6 +49,17 @@ pub enum Stop {
     Signal(i32),
     /// A reader could not go on.
     ReaderFailed,
+    /// As much as was wanted has been written.
+    SizeReached,
+    /// The disk is nearly full.
+    DiskNearlyFull {
+        /// Bytes left.
+        free: u64,
+    },
+    /// The buffer was switched off: the event waited for has happened.
+    Triggered,
+    /// Function tracing left the machine no time.
+    Swamped,
 }
 
 /// What one buffer has brought.

@@ -1,43 +1,41 @@
-//! The output file: written under a temporary name in its own folder, renamed when sealed, gone when not.
+//! The output file: written under temporary names in its own folder, renamed when sealed, gone when nothing was recorded.
+//!
+//! Owns: the family of temporary files, the journal beside them, and what is left of them in the end.
+//! Does not own: the names (see `dat::unsealed`).
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::Error;
+use super::journal::{Journal, Registration};
+use crate::dat::unsealed::Family;
 
-/// An output that is being made. Dropping it removes every temporary file.
+/// An output that is being made. Dropping it removes every temporary file, unless there is something to restore from them.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
-    temporary: Vec<PathBuf>,
-    sealed: bool,
+    family: Family,
+    journal: Journal,
+    worth_keeping: bool,
+    _registration: Option<Registration>,
 }
 
 impl Output {
-    /// Checks that `path` can become a regular file and opens the temporary one beside it.
+    /// Checks that `path` can become a regular file, and opens the temporary one and the journal beside it.
     pub fn claim(path: &Path) -> Result<(Self, File), Error> {
         let failed = |source: io::Error| Error::Output { path: path.to_owned(), source };
-        match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_dir() => return Err(failed(nix::errno::Errno::EISDIR.into())),
-            Ok(metadata) if !metadata.is_file() => {
-                let kind = metadata.file_type();
-                let kind = if kind.is_char_device() || kind.is_block_device() { "a device" } else { "no regular file" };
-                return Err(failed(io::Error::other(format!(
-                    "it is {kind}; a trace needs a regular file, since it is written in several places"
-                ))));
-            }
-            Ok(_) => writable(path).map_err(failed)?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(failed(e)),
-        }
-        if path.file_name().is_none() {
-            return Err(failed(io::ErrorKind::InvalidFilename.into()));
-        }
-        let mut output = Output { path: path.to_owned(), temporary: Vec::new(), sealed: false };
-        let file = output.temporary("part")?;
-        Ok((output, file))
+        check(path).map_err(failed)?;
+        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let family = Family::new(dir, &name.to_string_lossy(), std::process::id());
+        let journal = Journal::new(create(&family.journal()).map_err(failed)?);
+        let registration = Registration::new(&family.journal());
+        let output =
+            Output { path: path.to_owned(), family, journal, worth_keeping: false, _registration: registration };
+        let part = create(&output.family.file("part")).map_err(failed)?;
+        Ok((output, part))
     }
 
     /// The final path.
@@ -45,41 +43,65 @@ impl Output {
         &self.path
     }
 
-    /// Opens another temporary file of this output: `.NAME.rtrec-PID.KIND`.
-    pub fn temporary(&mut self, kind: &str) -> Result<File, Error> {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = self.path.with_file_name(format!(".{name}.rtrec-{}.{kind}", std::process::id()));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(|source| Error::Output { path: self.path.clone(), source })?;
-        self.temporary.push(temporary);
-        Ok(file)
+    /// Its temporary files.
+    pub fn family(&self) -> &Family {
+        &self.family
+    }
+
+    /// The journal beside them.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Whether the temporary files hold records: then they stay if the trace cannot be completed.
+    pub fn set_worth_keeping(&mut self, worth_keeping: bool) {
+        self.worth_keeping = worth_keeping;
+    }
+
+    /// Gives the complete file another name than the one asked for.
+    pub fn set_path(&mut self, path: &Path) {
+        path.clone_into(&mut self.path);
     }
 
     /// Gives the complete file its name and removes the others.
-    pub fn publish(mut self) -> Result<(), Error> {
-        let path = self.path.clone();
-        std::fs::rename(&self.temporary[0], &path).map_err(|source| Error::Output { path, source })?;
-        self.sealed = true;
+    pub fn publish(mut self, part: &File) -> Result<(), Error> {
+        let failed = |source| Error::Output { path: self.path.clone(), source };
+        // What was reserved and not needed goes back.
+        part.metadata().and_then(|metadata| part.set_len(metadata.len())).map_err(failed)?;
+        fs::rename(self.family.file("part"), &self.path).map_err(failed)?;
+        self.worth_keeping = false;
         Ok(())
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        for path in self.temporary.iter().skip(usize::from(self.sealed)) {
-            let _ = std::fs::remove_file(path);
+        if !self.worth_keeping {
+            let _ = self.family.remove();
         }
     }
 }
 
-/// An existing file is replaced by rename, which asks for rights on the folder only; respect its own too.
-fn writable(path: &Path) -> io::Result<()> {
-    OpenOptions::new().write(true).open(path).map(drop)
+/// Opens a new file that nobody else can have prepared.
+pub fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn check(path: &Path) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err(nix::errno::Errno::EISDIR.into()),
+        Ok(metadata) if !metadata.is_file() => {
+            let kind = metadata.file_type();
+            let kind = if kind.is_char_device() || kind.is_block_device() { "a device" } else { "no regular file" };
+            Err(io::Error::other(format!(
+                "it is {kind}; a trace needs a regular file, since it is written in several places"
+            )))
+        }
+        // An existing file is replaced by rename, which asks for rights on the folder only; respect its own too.
+        Ok(_) => OpenOptions::new().write(true).open(path).map(drop),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
 }
 
 #[cfg(test)]
@@ -91,26 +113,36 @@ mod tests {
     fn an_unsealed_output_leaves_nothing_and_spares_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.dat");
-        std::fs::write(&path, "old").unwrap();
-        let (mut output, mut file) = Output::claim(&path).unwrap();
-        output.temporary("cpu0").unwrap();
+        fs::write(&path, "old").unwrap();
+        let (output, mut file) = Output::claim(&path).unwrap();
+        create(&output.family().stretch("", 0, 0)).unwrap();
         file.write_all(b"new").unwrap();
         drop(output);
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_output_worth_keeping_leaves_what_it_can_be_restored_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut output, _) = Output::claim(&folder.path().join("a.dat")).unwrap();
+        create(&output.family().stretch("", 0, 0)).unwrap();
+        output.set_worth_keeping(true);
+        drop(output);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]
     fn a_sealed_output_replaces_the_old_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.dat");
-        std::fs::write(&path, "old").unwrap();
-        let (mut output, mut file) = Output::claim(&path).unwrap();
-        output.temporary("cpu0").unwrap();
+        fs::write(&path, "old").unwrap();
+        let (output, mut file) = Output::claim(&path).unwrap();
+        create(&output.family().stretch("", 0, 0)).unwrap();
         file.write_all(b"new").unwrap();
-        output.publish().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        output.publish(&file).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -96,14 +96,27 @@ fn judge_clock(buffer: &BufferSettings, known: &Instance) -> Result<(), Error> {
 fn judge_events<'s>(event: &'s EventSettings, known: &Instance, ignore: bool) -> Result<EventPlan<'s>, Error> {
     let selection = known.select_events(&event.word).map_err(Error::setup("reading the list of events"))?;
     if selection.is_empty() && !ignore {
-        let names = known.event_names();
-        let systems = known.event_systems().unwrap_or_default();
-        let bare = names.iter().filter_map(|name| name.split_once(':')).map(|(_, event)| event);
-        let candidates = names.iter().map(String::as_str).chain(bare).chain(systems.iter().map(String::as_str));
-        return Err(Error::UnknownEvent { word: event.word.clone(), nearest: names::nearest(&event.word, candidates) });
+        return Err(unknown_event(known, &event.word));
     }
     let events = known.spell_out(&selection).map_err(Error::setup("reading the list of events"))?;
     Ok(EventPlan { settings: event, selection, events })
+}
+
+fn unknown_event(known: &Instance, word: &str) -> Error {
+    let names = known.event_names();
+    let systems = known.event_systems().unwrap_or_default();
+    let bare = names.iter().filter_map(|name| name.split_once(':')).map(|(_, event)| event);
+    let candidates = names.iter().map(String::as_str).chain(bare).chain(systems.iter().map(String::as_str));
+    Error::UnknownEvent { word: word.to_owned(), nearest: names::nearest(word, candidates) }
+}
+
+/// The events that a word means, whole systems spelled out; an error when there is none.
+pub fn named_events(known: &Instance, word: &str) -> Result<BTreeSet<EventName>, Error> {
+    let selection = known.select_events(word).map_err(Error::setup("reading the list of events"))?;
+    if selection.is_empty() {
+        return Err(unknown_event(known, word));
+    }
+    known.spell_out(&selection).map_err(Error::setup("reading the list of events"))
 }
 
 fn judge_functions(settings: &Settings, buffer: &BufferSettings) -> Result<Vec<(FunctionList, Vec<Word>)>, Error> {

@@ -1,24 +1,26 @@
 //! The end of a recording: the kernel's counters, the last texts, the file's closing sections.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 
 use super::cpu::CpuHarvest;
 use super::metadata;
 use super::outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome};
 use super::plan::BufferPlan;
+use super::rotate::BufferData;
 use super::session::Harvest;
 use crate::dat::ids;
-use crate::dat::writer::{self, BufferHead, Section, Writer};
+use crate::dat::writer::{self, BufferHead, Moving, Section, Writer};
 use crate::tracefs::buffer::BufferStats;
 use crate::tracefs::functions::FunctionList;
 use crate::tracefs::{Instance, file};
 
-/// What has to be asked of the kernel before its settings are put back.
-pub struct Report {
+/// What has to be asked of the kernel before its settings are put back, or whenever a file is closed.
+pub struct Closing {
     trace_clock: String,
     command_lines: Vec<u8>,
     buffers: Vec<BufferReport>,
-    outcome: Outcome,
 }
 
 struct BufferReport {
@@ -26,30 +28,43 @@ struct BufferReport {
     stats: Vec<(u32, String)>,
 }
 
-/// Asks the kernel. What it does not tell is left out: the records are more important.
-pub fn collect(plans: &[BufferPlan<'_>], top: &Instance, harvest: &Harvest) -> Report {
-    let buffers: Vec<BufferReport> = plans.iter().map(report_buffer).collect();
-    let outcomes: Vec<BufferOutcome> = plans
-        .iter()
-        .zip(&buffers)
-        .zip(&harvest.buffers)
-        .map(|((plan, report), cpus)| BufferOutcome {
-            instance: plan.instance.name().map(str::to_owned),
-            cpus: cpus.iter().map(|cpu| cpu_outcome(cpu, report)).collect(),
-        })
-        .collect();
-    let empty = outcomes.iter().all(|buffer| buffer.cpus.iter().all(|cpu| cpu.stats.read == 0 && cpu.file_bytes == 0));
-    Report {
-        trace_clock: file::read_text(&top.path("trace_clock")).unwrap_or_default(),
-        command_lines: metadata::command_lines(top, &harvest.threads),
-        buffers,
-        outcome: Outcome {
+impl Closing {
+    /// Asks the kernel. What it does not tell is left out: the records are more important.
+    pub fn ask(plans: &[BufferPlan<'_>], top: &Instance, threads: &BTreeMap<i32, Vec<u8>>) -> Self {
+        Closing {
+            trace_clock: file::read_text(&top.path("trace_clock")).unwrap_or_default(),
+            command_lines: metadata::command_lines(top, threads),
+            buffers: plans.iter().map(report_buffer).collect(),
+        }
+    }
+
+    /// What the recording has brought, by the kernel's counters.
+    pub fn outcome(&self, plans: &[BufferPlan<'_>], harvest: &Harvest) -> Outcome {
+        let buffers: Vec<BufferOutcome> = plans
+            .iter()
+            .zip(&self.buffers)
+            .zip(&harvest.buffers)
+            .map(|((plan, report), cpus)| BufferOutcome {
+                instance: plan.instance.name().map(str::to_owned),
+                cpus: cpus.iter().map(|cpu| cpu_outcome(cpu, report)).collect(),
+            })
+            .collect();
+        let quiet = |cpu: &CpuOutcome| cpu.stats.read == 0 && cpu.file_bytes == 0;
+        let empty = harvest.rotated.is_empty() && buffers.iter().all(|buffer| buffer.cpus.iter().all(quiet));
+        Outcome {
+            trouble: None,
+            files: Vec::new(),
             ending: None,
             stop: harvest.stop,
             elapsed: harvest.elapsed,
             empty: empty.then(|| why_empty(plans, harvest)),
-            buffers: outcomes,
-        },
+            buffers,
+        }
+    }
+
+    /// The buffers' clocks and layouts, in the order of the plans.
+    pub fn heads(&self) -> impl Iterator<Item = &BufferHead> {
+        self.buffers.iter().map(|buffer| &buffer.head)
     }
 }
 
@@ -72,8 +87,8 @@ fn cpu_outcome(harvest: &CpuHarvest, report: &BufferReport) -> CpuOutcome {
     CpuOutcome {
         cpu: harvest.cpu,
         stats: BufferStats::parse(text),
-        raw_bytes: harvest.data.raw_bytes,
-        file_bytes: harvest.data.bytes,
+        raw_bytes: harvest.data.iter().map(|data| data.raw_bytes).sum(),
+        file_bytes: harvest.data.iter().map(|data| data.bytes).sum(),
         wakeups: harvest.wakeups,
     }
 }
@@ -102,14 +117,14 @@ fn why_empty(plans: &[BufferPlan<'_>], harvest: &Harvest) -> Emptiness {
 }
 
 /// Writes what is missing and moves each CPU's data in.
-pub fn seal(mut out: Writer, report: Report, mut buffers: Vec<Vec<CpuHarvest>>) -> io::Result<Outcome> {
-    let payload = writer::long_text(&report.command_lines).into();
-    out.sections(&[Section { id: ids::CMDLINES, description: "command lines", payload }])?;
-    out.option_text(ids::TRACECLOCK, &report.trace_clock);
+pub fn seal(mut out: Writer, closing: &Closing, mut data: BufferData, moving: &mut Moving<'_>) -> io::Result<File> {
+    let payload = writer::long_text(&closing.command_lines).into();
+    out.sections(&[Section { id: ids::CMDLINES, payload }])?;
+    out.option_text(ids::TRACECLOCK, &closing.trace_clock);
     out.option_text(ids::UNAME, &metadata::uname());
     out.option_text(ids::VERSION, concat!("rtrec ", env!("CARGO_PKG_VERSION")));
     out.option_u64(ids::TRACEID, metadata::trace_id());
-    for buffer in &report.buffers {
+    for buffer in &closing.buffers {
         if !buffer.head.name.is_empty() {
             out.option_text(ids::CPUSTAT, &format!("\nBuffer: {}\n\n", buffer.head.name));
         }
@@ -120,15 +135,13 @@ pub fn seal(mut out: Writer, report: Report, mut buffers: Vec<Vec<CpuHarvest>>) 
     out.option_u32(ids::CPUCOUNT, metadata::configured_cpus());
     out.end_options()?;
     // Readers expect a top-level buffer, if an empty one.
-    if report.buffers.iter().all(|buffer| !buffer.head.name.is_empty()) {
+    if closing.heads().all(|head| !head.name.is_empty()) {
         let clock = "local".to_owned();
-        let subbuf_bytes = report.buffers.first().map_or(4096, |buffer| buffer.head.subbuf_bytes);
-        out.buffer(&BufferHead { name: String::new(), clock, subbuf_bytes }, &mut [])?;
+        let subbuf_bytes = closing.heads().next().map_or(4096, |head| head.subbuf_bytes);
+        out.buffer(&BufferHead { name: String::new(), clock, subbuf_bytes }, &mut [], moving)?;
     }
-    for (buffer, cpus) in report.buffers.iter().zip(&mut buffers) {
-        let mut data: Vec<_> = cpus.drain(..).map(|cpu| (cpu.cpu, cpu.data)).collect();
-        out.buffer(&buffer.head, &mut data)?;
+    for (head, cpus) in closing.heads().zip(&mut data) {
+        out.buffer(head, cpus, moving)?;
     }
-    out.seal()?;
-    Ok(report.outcome)
+    out.seal()
 }

@@ -4,60 +4,79 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::child::{HeldChild, RunningChild};
-use super::cpu::{self, CpuHarvest, CpuReader};
+use super::cpu::{self, CpuHarvest, CpuReader, Delivery, Desk, Orders};
 use super::error::Error;
+use super::limits::{self, Figures, Guard};
 use super::outcome::Stop;
 use super::output::Output;
 use super::plan::BufferPlan;
+use super::rotate::{self, BufferData, Rotor};
+use super::seal::{self, Closing};
 use super::settings::Settings;
 use super::signals::{self, Caught, Signals};
+use super::stretches::{self, Files, Stretches};
 use super::watch::{Note, Progress, Watch};
-use super::{configure, metadata, output_failed};
-use crate::dat::chunks::ChunkWriter;
-use crate::dat::writer::Writer;
+use super::{configure, metadata};
+use crate::dat::unsealed::{BufferEntry, Entry};
+use crate::dat::writer::{Room, Writer};
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, Undo};
 
 /// How often the live line is renewed.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(250);
 
+/// Room for names, counters and options, and for a piece of data that is moved.
+const RESERVE_BYTES: u64 = 3 << 20;
+
 /// A buffer with its readers, ready to run.
 pub(super) struct OpenBuffer {
     readers: Vec<CpuReader>,
     progress: Vec<cpu::Progress>,
+    files: Vec<Files>,
+    subbuf_bytes: usize,
 }
 
 /// Opens a CPU's way out for each traced CPU.
 pub(super) fn open_buffer(
     plan: &BufferPlan<'_>,
     settings: &Settings,
-    output: &mut Output,
+    output: &Output,
     watch: &dyn Watch,
 ) -> Result<OpenBuffer, Error> {
     let instance = &plan.instance;
     let layout = instance.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
-    let mut readers = Vec::new();
-    for cpu in instance.traced_cpus().map_err(Error::setup("reading the CPU mask"))? {
-        let raw =
-            instance.raw_buffer(cpu, layout.subbuf_bytes as usize).map_err(Error::setup("opening a CPU's buffer"))?;
-        let kind = instance.name().map_or_else(|| format!("cpu{cpu}"), |name| format!("{name}.cpu{cpu}"));
-        let file = output.temporary(&kind)?;
-        let chunks = ChunkWriter::new(file, settings.compression, layout.subbuf_bytes as usize)
-            .map_err(output_failed(output))?;
-        let (reader, because) = CpuReader::new(cpu, raw, layout, chunks, settings.reader);
+    let cpus = instance.traced_cpus().map_err(Error::setup("reading the CPU mask"))?;
+    let name = instance.name().unwrap_or_default();
+    let failed = |source| Error::Output { path: output.path().to_owned(), source };
+    let entry = BufferEntry {
+        name: name.to_owned(),
+        clock: instance.clocks().ok().and_then(|clocks| clocks.chosen).unwrap_or_else(|| "local".to_owned()),
+        subbuf_bytes: layout.subbuf_bytes,
+        cpus: cpus.clone(),
+    };
+    output.journal().note(&Entry::Buffer(entry)).map_err(failed)?;
+    let subbuf_bytes = layout.subbuf_bytes as usize;
+    let mut open = OpenBuffer { readers: Vec::new(), progress: Vec::new(), files: Vec::new(), subbuf_bytes };
+    for cpu in cpus {
+        let raw = instance.raw_buffer(cpu, subbuf_bytes).map_err(Error::setup("opening a CPU's buffer"))?;
+        let files = Files::new(output.family().clone(), name, cpu);
+        let stretches = Stretches::begin(files.clone(), settings.compression, subbuf_bytes, settings.limits.tail)
+            .map_err(failed)?;
+        let (reader, because) = CpuReader::new(cpu, raw, layout, stretches, settings.reader);
         watch.note(Note::Way { instance: instance.name().map(str::to_owned), cpu, way: reader.way(), because });
-        readers.push(reader);
+        open.readers.push(reader);
+        open.progress.push(cpu::Progress::default());
+        open.files.push(files);
     }
-    let progress = readers.iter().map(|_| cpu::Progress::default()).collect();
-    Ok(OpenBuffer { readers, progress })
+    Ok(open)
 }
 
 /// The part between "all is set" and "all is taken".
@@ -67,6 +86,12 @@ pub(super) struct Session<'a> {
     pub(super) plans: &'a [BufferPlan<'a>],
     pub(super) top: &'a Instance,
     pub(super) watch: &'a dyn Watch,
+    pub(super) settings: &'a Settings,
+    pub(super) output: &'a Output,
+    pub(super) subbuf_bytes: u32,
+    pub(super) orders: &'a Orders,
+    /// Made readable when recording has ended, for whoever listens for a second signal.
+    pub(super) closing: &'a EventFd,
 }
 
 /// What the session has brought.
@@ -74,15 +99,21 @@ pub(super) struct Harvest {
     pub(super) child: Option<RunningChild>,
     pub(super) stop: Stop,
     pub(super) failure: Option<Error>,
-    /// The file with its first sections.
-    pub(super) texts: Writer,
+    /// The file with its first sections, if they could be written.
+    pub(super) texts: Option<Writer>,
     /// Names of living threads, for those that the kernel has forgotten.
     pub(super) threads: BTreeMap<i32, Vec<u8>>,
     pub(super) buffers: Vec<Vec<CpuHarvest>>,
     pub(super) elapsed: Duration,
     /// A buffer was found switched off before it was to be.
     pub(super) was_switched_off: bool,
+    /// Files that were completed on the way, and who names the next.
+    pub(super) rotated: Vec<std::path::PathBuf>,
+    pub(super) rotor: Rotor,
 }
+
+/// The first sections, and the names of living threads.
+type Texts = (Writer, BTreeMap<i32, Vec<u8>>);
 
 impl Session<'_> {
     pub(super) fn record(
@@ -94,14 +125,18 @@ impl Session<'_> {
         undo: &mut Undo,
     ) -> Result<Harvest, Error> {
         let (stop, alarm) = (event_fd()?, event_fd()?);
+        let (deliver, deliveries) = channel();
+        let crews: Vec<Vec<CpuReader>> = buffers.iter_mut().map(|buffer| std::mem::take(&mut buffer.readers)).collect();
         thread::scope(|scope| {
             // However this closure is left, the readers must be told to stop, or the scope waits for ever.
             let stopper = StopOnDrop(&stop);
             let mut running = Vec::new();
             let mut meters = Vec::new();
-            for OpenBuffer { readers, progress } in buffers.iter_mut() {
-                running.push(start_readers(scope, std::mem::take(readers), progress, stop.as_fd(), &alarm)?);
-                meters.extend(progress.iter());
+            let crew = Crew { stop: stop.as_fd(), alarm: &alarm, orders: self.orders };
+            for (index, (readers, buffer)) in crews.into_iter().zip(&*buffers).enumerate() {
+                let desk = Desk { buffer: index, deliveries: Sender::clone(&deliver) };
+                running.push(start_readers(scope, readers, &buffer.progress, crew, &desk)?);
+                meters.extend(buffer.progress.iter());
             }
             // Reads and packs while the load runs, but is there before, to be left out of the trace like the readers.
             let (go, told) = channel();
@@ -110,17 +145,59 @@ impl Session<'_> {
             self.plans.iter().for_each(|plan| configure::leave_out(plan, &threads, self.watch, undo));
             let (child, started) = self.start(child)?;
             let _ = go.send(());
-            let how = self.wait(child, alarm.as_fd(), started, &meters);
+            let rotation = self.settings.limits.rotation.unwrap_or_default();
+            let rotor = Rotor::new(rotation, self.output.path(), meters.len(), started);
+            let mut course = Course {
+                child,
+                alarm: alarm.as_fd(),
+                started,
+                meters: &meters,
+                deliveries: &deliveries,
+                texts: &texts,
+                rotor,
+                rotated: Vec::new(),
+            };
+            let how = self.wait(&mut course);
+            let Course { child, rotated, mut rotor, .. } = course;
+            let _ = self.closing.write(1);
             let elapsed = started.elapsed();
             let was_switched_off = self.plans.iter().any(|plan| matches!(plan.instance.is_tracing(), Ok(false)));
             let off = self.plans.iter().map(|plan| plan.instance.tracing_off()).find_map(Result::err);
             drop(stopper);
             let mut failure = off.map(|source| Error::Setup { step: "stopping the buffer", source });
-            let buffers = running.into_iter().map(|readers| join_readers(readers, &mut failure)).collect();
-            let (texts, threads) = texts.join().unwrap_or_else(|_| {
+            failure = how.1.or(failure);
+            let mut harvests: Vec<Vec<CpuHarvest>> = Vec::new();
+            for (readers, buffer) in running.into_iter().zip(&*buffers) {
+                let salvage = |cpu: usize| self.salvage(buffer, cpu);
+                harvests.push(join_readers(readers, salvage, &mut failure));
+            }
+            while let Ok(delivery) = deliveries.try_recv() {
+                rotor.take(delivery, self.plans.len()).into_iter().for_each(|data| put_in_front(data, &mut harvests));
+            }
+            put_in_front(rotor.collected(self.plans.len()), &mut harvests);
+            let texts = texts.join().unwrap_or_else(|_| {
                 Err(Error::System { step: "reading the formats", source: io::Error::other("a thread panicked") })
-            })?;
-            Ok(Harvest { child, stop: how, failure, texts, threads, buffers, elapsed, was_switched_off })
+            });
+            let (texts, threads) = match texts {
+                Ok((writer, threads)) => (Some(writer), threads),
+                Err(error) => {
+                    failure.get_or_insert(error);
+                    (None, BTreeMap::new())
+                }
+            };
+            let stop = how.0;
+            Ok(Harvest {
+                child,
+                stop,
+                failure,
+                texts,
+                threads,
+                buffers: harvests,
+                elapsed,
+                was_switched_off,
+                rotated,
+                rotor,
+            })
         })
     }
 
@@ -130,15 +207,19 @@ impl Session<'_> {
         told: Receiver<()>,
         mut writer: Writer,
         events: &BTreeSet<EventName>,
-    ) -> Result<(Writer, BTreeMap<i32, Vec<u8>>), Error> {
+    ) -> Result<Texts, Error> {
         // Without a word the recording failed, and its error is told elsewhere.
         told.recv().map_err(|_| Error::Interrupted(0))?;
         let texts = metadata::Texts::read(self.top, events).map_err(Error::setup("reading the formats"))?;
         if !texts.has_symbols() {
             self.watch.note(Note::NoSymbols);
         }
-        texts.write(&mut writer).map_err(Error::system("writing the formats"))?;
-        Ok((writer, metadata::living_threads()))
+        writer.sections(&texts.sections()).map_err(Error::system("writing the formats"))?;
+        writer.reserve(RESERVE_BYTES);
+        let threads = metadata::living_threads();
+        // For a restored trace only; without them fewer tasks have names there.
+        let _ = std::fs::write(self.output.family().file("names"), metadata::merge_names(&[], &threads));
+        Ok((writer, threads))
     }
 
     /// Switches tracing on and lets the command go.
@@ -155,73 +236,195 @@ impl Session<'_> {
         Ok((child, started))
     }
 
-    /// Waits for whatever ends the recording.
-    fn wait(
-        &self,
-        child: Option<RunningChild>,
-        alarm: BorrowedFd<'_>,
-        started: Instant,
-        meters: &[&cpu::Progress],
-    ) -> Stop {
-        let watching = self.watch.wants_progress();
+    /// Waits for whatever ends the recording; tells what and, if so, what went wrong.
+    fn wait(&self, course: &mut Course<'_, '_>) -> (Stop, Option<Error>) {
+        let limits = &self.settings.limits;
+        let dir = self.output.path().parent().unwrap_or(std::path::Path::new(""));
+        let functions = self.plans.iter().any(|plan| plan.settings.traces_functions());
+        let mut guard = Guard::new(limits, dir, functions, course.started);
+        let mut looked = course.started;
         loop {
-            let mut fds = vec![self.signals.as_fd(), alarm];
-            if child.is_none() {
-                fds.extend(self.processes.iter().filter(|fd| !signals::has_ended(fd)).map(AsFd::as_fd));
+            if let Some(stop) = self.sleep(course) {
+                return (stop, None);
             }
-            if signals::sleep_on(&fds, watching.then_some(PROGRESS_PERIOD)).is_err() {
-                return Stop::ReaderFailed;
-            }
-            if let Some(caught) = self.signals.caught() {
-                if let Some(child) = child.filter(|_| !caught.from_terminal) {
-                    child.signal(caught.signal);
+            let now = Instant::now();
+            if now.duration_since(looked) >= limits::PERIOD {
+                looked = now;
+                let figures = figures(course.meters);
+                if let Some(stop) = guard.check(figures, now) {
+                    return (stop, None);
                 }
-                return Stop::Signal(caught.signal as i32);
-            }
-            if signals::is_ready(alarm) {
-                return Stop::ReaderFailed;
-            }
-            match child {
-                Some(child) => {
-                    if let Some(ending) = child.ended() {
-                        return Stop::CommandEnded(ending);
-                    }
+                if limits.until.is_some()
+                    && self.plans.iter().any(|plan| matches!(plan.instance.is_tracing(), Ok(false)))
+                {
+                    return (Stop::Triggered, None);
                 }
-                None if !self.processes.is_empty() && self.processes.iter().all(signals::has_ended) => {
-                    return Stop::ProcessesEnded;
+                if limits.rotation.is_some() && course.rotor.is_due(figures, now) {
+                    self.begin_cut(course, figures, now);
                 }
-                None => {}
             }
-            if watching {
-                self.watch.progress(&sum(meters, started.elapsed()));
+            if let Err(error) = self.rotate(course) {
+                return (Stop::ReaderFailed, Some(error));
+            }
+            if self.watch.wants_progress() {
+                self.watch.progress(&progress(course.meters, course.started.elapsed()));
+            }
+        }
+    }
+
+    /// Sleeps until something happens or it is time to look at the limits.
+    fn sleep(&self, course: &Course<'_, '_>) -> Option<Stop> {
+        let mut fds = vec![self.signals.as_fd(), course.alarm];
+        if course.child.is_none() {
+            fds.extend(self.processes.iter().filter(|fd| !signals::has_ended(fd)).map(AsFd::as_fd));
+        }
+        let period = if self.watch.wants_progress() { PROGRESS_PERIOD } else { Duration::from_secs(1) };
+        let period = if self.needs_care() { limits::PERIOD } else { period };
+        if signals::sleep_on(&fds, Some(period)).is_err() {
+            return Some(Stop::ReaderFailed);
+        }
+        if let Some(caught) = self.signals.caught() {
+            if let Some(child) = course.child.filter(|_| !caught.from_terminal) {
+                child.signal(caught.signal);
+            }
+            return Some(Stop::Signal(caught.signal as i32));
+        }
+        if signals::is_ready(course.alarm) {
+            return Some(Stop::ReaderFailed);
+        }
+        match course.child {
+            Some(child) => child.ended().map(Stop::CommandEnded),
+            None if !self.processes.is_empty() && self.processes.iter().all(signals::has_ended) => {
+                Some(Stop::ProcessesEnded)
+            }
+            None => None,
+        }
+    }
+
+    /// Whether limits have to be looked at more often than once a second.
+    fn needs_care(&self) -> bool {
+        let limits = &self.settings.limits;
+        limits.max_bytes.is_some() || limits.rotation.is_some() || limits.until.is_some()
+    }
+
+    fn begin_cut(&self, course: &mut Course<'_, '_>, figures: Figures, now: Instant) {
+        // A file can be completed only when the formats are there.
+        if course.texts.is_finished()
+            && let Some(cut) = course.rotor.begin_cut(figures, now)
+        {
+            self.orders.cuts.store(cut, Release);
+        }
+    }
+
+    /// Takes what the readers hand over, and completes a file when all have.
+    fn rotate(&self, course: &mut Course<'_, '_>) -> Result<(), Error> {
+        while let Ok(delivery) = course.deliveries.try_recv() {
+            if let Some(data) = course.rotor.take(delivery, self.plans.len()) {
+                let path = self.complete_file(data, &mut course.rotor)?;
+                self.watch.note(Note::Rotated(path.clone()));
+                course.rotated.push(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn complete_file(&self, data: BufferData, rotor: &mut Rotor) -> Result<std::path::PathBuf, Error> {
+        let (path, too_old) = rotor.name_next();
+        let complete = || -> io::Result<()> {
+            let family = self.output.family();
+            let stretches = segments(&data, self.plans);
+            let copy = rotate::begin_copy(family, self.settings.compression, self.subbuf_bytes)?;
+            let closing = Closing::ask(self.plans, self.top, &metadata::living_threads());
+            seal::seal(copy, &closing, data, &mut |_| Ok(Room::Plenty))?;
+            rotate::publish_copy(family, &path, too_old)?;
+            for (instance, cpu, segment) in stretches {
+                Files::new(family.clone(), instance, cpu).remove(segment);
+            }
+            Ok(())
+        };
+        complete().map_err(|source| Error::Output { path: path.clone(), source })?;
+        Ok(path)
+    }
+
+    /// What is whole of a CPU's data when its reader has failed.
+    fn salvage(&self, buffer: &OpenBuffer, index: usize) -> CpuHarvest {
+        let files = &buffer.files[index];
+        let first = buffer.progress[index].segment.load(Acquire);
+        let data = stretches::salvage(files, self.settings.compression, buffer.subbuf_bytes, first);
+        CpuHarvest { cpu: files.cpu(), data: data.unwrap_or_default(), wakeups: 0 }
+    }
+}
+
+/// What the coordinator looks at while it waits.
+struct Course<'a, 'scope> {
+    child: Option<RunningChild>,
+    alarm: BorrowedFd<'a>,
+    started: Instant,
+    meters: &'a [&'a cpu::Progress],
+    deliveries: &'a Receiver<Delivery>,
+    texts: &'a ScopedJoinHandle<'scope, Result<Texts, Error>>,
+    rotor: Rotor,
+    rotated: Vec<std::path::PathBuf>,
+}
+
+/// Which stretches are in a cut.
+fn segments<'p>(data: &BufferData, plans: &'p [BufferPlan<'_>]) -> Vec<(&'p str, u32, u64)> {
+    let names = plans.iter().map(|plan| plan.instance.name().unwrap_or_default());
+    names
+        .zip(data)
+        .flat_map(|(name, cpus)| cpus.iter().map(move |(cpu, data)| (name, *cpu, data)))
+        .flat_map(|(name, cpu, data)| data.iter().map(move |data| (name, cpu, data.segment)))
+        .collect()
+}
+
+/// Puts what was handed over for a cut that was not completed before what came after.
+fn put_in_front(data: BufferData, harvests: &mut [Vec<CpuHarvest>]) {
+    for (cpus, harvests) in data.into_iter().zip(harvests) {
+        for (cpu, mut earlier) in cpus {
+            if let Some(harvest) = harvests.iter_mut().find(|harvest| harvest.cpu == cpu) {
+                earlier.append(&mut harvest.data);
+                harvest.data = earlier;
             }
         }
     }
 }
 
-fn sum(meters: &[&cpu::Progress], elapsed: Duration) -> Progress {
-    Progress {
-        elapsed,
-        bytes: meters.iter().map(|meter| meter.bytes.load(Relaxed)).sum(),
-        lost: meters.iter().map(|meter| meter.overrun.load(Relaxed)).sum(),
+fn progress(meters: &[&cpu::Progress], elapsed: Duration) -> Progress {
+    let figures = figures(meters);
+    Progress { elapsed, bytes: figures.taken, lost: figures.overrun }
+}
+
+fn figures(meters: &[&cpu::Progress]) -> Figures {
+    Figures {
+        written: meters.iter().map(|meter| meter.written.load(Relaxed)).sum(),
+        taken: meters.iter().map(|meter| meter.bytes.load(Relaxed)).sum(),
+        overrun: meters.iter().map(|meter| meter.overrun.load(Relaxed)).sum(),
     }
 }
 
 type Running<'scope> = Vec<(u32, ScopedJoinHandle<'scope, io::Result<CpuHarvest>>)>;
+
+/// What all readers share.
+#[derive(Clone, Copy)]
+struct Crew<'scope> {
+    stop: BorrowedFd<'scope>,
+    alarm: &'scope EventFd,
+    orders: &'scope Orders,
+}
 
 /// Starts a thread for each reader of a buffer.
 fn start_readers<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     readers: Vec<CpuReader>,
     meters: &'scope [cpu::Progress],
-    stop: BorrowedFd<'scope>,
-    alarm: &'scope EventFd,
+    crew: Crew<'scope>,
+    desk: &Desk,
 ) -> Result<Running<'scope>, Error> {
     let start = |(reader, meter): (CpuReader, &'scope cpu::Progress)| {
-        let cpu = reader.cpu();
+        let (cpu, desk) = (reader.cpu(), desk.clone());
         let run = move || {
-            let alarm = AlarmUnlessDone(alarm);
-            let harvest = reader.run(stop, meter)?;
+            let alarm = AlarmUnlessDone(crew.alarm);
+            let harvest = reader.run(crew.stop, crew.orders, &desk, meter)?;
             std::mem::forget(alarm);
             Ok(harvest)
         };
@@ -231,10 +434,14 @@ fn start_readers<'scope, 'env>(
     readers.into_iter().zip(meters).map(start).collect()
 }
 
-/// Waits for the readers of a buffer to take the rest; the first failure is kept.
-fn join_readers(readers: Running<'_>, failure: &mut Option<Error>) -> Vec<CpuHarvest> {
+/// Waits for the readers of a buffer to take the rest; the first failure is kept, and what a failed reader has written.
+fn join_readers(
+    readers: Running<'_>,
+    salvage: impl Fn(usize) -> CpuHarvest,
+    failure: &mut Option<Error>,
+) -> Vec<CpuHarvest> {
     let mut harvests = Vec::new();
-    for (cpu, thread) in readers {
+    for (index, (cpu, thread)) in readers.into_iter().enumerate() {
         let source = match thread.join() {
             Ok(Ok(harvest)) => {
                 harvests.push(harvest);
@@ -244,11 +451,12 @@ fn join_readers(readers: Running<'_>, failure: &mut Option<Error>) -> Vec<CpuHar
             Err(_) => io::Error::other("the reader panicked"),
         };
         failure.get_or_insert(Error::Reader { cpu, source });
+        harvests.push(salvage(index));
     }
     harvests
 }
 
-fn event_fd() -> Result<EventFd, Error> {
+pub(super) fn event_fd() -> Result<EventFd, Error> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     EventFd::from_value_and_flags(0, flags).map_err(Error::system("opening an eventfd"))
 }

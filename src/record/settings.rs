@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::dat::chunks::Compression;
 
@@ -32,6 +33,52 @@ pub struct Settings {
     pub compression: Compression,
     /// Which way data leaves the kernel.
     pub reader: ReaderChoice,
+    /// What bounds it.
+    pub limits: Limits,
+}
+
+/// What bounds a recording in time and space.
+#[derive(Clone, Debug, Default)]
+pub struct Limits {
+    /// Stop when this many bytes were written.
+    pub max_bytes: Option<u64>,
+    /// Keep the last of it only.
+    pub tail: Tail,
+    /// Begin a new file now and then.
+    pub rotation: Option<Rotation>,
+    /// Stop when the disk has less left than this; `None`: when it is nearly full.
+    pub free_bytes: Option<u64>,
+    /// Stop when this event happens: its word, and the filter it must pass.
+    pub until: Option<(String, Option<String>)>,
+    /// Throw the trace away unless the command fails.
+    pub only_if_failed: bool,
+}
+
+impl Limits {
+    /// Whether something bounds the size of what is kept.
+    pub fn bounds_size(&self) -> bool {
+        self.max_bytes.is_some() || self.tail.bytes.is_some() || self.tail.time.is_some()
+    }
+}
+
+/// How much of each CPU's records is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Bytes of sub-buffers.
+    pub bytes: Option<u64>,
+    /// Time.
+    pub time: Option<Duration>,
+}
+
+/// When a new file is begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// When so many bytes were written.
+    pub bytes: Option<u64>,
+    /// When so much time has passed.
+    pub time: Option<Duration>,
+    /// How many files are kept; the oldest are removed.
+    pub keep: Option<u32>,
 }
 
 /// Which way data leaves the kernel.
@@ -113,6 +160,7 @@ impl Default for Settings {
             all_formats: false,
             compression: Compression::Zstd,
             reader: ReaderChoice::Best,
+            limits: Limits::default(),
         }
     }
 }

@@ -36,8 +36,11 @@ impl Signals {
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD] {
             set.add(signal);
         }
+        // At a limit on the size of files a write is to fail, which can be told, instead of killing us.
+        let mut all = set;
+        all.add(Signal::SIGXFSZ);
         let before = SigSet::thread_get_mask().map_err(Error::system("reading the signal mask"))?;
-        set.thread_block().map_err(Error::system("blocking signals"))?;
+        all.thread_block().map_err(Error::system("blocking signals"))?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(Error::system("opening a signalfd"))?;
         Ok(Signals { fd, before })

@@ -60,6 +60,10 @@ pub enum Note {
         /// The kernel's answer.
         source: tracefs::Error,
     },
+    /// A file of several is complete.
+    Rotated(std::path::PathBuf),
+    /// Recorders that are no more have left control files changed: how many.
+    Leftovers(usize),
     /// Recording has begun.
     Started,
     /// A control file could not be put back.

@@ -1,8 +1,11 @@
 //! One file to report: the container, and what decoding its records needs.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::dat::source::Source;
+use crate::dat::unsealed::{self, Family};
 use crate::dat::{Dat, DatError, Note, ids};
 use crate::plugins::Trace;
 use crate::wire::abi::Abi;
@@ -79,10 +82,29 @@ impl Common {
     }
 }
 
+fn open_unsealed(path: &Path, error: io::Error) -> Result<Dat, DatError> {
+    let Ok(Some((file, unsealed))) = unsealed::open(path) else { return Err(DatError::Io(error)) };
+    let length = file.metadata()?.len();
+    let mut dat = Dat::from_source(Source::File(Arc::new(file), length))?;
+    let what = if unsealed.is_alive() {
+        "the recording is going on: what was written so far is reported"
+    } else {
+        "the recording was not completed: what had been written is reported (rtrec restore completes it)"
+    };
+    dat.notes.push(Note::new(0, what));
+    Ok(dat)
+}
+
 impl Input {
     /// Opens a file and finds its tables; texts are parsed when an event needs them.
+    ///
+    /// Where there is no such file but one whose recorder runs or was killed, what that has written is reported.
     pub fn open(path: &Path) -> Result<Input, DatError> {
-        let dat = Dat::open(path)?;
+        let dat = match Dat::open(path) {
+            Err(DatError::Io(error)) if error.kind() == io::ErrorKind::NotFound => open_unsealed(path, error)?,
+            _ if Family::of(path).is_some() => open_unsealed(path, io::ErrorKind::NotFound.into())?,
+            result => result?,
+        };
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         Ok(Input::new(dat, path.to_string_lossy().into_owned(), name))
     }

@@ -178,16 +178,18 @@ impl Instance {
         if old == new {
             return Ok(());
         }
-        undo.push(Step::Value { path: path.clone(), value: old.to_owned() });
+        undo.push(Step::value(path.clone(), old.to_owned()));
         file::write_value(&path, new).map_err(|error| self.explain(error))
     }
 
     /// Adds a trigger to an event, noting its removal.
     pub fn add_trigger(&self, name: &EventName, trigger: &str, undo: &mut Undo) -> Result<(), Error> {
         let path = self.event_path(&name.system, &name.event, "trigger");
-        file::write(&path, &format!("{trigger}\n"), Mode::Append).map_err(|error| self.explain(error))?;
-        undo.push(Step::Commands { path, lines: vec![format!("!{trigger}")] });
-        Ok(())
+        undo.push(Step::Commands { path: path.clone(), lines: vec![format!("!{trigger}")] });
+        file::write(&path, &format!("{trigger}\n"), Mode::Append).map_err(|error| {
+            undo.forget_last();
+            self.explain(error)
+        })
     }
 
     /// The `format` text of an event, the `ftrace` system included.

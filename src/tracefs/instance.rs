@@ -80,9 +80,11 @@ impl Instance {
         if self.dir.is_dir() {
             return Ok(());
         }
-        std::fs::create_dir(&self.dir).map_err(|e| Error::new(Operation::MakeInstance, &self.dir, e))?;
         undo.push(Step::RemoveInstance { path: self.dir.clone() });
-        Ok(())
+        std::fs::create_dir(&self.dir).map_err(|e| {
+            undo.forget_last();
+            Error::new(Operation::MakeInstance, &self.dir, e)
+        })
     }
 
     /// Takes the advisory lock that keeps two recorders off one buffer; `None` when another process has it.
@@ -124,12 +126,14 @@ impl Instance {
         undo.set_over(&self.path("trace_clock"), clock, &old)
     }
 
-    /// Stops or resumes writing into the buffer.
-    pub fn set_tracing(&self, on: bool, undo: &mut Undo) -> Result<(), Error> {
-        undo.set(&self.path("tracing_on"), if on { "1" } else { "0" })
+    /// Stops writing into the buffer, noting the state before, to which [`Instance::tracing_on`] does not add.
+    pub fn stop_tracing(&self, undo: &mut Undo) -> Result<(), Error> {
+        let path = self.path("tracing_on");
+        undo.push(Step::value(path.clone(), file::read_trimmed(&path)?));
+        file::write_value(&path, "0")
     }
 
-    /// Lets the buffer fill, with no note: [`Instance::set_tracing`] has noted the state before.
+    /// Lets the buffer fill, with no note: [`Instance::stop_tracing`] has noted the state before.
     pub fn tracing_on(&self) -> Result<(), Error> {
         file::write_value(&self.path("tracing_on"), "1")
     }
@@ -160,7 +164,7 @@ impl Instance {
                 for cpu in self.cpus()? {
                     let path = self.dir.join(format!("per_cpu/cpu{cpu}/buffer_size_kb"));
                     if let Some(old) = parse_size_kb(&file::read_text(&path)?) {
-                        undo.push(Step::Value { path, value: old.to_string() });
+                        undo.push(Step::value(path, old.to_string()));
                     }
                 }
                 file::write_value(&path, &size_kb.to_string())
@@ -198,7 +202,7 @@ impl Instance {
         let reverse = option.strip_prefix("no").map_or_else(|| format!("no{option}"), str::to_owned);
         let list = self.path("trace_options");
         file::write_value(&list, option)?;
-        undo.push(Step::Value { path: list, value: reverse });
+        undo.push(Step::value(list, reverse));
         Ok(())
     }
 

@@ -2,15 +2,19 @@
 //!
 //! Every change notes its reverse before it is made. Running the journal backwards, on success, error, panic and
 //! signal alike, leaves the kernel as it was found. Steps are plain data, not closures, so that a
-//! journal can be printed and stored.
+//! journal can be printed and stored, for the day when its process is killed.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Operation};
 use super::file::{self, Mode};
 
 /// One thing to put back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Step {
     /// Write a single value.
     Value {
@@ -18,6 +22,9 @@ pub enum Step {
         path: PathBuf,
         /// What it held.
         value: String,
+        /// What it reads as while it is ours, where that is known: another text means that somebody else has set it since.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ours: Option<String>,
     },
     /// Empty a list file, then add its old lines one by one.
     List {
@@ -41,9 +48,36 @@ pub enum Step {
 }
 
 impl Step {
-    fn apply(&self) -> Vec<Error> {
+    /// A value to write back.
+    pub fn value(path: PathBuf, value: String) -> Self {
+        Step::Value { path, value, ours: None }
+    }
+
+    /// The control file, or the folder.
+    pub fn path(&self) -> &Path {
         match self {
-            Step::Value { path, value } => file::write_value(path, value).err().into_iter().collect(),
+            Step::Value { path, .. } | Step::List { path, .. } | Step::Commands { path, .. } => path,
+            Step::RemoveInstance { path } => path,
+        }
+    }
+
+    /// Whether somebody else has changed the setting since it was made, as far as can be told.
+    pub fn is_overtaken(&self) -> bool {
+        match self {
+            Step::Value { path, ours: Some(ours), .. } => file::read_trimmed(path).is_ok_and(|text| text != *ours),
+            _ => false,
+        }
+    }
+
+    /// Whether there is nothing left to put back: the instance it belonged to is gone.
+    pub fn is_moot(&self) -> bool {
+        !self.path().exists()
+    }
+
+    /// Puts it back, and returns what could not be.
+    pub fn apply(&self) -> Vec<Error> {
+        match self {
+            Step::Value { path, value, .. } => file::write_value(path, value).err().into_iter().collect(),
             Step::List { path, lines } => {
                 let emptied = file::write(path, "", Mode::Truncate);
                 let added = lines.iter().map(|line| file::write(path, &format!("{line}\n"), Mode::Append));
@@ -73,9 +107,19 @@ fn remove_instance(path: &Path) -> Result<(), Error> {
 }
 
 /// What to put back, oldest change first. Dropping it puts everything back.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Undo {
     steps: Vec<Step>,
+    log: Option<Log>,
+}
+
+/// Hears of every step before the change is made.
+pub type Log = Box<dyn FnMut(&Step) + Send>;
+
+impl fmt::Debug for Undo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Undo").field("steps", &self.steps).finish_non_exhaustive()
+    }
 }
 
 impl Undo {
@@ -84,9 +128,22 @@ impl Undo {
         Self::default()
     }
 
+    /// An empty journal that tells `log` every step before the change is made.
+    pub fn with_log(log: Log) -> Self {
+        Undo { steps: Vec::new(), log: Some(log) }
+    }
+
     /// Notes a step to be taken later.
     pub fn push(&mut self, step: Step) {
+        if let Some(log) = &mut self.log {
+            log(&step);
+        }
         self.steps.push(step);
+    }
+
+    /// Drops the step noted last: the change it was to reverse was not made.
+    pub fn forget_last(&mut self) {
+        self.steps.pop();
     }
 
     /// Sets a single value, noting the one it replaces. Writes nothing when the file already holds `value`.
@@ -95,12 +152,13 @@ impl Undo {
         if old == value {
             return Ok(());
         }
-        self.set_over(path, value, &old)
+        self.push(Step::Value { path: path.to_owned(), value: old, ours: Some(value.to_owned()) });
+        file::write_value(path, value)
     }
 
     /// Sets a single value where the form read differs from the form written: `old` is what to write back.
     pub fn set_over(&mut self, path: &Path, value: &str, old: &str) -> Result<(), Error> {
-        self.push(Step::Value { path: path.to_owned(), value: old.to_owned() });
+        self.push(Step::value(path.to_owned(), old.to_owned()));
         file::write_value(path, value)
     }
 
@@ -163,13 +221,33 @@ mod tests {
     }
 
     #[test]
+    fn steps_are_told_before_the_change_and_can_be_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trace_clock");
+        std::fs::write(&path, "local\n").unwrap();
+        let (told, heard) = std::sync::mpsc::channel();
+        let seen = path.clone();
+        let mut undo = Undo::with_log(Box::new(move |step| {
+            told.send((serde_json::to_string(step).unwrap(), std::fs::read_to_string(&seen).unwrap())).unwrap();
+        }));
+        undo.set(&path, "mono").unwrap();
+        let (stored, then) = heard.recv().unwrap();
+        assert_eq!(then, "local\n");
+        let step: Step = serde_json::from_str(&stored).unwrap();
+        assert_eq!(step, undo.steps()[0]);
+        assert!(!step.is_overtaken() && !step.is_moot());
+        std::fs::write(&path, "tai\n").unwrap();
+        assert!(step.is_overtaken());
+    }
+
+    #[test]
     fn a_step_that_fails_does_not_stop_the_others() {
         let folder = tempfile::tempdir().unwrap();
         let good = folder.path().join("tracing_on");
         std::fs::write(&good, "1\n").unwrap();
         let mut undo = Undo::new();
         undo.set(&good, "0").unwrap();
-        undo.push(Step::Value { path: folder.path().join("gone/file"), value: "x".into() });
+        undo.push(Step::value(folder.path().join("gone/file"), "x".into()));
         assert_eq!(undo.run().len(), 1);
         assert!(std::fs::read_to_string(&good).unwrap().starts_with('1'));
     }

@@ -1,0 +1,113 @@
+//! `rtrec reset --stale`: puts back what recorders that were killed had changed.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::say;
+use crate::record::journal::{Fate, Leftover};
+use crate::tracefs::undo::Step;
+
+/// Put back the control files that killed recorders had changed
+///
+/// Each recorder keeps a journal beside its data of what it changes. Those of recorders that no longer run are played
+/// backwards: settings get their old values, instances that were made are removed. A setting that somebody has changed
+/// since is left alone, and so is everything of recorders at work.
+#[derive(Debug, Args)]
+pub(super) struct ResetArgs {
+    /// Only what killed recorders left: the one kind there is so far
+    #[arg(long, required = true)]
+    stale: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Say every setting
+    #[arg(long)]
+    verbose: bool,
+    /// Files that were being recorded, or folders, besides what is known to this machine
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+/// Runs the subcommand.
+pub(super) fn run(args: &ResetArgs, verbose: bool) -> ExitCode {
+    let verbose = verbose || args.verbose || args.dry_run;
+    let mut status = ExitCode::SUCCESS;
+    let mut found = Leftover::registered();
+    for path in &args.paths {
+        match Leftover::find(path) {
+            Ok(more) => found.extend(more),
+            Err(error) => {
+                say!("rtrec reset: {}: {error}", path.display());
+                status = ExitCode::from(2);
+            }
+        }
+    }
+    found.retain(Leftover::needs_reset);
+    // The same journal may be known here and named by the user.
+    found.sort_by_key(|leftover| (leftover.data.begin.pid, leftover.data.begin.start_ticks));
+    found.dedup_by_key(|leftover| (leftover.data.begin.pid, leftover.data.begin.start_ticks));
+    if found.is_empty() {
+        say!("rtrec reset: no killed recorder has left anything");
+    }
+    for leftover in &found {
+        if !reset(leftover, args.dry_run, verbose) {
+            status = ExitCode::from(1);
+        }
+    }
+    status
+}
+
+fn reset(leftover: &Leftover, dry_run: bool, verbose: bool) -> bool {
+    let begin = &leftover.data.begin;
+    if dry_run {
+        leftover.steps.iter().rev().for_each(|step| say!("rtrec reset: would put back {}", in_words(step)));
+        return true;
+    }
+    let mut complete = true;
+    let fates = leftover.put_back();
+    for (step, fate) in &fates {
+        match fate {
+            Fate::Done | Fate::Moot if !verbose => {}
+            Fate::Done => say!("rtrec reset: put back {}", in_words(step)),
+            Fate::Moot => say!("rtrec reset: gone meanwhile: {}", step.path().display()),
+            Fate::Overtaken => say!("rtrec reset: left alone, changed since: {}", step.path().display()),
+            Fate::Failed(errors) => {
+                complete = false;
+                errors.iter().for_each(|error| say!("rtrec reset: could not be put back: {error}"));
+            }
+        }
+    }
+    let done = fates.iter().filter(|(_, fate)| matches!(fate, Fate::Done)).count();
+    say!("rtrec reset: {done} settings of process {} put back ({})", begin.pid, begin.output);
+    if complete {
+        forget(leftover);
+    }
+    complete
+}
+
+/// What is put back is not to be put back again; without data nothing of the recorder is needed any more.
+fn forget(leftover: &Leftover) {
+    let family = &leftover.data.family;
+    let gone = if family.file("part").exists() { leftover.forget_steps() } else { family.remove() };
+    if let Err(error) = gone {
+        say!("rtrec reset: {}: {error}", family.journal().display());
+    }
+    if family.file("part").exists() {
+        say!(
+            "rtrec reset: its trace is still to be completed: rtrec restore {}",
+            family.output(&leftover.data.begin.output).display()
+        );
+    }
+}
+
+fn in_words(step: &Step) -> String {
+    let path = step.path().display();
+    match step {
+        Step::Value { value, .. } => format!("{path}: {value}"),
+        Step::List { lines, .. } => format!("{path}: {} lines", lines.len()),
+        Step::Commands { lines, .. } => format!("{path}: {}", lines.join("; ")),
+        Step::RemoveInstance { .. } => format!("{path}: removed"),
+    }
+}

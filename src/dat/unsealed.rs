@@ -1,0 +1,418 @@
+//! Recordings whose recorder died: the files it left, and how a trace is put together from them.
+//!
+//! Owns: the names of the temporary files, the data half of the journal, putting together.
+//! Does not own: the control files to put back, which are the other half (see `record::journal`).
+//!
+//! While it records, a file `DIR/NAME` is a family of files in one folder:
+//! ```text
+//! .NAME.rtrec-PID.journal        one JSON object a line, each written before what it tells is done
+//! .NAME.rtrec-PID.part           the header and the metadata sections of the file to be
+//! .NAME.rtrec-PID.cpu0.0         chunks (or, uncompressed, sub-buffers) of CPU 0, its first stretch
+//! .NAME.rtrec-PID.INSTANCE.cpu0.0
+//! ```
+//! A chunk is one write, so what a dead recorder leaves is whole up to the last chunk. Nothing is synced to the disk
+//! while recording: these files outlive their process, not a power cut.
+
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Seek};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::chunks::{Compression, Stretch};
+use super::ids;
+use super::writer::{self, BufferHead, Move, Room, Section, Writer};
+
+/// A line of the journal about the data.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// The first line.
+    Begin(Begin),
+    /// A buffer whose readers are about to write.
+    Buffer(BufferEntry),
+    /// A stretch is being moved into the `.part` file.
+    Moving(MovingEntry),
+    /// The control files are as they were.
+    PutBack,
+}
+
+/// What is known when a recording begins.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct Begin {
+    /// Version of the journal's form.
+    pub version: u32,
+    /// The recorder's process.
+    pub pid: i32,
+    /// When it was started, in clock ticks since the machine was: with the pid, its identity.
+    pub start_ticks: u64,
+    /// Which boot of the machine it ran in.
+    pub boot_id: String,
+    /// The file to be.
+    pub output: String,
+    /// How it is compressed.
+    pub compression: String,
+    /// Bytes of a sub-buffer of the top-level buffer.
+    pub subbuf_bytes: u32,
+    /// `sysname nodename release machine`.
+    pub uname: String,
+    /// CPUs the machine is configured for.
+    pub cpus: u32,
+    /// The events whose formats the file needs, `system:event`.
+    pub events: Vec<String>,
+}
+
+/// The form of journal that this rtrec writes.
+pub const JOURNAL_VERSION: u32 = 1;
+
+/// A buffer that was recorded.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct BufferEntry {
+    /// Instance name; empty for the top-level buffer.
+    pub name: String,
+    /// Its clock.
+    pub clock: String,
+    /// Bytes of its sub-buffers.
+    pub subbuf_bytes: u32,
+    /// Its traced CPUs.
+    pub cpus: Vec<u32>,
+}
+
+/// A stretch that was being moved when the recorder died: its file may have a hole up to what has arrived.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+pub struct MovingEntry {
+    /// Instance name.
+    pub buffer: String,
+    /// The CPU.
+    pub cpu: u32,
+    /// Which of its stretches.
+    pub segment: u64,
+    /// Where it goes in the `.part` file.
+    pub at: u64,
+}
+
+impl From<Move<'_>> for MovingEntry {
+    fn from(step: Move<'_>) -> Self {
+        MovingEntry { buffer: step.buffer.to_owned(), cpu: step.cpu, segment: step.segment, at: step.at }
+    }
+}
+
+/// The names of a recording's temporary files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Family {
+    dir: PathBuf,
+    stem: String,
+}
+
+impl Family {
+    /// The family of a recorder's output, its files in `dir`.
+    pub fn new(dir: &Path, name: &str, pid: u32) -> Self {
+        Family { dir: dir.to_owned(), stem: format!(".{name}.rtrec-{pid}") }
+    }
+
+    /// The family that a file belongs to.
+    pub fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
+        let at = name.rfind(".rtrec-")?;
+        let pid: String = name[at + ".rtrec-".len()..].chars().take_while(char::is_ascii_digit).collect();
+        let known = name.starts_with('.') && !pid.is_empty();
+        let stem = name[..at + ".rtrec-".len() + pid.len()].to_owned();
+        known.then(|| Family { dir: path.parent().unwrap_or(Path::new("")).to_owned(), stem })
+    }
+
+    /// The families that recorders of `DIR/NAME` left beside it, or all of a folder.
+    pub fn find(path: &Path) -> io::Result<Vec<Self>> {
+        let (dir, wanted) = if path.is_dir() {
+            (path.to_owned(), None)
+        } else {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            (dir.to_owned(), Some(format!(".{name}.rtrec-")))
+        };
+        let mut families = Vec::new();
+        for entry in fs::read_dir(&dir)? {
+            let path = entry?.path();
+            let named = path.file_name().unwrap_or_default().to_string_lossy();
+            let wanted = wanted.as_deref().is_none_or(|stem| named.starts_with(stem));
+            if wanted && named.ends_with(".journal") {
+                families.extend(Family::of(&path));
+            }
+        }
+        families.sort_by(|a, b| a.stem.cmp(&b.stem));
+        Ok(families)
+    }
+
+    /// One of its files.
+    pub fn file(&self, kind: &str) -> PathBuf {
+        self.dir.join(format!("{}.{kind}", self.stem))
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> PathBuf {
+        self.file("journal")
+    }
+
+    /// A stretch of a CPU's data.
+    pub fn stretch(&self, instance: &str, cpu: u32, segment: u64) -> PathBuf {
+        self.file(&stretch_kind(instance, cpu, segment))
+    }
+
+    /// The stretches of a CPU that are there, in order.
+    pub fn stretches(&self, instance: &str, cpu: u32) -> io::Result<Vec<(u64, PathBuf)>> {
+        let before = format!("{}.{}", self.stem, stretch_kind(instance, cpu, 0).trim_end_matches('0'));
+        let mut found = Vec::new();
+        for entry in fs::read_dir(self.folder())? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if let Some(segment) = name.strip_prefix(&before).and_then(|rest| rest.parse().ok()) {
+                found.push((segment, path));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// The file to be: the name that was asked for, in the folder where its files are now.
+    pub fn output(&self, asked_for: &str) -> PathBuf {
+        Path::new(asked_for).file_name().map_or_else(|| self.dir.join("trace.dat"), |name| self.dir.join(name))
+    }
+
+    /// Removes whatever is left of it, the journal last.
+    pub fn remove(&self) -> io::Result<()> {
+        self.remove_data()?;
+        fs::remove_file(self.journal())
+    }
+
+    /// Removes whatever is left of it but the journal.
+    pub fn remove_data(&self) -> io::Result<()> {
+        let before = format!("{}.", self.stem);
+        for entry in fs::read_dir(self.folder())? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.strip_prefix(&before).is_some_and(|kind| kind != "journal") {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(&self) -> &Path {
+        if self.dir.as_os_str().is_empty() { Path::new(".") } else { &self.dir }
+    }
+}
+
+/// What a CPU's stretch is called within its family.
+pub fn stretch_kind(instance: &str, cpu: u32, segment: u64) -> String {
+    let dot = if instance.is_empty() { "" } else { "." };
+    format!("{instance}{dot}cpu{cpu}.{segment}")
+}
+
+/// What a dead recorder left.
+#[derive(Clone, Debug)]
+pub struct Unsealed {
+    /// Its files.
+    pub family: Family,
+    /// What it was about to do.
+    pub begin: Begin,
+    /// The buffers it recorded.
+    pub buffers: Vec<BufferEntry>,
+    moves: Vec<MovingEntry>,
+}
+
+/// The stretches of each CPU.
+type CpusData = Vec<(u32, Vec<Stretch>)>;
+
+/// What was put together.
+#[derive(Debug)]
+pub struct Restored {
+    /// The sealed file.
+    pub file: File,
+    /// Bytes of sub-buffers in it.
+    pub raw_bytes: u64,
+    /// Whether the formats were there, so that the records can be read.
+    pub has_formats: bool,
+}
+
+impl Unsealed {
+    /// Reads a family's journal. A last line that is cut does not count.
+    pub fn open(family: Family) -> io::Result<Self> {
+        let mut unsealed =
+            Unsealed { begin: Begin::default(), buffers: Vec::new(), moves: Vec::new(), family: family.clone() };
+        for line in BufReader::new(File::open(family.journal())?).split(b'\n') {
+            // Lines about control files are not ours to read.
+            match serde_json::from_slice(&line?) {
+                Ok(Entry::Begin(begin)) => unsealed.begin = begin,
+                Ok(Entry::Buffer(buffer)) => unsealed.buffers.push(buffer),
+                Ok(Entry::Moving(moving)) => unsealed.moves.push(moving),
+                Ok(Entry::PutBack) | Err(_) => {}
+            }
+        }
+        if unsealed.begin.version != JOURNAL_VERSION {
+            let found = unsealed.begin.version;
+            let told = format!("{} is of form {found}, not {JOURNAL_VERSION}", family.journal().display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, told));
+        }
+        Ok(unsealed)
+    }
+
+    /// Puts a sealed trace together in the empty file `into`, changing nothing of what is there.
+    ///
+    /// `texts` gives the metadata sections that the recorder had not come to write, told which are there.
+    pub fn put_together(
+        &self,
+        mut into: File,
+        texts: impl FnOnce(&[u16]) -> Vec<Section<'static>>,
+    ) -> io::Result<Restored> {
+        let compression: Compression =
+            self.begin.compression.parse().map_err(|told: String| io::Error::new(io::ErrorKind::InvalidData, told))?;
+        let (mut part, head_bytes) = (File::open(self.family.file("part"))?, self.head_bytes());
+        io::copy(&mut io::Read::take(&mut part, head_bytes), &mut into)?;
+        into.rewind()?;
+        let (mut out, mut there) = Writer::resume(into, compression, self.begin.subbuf_bytes)?;
+        let more = texts(&there);
+        there.extend(more.iter().map(|section| section.id));
+        out.sections(&more)?;
+        out.option_text(ids::TRACECLOCK, &format!("[{}]\n", self.top_clock()));
+        out.option_text(ids::UNAME, &self.begin.uname);
+        out.option_text(ids::VERSION, concat!("rtrec ", env!("CARGO_PKG_VERSION")));
+        out.option_u32(ids::CPUCOUNT, self.begin.cpus);
+        out.end_options()?;
+        let mut raw_bytes = 0;
+        for (head, mut cpus) in self.heads(compression)? {
+            raw_bytes += cpus.iter().flat_map(|(_, data)| data).map(|data| data.raw_bytes).sum::<u64>();
+            out.buffer(&head, &mut cpus, &mut |_| Ok(Room::Plenty))?;
+        }
+        let has_formats = there.contains(&ids::EVENT_FORMATS);
+        Ok(Restored { file: out.seal()?, raw_bytes, has_formats })
+    }
+
+    /// The buffers with what is whole of their data. Readers expect a top-level buffer, if an empty one.
+    fn heads(&self, compression: Compression) -> io::Result<Vec<(BufferHead, CpusData)>> {
+        let mut heads = Vec::new();
+        if self.buffers.iter().all(|buffer| !buffer.name.is_empty()) {
+            let clock = "local".to_owned();
+            heads.push((BufferHead { name: String::new(), clock, subbuf_bytes: self.begin.subbuf_bytes }, Vec::new()));
+        }
+        for buffer in &self.buffers {
+            let cpus = buffer.cpus.iter().map(|&cpu| Ok((cpu, self.salvage(buffer, cpu, compression)?)));
+            let head = BufferHead {
+                name: buffer.name.clone(),
+                clock: buffer.clock.clone(),
+                subbuf_bytes: buffer.subbuf_bytes,
+            };
+            heads.push((head, cpus.collect::<io::Result<_>>()?));
+        }
+        Ok(heads)
+    }
+
+    fn salvage(&self, buffer: &BufferEntry, cpu: u32, compression: Compression) -> io::Result<Vec<Stretch>> {
+        let mut stretches = Vec::new();
+        for (segment, path) in self.family.stretches(&buffer.name, cpu)? {
+            let mut file = File::open(path)?;
+            let moved =
+                |moving: &&MovingEntry| moving.buffer == buffer.name && moving.cpu == cpu && moving.segment == segment;
+            if let Some(moving) = self.moves.iter().find(moved) {
+                file = self.with_moved(file, moving, compression)?;
+            }
+            stretches.push(Stretch::salvage(file, compression, buffer.subbuf_bytes as usize, segment)?);
+        }
+        Ok(stretches)
+    }
+
+    /// A stretch whose beginning is in the `.part` file already, whole again.
+    fn with_moved(&self, mut rest: File, moving: &MovingEntry, compression: Compression) -> io::Result<File> {
+        let mut part = File::open(self.family.file("part"))?;
+        let skipped = if compression == Compression::None { 0 } else { super::chunks::COUNT_BYTES as u64 };
+        let length = rest.metadata()?.len();
+        let arrived = part.metadata()?.len().saturating_sub(moving.at).min(length.saturating_sub(skipped));
+        let mut whole = tempfile::tempfile_in(self.family.folder())?;
+        whole.seek(io::SeekFrom::Start(skipped))?;
+        part.seek(io::SeekFrom::Start(moving.at))?;
+        io::copy(&mut io::Read::take(&mut part, arrived), &mut whole)?;
+        rest.seek(io::SeekFrom::Start(skipped + arrived))?;
+        io::copy(&mut rest, &mut whole)?;
+        Ok(whole)
+    }
+
+    fn top_clock(&self) -> &str {
+        self.buffers.iter().find(|buffer| buffer.name.is_empty()).map_or("local", |buffer| &buffer.clock)
+    }
+
+    /// How much of the `.part` file is of the time before sealing began.
+    fn head_bytes(&self) -> u64 {
+        self.moves.iter().map(|moving| moving.at).min().unwrap_or(u64::MAX)
+    }
+
+    /// The names that tasks had when recording began.
+    pub fn names_section(&self) -> Section<'static> {
+        let names = fs::read(self.family.file("names")).unwrap_or_default();
+        Section { id: ids::CMDLINES, payload: writer::long_text(&names).into() }
+    }
+
+    /// Whether the recorder is still at work.
+    pub fn is_alive(&self) -> bool {
+        self.begin.boot_id == boot_id() && start_ticks(self.begin.pid) == Some(self.begin.start_ticks)
+    }
+
+    /// Whether it ran in this boot of the machine, so that the kernel's texts and settings are the ones it saw.
+    pub fn is_of_this_boot(&self) -> bool {
+        self.begin.boot_id == boot_id()
+    }
+}
+
+/// Opens what dead or living recorders of `path` have written so far, or the family that `path` is a file of, as if it were
+/// complete. `None`: there is nothing of the kind.
+pub fn open(path: &Path) -> io::Result<Option<(File, Unsealed)>> {
+    let family = match Family::of(path) {
+        Some(family) => Some(family),
+        None => newest(Family::find(path)?),
+    };
+    let Some(family) = family.filter(|family| family.journal().exists()) else { return Ok(None) };
+    let unsealed = Unsealed::open(family)?;
+    let into = tempfile::tempfile_in(unsealed.family.folder()).or_else(|_| tempfile::tempfile())?;
+    let restored = unsealed.put_together(into, |_| vec![unsealed.names_section()])?;
+    Ok(Some((restored.file, unsealed)))
+}
+
+fn newest(families: Vec<Family>) -> Option<Family> {
+    families.into_iter().max_by_key(|family| fs::metadata(family.journal()).and_then(|journal| journal.modified()).ok())
+}
+
+/// What tells this boot of the machine from others.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// When a process was started, in clock ticks since the machine was.
+pub fn start_ticks(pid: i32) -> Option<u64> {
+    Some(procfs::process::Process::new(pid).ok()?.stat().ok()?.starttime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_known_by_any_of_its_files() {
+        let family = Family::new(Path::new("/d"), "a.rtrec-1.dat", 42);
+        for kind in ["journal", "part", "cpu0.0", "x.y.cpu3.17"] {
+            assert_eq!(Family::of(&family.file(kind)), Some(family.clone()), "{kind}");
+        }
+        for other in ["/d/a.dat", "/d/.a.dat.rtrec-x.part", "/d/a.rtrec-4.part"] {
+            assert_eq!(Family::of(Path::new(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn stretches_come_in_the_order_they_were_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let family = Family::new(folder.path(), "a.dat", 1);
+        for (instance, cpu, segment) in [("", 1, 10), ("", 1, 9), ("", 10, 0), ("x", 1, 3), ("cpu1", 1, 4)] {
+            fs::write(family.stretch(instance, cpu, segment), "").unwrap();
+        }
+        let of = |instance, cpu| -> Vec<u64> {
+            family.stretches(instance, cpu).unwrap().into_iter().map(|(segment, _)| segment).collect()
+        };
+        assert_eq!((of("", 1), of("", 10), of("x", 1), of("cpu1", 1)), (vec![9, 10], vec![0], vec![3], vec![4]));
+    }
+}
