@@ -12,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use byteorder::{ByteOrder, NativeEndian};
-use common::{Alone, listing, rtrec, run, stderr, stdout, wait_until};
+use common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -39,38 +39,6 @@ impl Drop for Load {
     }
 }
 
-/// A recorder that is killed when the test ends before it.
-struct Recorder(Child);
-
-impl Recorder {
-    fn start(dir: &Path, words: &[&str]) -> Recorder {
-        let mut command = rtrec();
-        command.current_dir(dir).args(words).stdout(Stdio::null()).stderr(Stdio::piped());
-        Recorder(command.spawn().expect("rtrec starts"))
-    }
-
-    fn send(&self, signal: Signal) {
-        kill(Pid::from_raw(self.0.id() as i32), signal).expect("it runs");
-    }
-
-    fn output(mut self) -> Output {
-        let child = std::mem::replace(&mut self.0, Command::new("true").spawn().expect("true starts"));
-        child.wait_with_output().expect("it ends")
-    }
-
-    fn killed(mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Numbers that look random, from a seed that is printed.
 struct Random(u64);
 
@@ -81,11 +49,6 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % end
     }
-}
-
-/// Whether a recorder in this folder has begun: it writes names down once it has.
-fn records(dir: &Path) -> bool {
-    listing(dir).iter().any(|name| name.ends_with(".names"))
 }
 
 /// How often a fault is tried: few times in the tests, many in the suite.

@@ -5,11 +5,10 @@
 mod common;
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Stdio};
+use std::process::Child;
 
-use common::{Alone, listing, rtrec, run, stderr, stdout, wait_until};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
+use nix::sys::signal::Signal;
 
 fn report(dir: &std::path::Path, words: &[&str]) -> String {
     let output = rtrec().current_dir(dir).arg("report").args(words).output().unwrap();
@@ -151,24 +150,16 @@ fn what_others_had_set_comes_back() {
     alone.assert_as_before(&clean);
 }
 
-fn start(dir: &std::path::Path, words: &[&str]) -> Child {
-    rtrec().current_dir(dir).args(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("rtrec starts")
-}
-
-fn send(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
-}
-
 #[test]
 fn a_signal_ends_a_recording_and_the_file_is_complete() {
     let alone = Alone::with_tracefs();
     let before = alone.snapshot();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         let folder = tempfile::tempdir().unwrap();
-        let child = start(folder.path(), &["record", "-e", "sched", "-o", "a.dat"]);
-        wait_until("tracing is on", || !alone.read("set_event").is_empty() && alone.read("tracing_on") == "1\n");
-        send(&child, signal);
-        let output = child.wait_with_output().unwrap();
+        let recorder = Recorder::start(folder.path(), &["record", "-e", "sched", "-o", "a.dat"]);
+        wait_until("it records", || records(folder.path()));
+        recorder.send(signal);
+        let output = recorder.output();
         assert_eq!(output.status.code(), Some(0), "{signal}: {}", stderr(&output));
         alone.assert_as_before(&before);
         assert_eq!(listing(folder.path()), ["a.dat"]);
@@ -181,11 +172,10 @@ fn a_signal_reaches_the_command_and_its_trace_is_kept() {
     let alone = Alone::with_tracefs();
     let before = alone.snapshot();
     let folder = tempfile::tempdir().unwrap();
-    let child = start(folder.path(), &["record", "-e", "sched", "-o", "a.dat", "sleep", "60"]);
-    wait_until("the command runs", || alone.read("tracing_on") == "1\n" && !alone.read("set_event").is_empty());
-    std::thread::sleep(std::time::Duration::from_millis(200));
-    send(&child, Signal::SIGTERM);
-    let output = child.wait_with_output().unwrap();
+    let recorder = Recorder::start(folder.path(), &["record", "-e", "sched", "-o", "a.dat", "sleep", "60"]);
+    wait_until("the command runs", || records(folder.path()));
+    recorder.send(Signal::SIGTERM);
+    let output = recorder.output();
     assert_eq!(output.status.code(), Some(143), "{}", stderr(&output));
     alone.assert_as_before(&before);
     assert!(report(folder.path(), &["a.dat"]).contains("sleep"));
@@ -196,10 +186,10 @@ fn the_end_of_the_reader_of_stderr_harms_nothing() {
     let alone = Alone::with_tracefs();
     let before = alone.snapshot();
     let folder = tempfile::tempdir().unwrap();
-    let mut child = start(folder.path(), &["-v", "record", "-e", "sched", "-o", "a.dat", "sleep", "0.3"]);
-    drop(child.stderr.take());
-    drop(child.stdout.take());
-    let status = child.wait().unwrap();
+    let mut recorder = Recorder::start(folder.path(), &["-v", "record", "-e", "sched", "-o", "a.dat", "sleep", "0.3"]);
+    drop(recorder.0.stderr.take());
+    drop(recorder.0.stdout.take());
+    let status = recorder.0.wait().unwrap();
     assert!(status.signal().is_none(), "{status}");
     alone.assert_as_before(&before);
     assert_eq!(listing(folder.path()), ["a.dat"]);
@@ -210,17 +200,17 @@ fn a_second_recorder_is_refused_and_told_who_is_first() {
     let alone = Alone::with_tracefs();
     let before = alone.snapshot();
     let folder = tempfile::tempdir().unwrap();
-    let first = start(folder.path(), &["record", "-q", "-e", "sched", "-o", "first.dat"]);
-    wait_until("the first records", || alone.read("tracing_on") == "1\n" && !alone.read("set_event").is_empty());
+    let first = Recorder::start(folder.path(), &["record", "-q", "-e", "sched", "-o", "first.dat"]);
+    wait_until("the first records", || records(folder.path()));
     let second = run(folder.path(), &["record", "-e", "irq", "-o", "second.dat", "true"]);
     assert_eq!(second.status.code(), Some(2));
     let said = stderr(&second);
-    assert!(said.contains("in use") && said.contains(&format!("rtrec (pid {})", first.id())), "{said}");
+    assert!(said.contains("in use") && said.contains(&format!("rtrec (pid {})", first.0.id())), "{said}");
     // An instance of one's own is free.
     let third = run(folder.path(), &["record", "-q", "-B", "rtrec-test", "-e", "sched", "-o", "third.dat", "true"]);
     assert!(third.status.success(), "{}", stderr(&third));
-    send(&first, Signal::SIGINT);
-    assert!(first.wait_with_output().unwrap().status.success());
+    first.send(Signal::SIGINT);
+    assert!(first.output().status.success());
     alone.assert_as_before(&before);
     assert_eq!(listing(folder.path()), ["first.dat", "third.dat"]);
 }

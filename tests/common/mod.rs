@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// tracefs is one for the whole machine: whoever holds this is alone with it.
 pub struct Alone {
@@ -145,4 +147,41 @@ pub fn wait_until(what: &str, mut so: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(60), "waited a minute for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// A recorder that is killed when the test ends before it.
+pub struct Recorder(pub Child);
+
+impl Recorder {
+    pub fn start(dir: &Path, words: &[&str]) -> Recorder {
+        let mut command = rtrec();
+        command.current_dir(dir).args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Recorder(command.spawn().expect("rtrec starts"))
+    }
+
+    pub fn send(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id() as i32), signal).expect("it runs");
+    }
+
+    pub fn output(mut self) -> Output {
+        let child = std::mem::replace(&mut self.0, Command::new("true").spawn().expect("true starts"));
+        child.wait_with_output().expect("it ends")
+    }
+
+    pub fn killed(mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether a recorder in this folder has begun: it writes names down once it has.
+pub fn records(dir: &Path) -> bool {
+    listing(dir).iter().any(|name| name.ends_with(".names"))
 }
