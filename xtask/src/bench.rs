@@ -81,7 +81,7 @@ pub fn report(settings: &Settings) -> Result<ExitCode> {
 }
 
 /// Builds rtrec as it is released, or as the environment's `CARGO_PROFILE_RELEASE_…` says.
-fn release_rtrec() -> Result<PathBuf> {
+pub(crate) fn release_rtrec() -> Result<PathBuf> {
     host::run(project::cargo().args(["build", "--quiet", "--release", "--package", "rtrec", "--bin", "rtrec"]))?;
     let metadata = licences::metadata(&["--no-deps"])?;
     let target = metadata["target_directory"].as_str().map(PathBuf::from);
@@ -136,6 +136,15 @@ fn subjects(settings: &Settings, rtrec: &Path, folder: &Path, peers: &[(String, 
     Ok(subjects)
 }
 
+/// Waits until nobody else of this project changes tracefs; nobody will as long as the file is open.
+pub(crate) fn alone_with_tracefs() -> Result<File> {
+    let lock = std::env::temp_dir().join(LOCK);
+    let refused = |e| Error::io("the lock on tracefs could not be taken", &lock, e);
+    let file = File::options().create(true).truncate(false).write(true).open(&lock).map_err(refused)?;
+    file.lock().map_err(refused)?;
+    Ok(file)
+}
+
 /// Records a mixed load: system calls, wake-ups between processes, files, processes that come and go.
 fn record(rtrec: &Path, folder: &Path, path: &Path, scale: u32) -> Result<f64> {
     if !host::is_root() {
@@ -152,10 +161,7 @@ fn record(rtrec: &Path, folder: &Path, path: &Path, scale: u32) -> Result<f64> {
         programs = host::quoted(&programs),
         folder = host::quoted(folder),
     );
-    let lock = std::env::temp_dir().join(LOCK);
-    let refused = |e| Error::io("the lock on tracefs could not be taken", &lock, e);
-    let file = File::options().create(true).truncate(false).write(true).open(&lock).map_err(refused)?;
-    file.lock().map_err(refused)?;
+    let alone = alone_with_tracefs()?;
     let mut command = Command::new(rtrec);
     command.args(["record", "--verbose", "-b", BUFFER_KB]);
     for system in SYSTEMS {
@@ -164,7 +170,7 @@ fn record(rtrec: &Path, folder: &Path, path: &Path, scale: u32) -> Result<f64> {
     command.args(["-i", "-o"]).arg(path).args(["sh", "-c", &load]);
     let started = Instant::now();
     let output = host::output(&mut command)?;
-    drop(file);
+    drop(alone);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     eprintln!("xtask: recorded for {:.1} s", started.elapsed().as_secs_f64());
     for line in said.lines().filter(|line| line.contains("lost") || line.contains("trace data")) {
@@ -357,7 +363,7 @@ pub fn measure(words: &[String]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn median(seconds: &[f64]) -> f64 {
+pub(crate) fn median(seconds: &[f64]) -> f64 {
     let mut sorted = seconds.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)

@@ -4,6 +4,7 @@
 
 pub mod apt;
 pub mod bench;
+pub mod bench_record;
 pub mod busybox;
 pub mod cache;
 mod cpio;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use xtask::kernels::Kernel;
 use xtask::peers::TraceCmd;
-use xtask::{Result, bench, demo, fuzz, setup, suite, vm};
+use xtask::{Result, bench, bench_record, demo, fuzz, setup, suite, vm};
 
 /// Chores of the rtrec project: set up, try out, test.
 #[derive(Debug, Parser)]
@@ -58,9 +58,15 @@ struct FuzzArguments {
 
 #[derive(Debug, clap::Args)]
 struct BenchArguments {
-    /// What to measure: report.
-    #[arg(value_parser = ["report"])]
+    /// What to measure: report or record.
+    #[arg(value_parser = ["report", "record"])]
     what: String,
+    /// record: on this kernel of the lab instead of natively.
+    #[arg(long)]
+    kernel: Option<Kernel>,
+    /// record: only tools with this in their name.
+    #[arg(long)]
+    tool: Option<String>,
     /// Use this file instead of recording one; may be given several times.
     #[arg(long, value_name = "FILE")]
     file: Vec<PathBuf>,
@@ -123,7 +129,10 @@ fn main() -> ExitCode {
         Chore::Test(arguments) => suite::run(&arguments.into()),
         Chore::Vm(arguments) => vm::run(&arguments.into()),
         Chore::Fuzz(FuzzArguments { target, minutes }) => fuzz::run(&fuzz::Settings { targets: target, minutes }),
-        Chore::Bench(BenchArguments { what: _, file, big, runs }) => {
+        Chore::Bench(BenchArguments { what, kernel, tool, runs, .. }) if what == "record" => {
+            bench_record::run(&bench_record::Settings { kernel, runs, tool })
+        }
+        Chore::Bench(BenchArguments { file, big, runs, .. }) => {
             bench::report(&bench::Settings { files: file, big, runs })
         }
         Chore::Measure { command } => bench::measure(&command),
