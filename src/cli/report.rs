@@ -15,7 +15,8 @@ use crate::plugins::{Compat, Ignore, PluginSet, PluginSetting};
 use crate::report::lists;
 use crate::report::select::describe;
 use crate::report::{
-    self, FilterArg, Format, Gate, Input, Lane, RawEvents, ReportError, SelectError, Selection, Settings, Unit,
+    self, FilterArg, Format, Gate, Hook, Input, Lane, Profile, RawEvents, ReportError, SelectError, Selection,
+    Settings, Unit,
 };
 use crate::wire::abi::Endian;
 use crate::wire::pattern::Pattern;
@@ -85,6 +86,19 @@ struct Flat {
     /// Count calls and time per function of the function graph instead of printing records
     #[arg(long, help_heading = "Instead of records")]
     graph_stats: bool,
+    /// Show where tasks spend their time: asleep, waiting to run, in interrupts, system calls and functions, with stacks
+    #[arg(long, help_heading = "Instead of records")]
+    profile: bool,
+    /// With --profile: count interrupts for their CPU and not for the task they interrupted
+    #[arg(short = 'G', requires = "profile", help_heading = "Instead of records")]
+    global: bool,
+    /// With --profile: the time from START to END with the same value, as [SYSTEM:]START,FIELD[,PIDFIELD]/[SYSTEM:]END,FIELD[,FLAGS];
+    /// flag g counts it for no task, gp for the CPU
+    #[arg(short = 'H', value_name = "HOOK", requires = "profile", help_heading = "Instead of records")]
+    hook: Vec<String>,
+    /// With --profile: show tasks of the same name as one
+    #[arg(long, requires = "profile", help_heading = "Instead of records")]
+    by_comm: bool,
 
     /// Keep records that match EVENTS[:EXPR]; several are alternatives
     #[arg(short = 'F', value_name = "FILTER", help_heading = "Selection", allow_hyphen_values = true)]
@@ -642,6 +656,10 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     if flat.graph_stats {
         settings.format = Format::GraphStats;
     }
+    if flat.profile {
+        settings.format = Format::Profile;
+        settings.profile = Profile { global: flat.global, by_comm: flat.by_comm, hooks: hooks(&flat.hook)? };
+    }
     settings.fields.clone_from(&flat.fields);
     settings.wakeups = flat.wakeup;
     if flat.wakeup && settings.format != Format::Text {
@@ -649,6 +667,17 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
             .with("try", "--format json --fields time,event,pid,next_pid"));
     }
     Ok(settings)
+}
+
+fn hooks(texts: &[String]) -> Result<Vec<Hook>, Failure> {
+    let read = |text: &String| {
+        Hook::parse(text).map_err(|error| {
+            Failure::new("a hook could not be read")
+                .with("reason", error.to_string())
+                .with("try", "-H hrtimer_expire_entry,hrtimer/hrtimer_expire_exit,hrtimer")
+        })
+    };
+    texts.iter().map(read).collect()
 }
 
 fn words(patterns: &[String]) -> Result<Vec<Pattern>, Failure> {
