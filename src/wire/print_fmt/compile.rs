@@ -1139,7 +1139,13 @@ impl<'a> Compiler<'a> {
         spec.bits = match length_text {
             b"hh" => 8,
             b"h" => 16,
-            b"l" | b"z" | b"t" => self.abi.long_bytes * 8,
+            b"l" | b"z" | b"t" => {
+                if self.lte {
+                    64
+                } else {
+                    self.abi.long_bytes * 8
+                }
+            }
             b"" => 32,
             _ => 64,
         };
