@@ -34,7 +34,8 @@ fn text(arguments: &[&str], file: &Path) -> String {
 }
 
 /// The views of a fixture: extension and arguments.
-const VIEWS: [(&str, &[&str]); 3] = [("report", &[]), ("report-N-t", &["-N", "-t"]), ("report-w", &["-w"])];
+const VIEWS: [(&str, &[&str]); 4] =
+    [("report", &[]), ("report-t", &["-t"]), ("report-N-t", &["-N", "-t"]), ("report-w", &["-w"])];
 
 /// The first lines that differ, for a message that can be read.
 fn first_differences(ours: &str, theirs: &str) -> String {

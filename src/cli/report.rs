@@ -158,7 +158,8 @@ struct Flat {
     /// Use no plugins of the system
     #[arg(short = 'L', help_heading = "Layout")]
     no_system_plugins: bool,
-    /// Set an option of a plugin
+    /// Set an option of a plugin; without a value it is turned: ftrace:parent, ftrace:indent, ftrace:offset (of functions
+    /// and stacks), fgraph:tailprint, fgraph:depth, fgraph:retval-skip, fgraph:retval-dec, fgraph:retval-hex
     #[arg(short = 'O', value_name = "[PLUGIN:]VAR[=VALUE]", help_heading = "Layout")]
     option: Vec<String>,
     /// Narrow layout
@@ -176,8 +177,8 @@ struct Flat {
     /// Format of the output
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Layout")]
     format: FormatArg,
-    /// Fields of each record for --format json or csv: time, cpu, pid, comm, event, system, flags, text, buffer, file, or
-    /// a field of the event; comma separated
+    /// Fields of each record for --format json or csv: ts, time, cpu, pid, comm, event, system, flags, text, buffer, file,
+    /// schema, or a field of the event; comma separated
     #[arg(long, value_delimiter = ',', value_name = "FIELD", help_heading = "Layout")]
     fields: Vec<String>,
     /// Print what this version of trace-cmd prints
@@ -586,7 +587,7 @@ fn report_failure(error: ReportError) -> Failure {
     match error {
         ReportError::Style(error) => Failure::new("an option of a plugin was refused")
             .with("reason", error.to_string())
-            .with("try", "rtrec list -O"),
+            .with("try", "rtrec report --help lists them at -O"),
         error => Failure::new(error.to_string()),
     }
 }
@@ -610,6 +611,7 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
         settings.threads = threads.clamp(1, 256);
     }
     settings.columns.full_time = flat.full_time;
+    settings.style.nanoseconds = flat.full_time;
     settings.columns.latency = flat.latency;
     settings.columns.diff = flat.ts_diff;
     settings.columns.bare_ticks = flat.raw_ts;
