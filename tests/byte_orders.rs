@@ -40,6 +40,13 @@ fn every_order_and_size_gives_trace_cmds_text() {
 }
 
 #[test]
+fn dumps_are_trace_cmds_too() {
+    let (_place, file) = unpacked("be32-v6");
+    let theirs = fs::read_to_string(folder().join("be32-v6.report-debug")).unwrap();
+    assert_eq!(text(&["--compat", "3.4", "--debug"], &file), theirs);
+}
+
+#[test]
 fn without_compat_numbers_have_their_sign_and_stacks_their_end() {
     for (name, _) in FILES {
         let (_place, file) = unpacked(name);

@@ -299,7 +299,7 @@ fn files_cut_anywhere_give_what_is_left() {
     for (name, whole_count, cuts) in [
         ("v7-fgraph-probes", 0, 125),
         ("v6-instances", 1409, 500),
-        ("v7-zstd-events", 1516, 500),
+        ("v7-zstd-events", 1516, 250),
         ("v7-none-multibuf-tsc", 179, 125),
         ("v7-profile", 0, 125),
     ] {

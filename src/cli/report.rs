@@ -216,7 +216,7 @@ struct Flat {
     /// Say more; accepted for trace-cmd's sake
     #[arg(short = 'V', long, num_args = 0..=1, require_equals = true, value_name = "LEVEL")]
     verbose: Option<Option<String>>,
-    /// Say much more about sub-buffers; accepted for trace-cmd's sake
+    /// Say where records lie in their sub-buffers, and what lies between them
     #[arg(long)]
     debug: bool,
 }
@@ -642,6 +642,7 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     settings.raw_time = flat.raw_ts;
     settings.align = flat.align_ts;
     settings.boundaries = flat.boundary || flat.debug;
+    settings.dump = flat.debug;
     settings.head = flat.head;
     settings.tail = flat.tail;
     settings.offsets.clone_from(&plan.offsets);

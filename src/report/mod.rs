@@ -12,6 +12,7 @@
 //! Memory is bounded by the chunks and batches under way, whatever the size of the files.
 
 pub mod clock;
+mod dump;
 pub mod input;
 pub mod line;
 pub mod lists;
@@ -143,6 +144,8 @@ pub struct Settings {
     pub align: bool,
     /// Mark where sub-buffers begin.
     pub boundaries: bool,
+    /// Say where records lie in their sub-buffers, and what lies between them; with `boundaries`.
+    pub dump: bool,
     /// Records to print at most.
     pub head: Option<u64>,
     /// Print only that many, the last ones.
@@ -175,6 +178,7 @@ impl Default for Settings {
             raw_time: false,
             align: false,
             boundaries: false,
+            dump: false,
             head: None,
             tail: None,
             to: None,
@@ -368,6 +372,9 @@ pub fn run<'a, 't>(
         if settings.style.compat != Compat::Rtrec {
             profile::list_hooks(inputs, &settings.profile, out).map_err(ReportError::Write)?;
         }
+        if settings.dump {
+            dump::heading(inputs, out).map_err(ReportError::Write)?;
+        }
         heading(inputs, out).map_err(ReportError::Write)?;
     }
     let mut outcome = Outcome::default();
@@ -430,7 +437,7 @@ fn emit<'a, 'd, 't>(
     let (compat, origins) = (settings.style.compat, merge.origins());
     let written = match settings.format {
         Format::Text => {
-            let lines = line::TextLines::new(lanes, origins, &settings.columns, compat);
+            let lines = line::TextLines::new(lanes, origins, &settings.columns, compat, settings.dump);
             render(merge, pool, settings, &lines, out)
                 .and_then(|()| merge.wakeups.as_ref().map_or(Ok(()), |wakeups| wakeups.print(out)))
         }
