@@ -41,6 +41,16 @@ fn help_and_version_work_on_any_machine() {
 }
 
 #[test]
+fn help_names_every_option_of_every_plugin() {
+    let output = Command::new(env!("CARGO_BIN_EXE_rtrec")).args(["report", "--help"]).output().unwrap();
+    let help = String::from_utf8(output.stdout).unwrap();
+    for option in rtrec::plugins::options() {
+        let name = format!("{}:{}", option.plugin, option.name);
+        assert!(help.contains(&name), "{name}");
+    }
+}
+
+#[test]
 fn a_wrong_command_line_ends_with_2() {
     for words in
         [&[][..], &["no-such-command"], &["record", "--no-such-option"], &["record", "-b", "0", "-e", "sched", "true"]]

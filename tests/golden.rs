@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rtrec::report::{self, Format, Gate, Input, Settings};
+
 fn fixtures() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let mut cases: Vec<PathBuf> = fs::read_dir(root)
@@ -32,7 +34,8 @@ fn text(arguments: &[&str], file: &Path) -> String {
 }
 
 /// The views of a fixture: extension and arguments.
-const VIEWS: [(&str, &[&str]); 3] = [("report", &[]), ("report-N-t", &["-N", "-t"]), ("report-w", &["-w"])];
+const VIEWS: [(&str, &[&str]); 4] =
+    [("report", &[]), ("report-t", &["-t"]), ("report-N-t", &["-N", "-t"]), ("report-w", &["-w"])];
 
 /// The first lines that differ, for a message that can be read.
 fn first_differences(ours: &str, theirs: &str) -> String {
@@ -87,6 +90,25 @@ fn text_in_the_manner_of_trace_cmd_is_trace_cmds() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
+/// What rtrec prints without `--compat`: no oracle, but every change of it is seen. `RTREC_BLESS=1` rewrites the files.
+#[test]
+fn text_without_compat_is_as_it_was() {
+    let mut wrong = String::new();
+    for case in fixtures() {
+        let ours = text(&[], &case.join("trace.dat"));
+        let path = case.join("trace.default.zst");
+        if std::env::var_os("RTREC_BLESS").is_some() {
+            fs::write(&path, zstd::encode_all(ours.as_bytes(), 19).unwrap()).unwrap();
+        }
+        let file = fs::File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let pinned = String::from_utf8(zstd::decode_all(file).unwrap()).unwrap();
+        if ours != pinned {
+            wrong.push_str(&format!("{}\n{}", case.display(), first_differences(&ours, &pinned)));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
 #[test]
 fn threads_do_not_change_a_byte() {
     for case in fixtures() {
@@ -122,7 +144,8 @@ fn wake_up_latencies_change_nothing_else_and_need_one_file_of_text() {
         // The summary stands there if and only if somebody waited.
         let summary = stripped.get(count + 1).is_some_and(|line| line.starts_with("Average wakeup latency: "));
         assert_eq!(summary, with.lines().any(|line| waits(line).is_some()), "{}", case.display());
-        assert_eq!(summary, case.ends_with("v7-wakeup"), "{}", case.display());
+        let wakes = ["v7-wakeup", "v7-profile", "v7-profile-pairs"].iter().any(|name| case.ends_with(name));
+        assert_eq!(summary, wakes, "{}", case.display());
     }
     let file = fixtures().into_iter().find(|case| case.ends_with("v7-wakeup")).unwrap().join("trace.dat");
     let same = file.to_str().unwrap();
@@ -203,15 +226,20 @@ fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]));
 
-    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let status = Command::new(env!("CARGO_BIN_EXE_rtrec"))
-        .args(["report", "-i"])
-        .arg(&file)
-        .stdout(full)
-        .stderr(Stdio::null())
-        .status()
-        .unwrap();
-    assert_eq!(status.code(), Some(2));
+    for view in [&[][..], &["--format", "json"], &["--summary"], &["--profile"], &["-E"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_rtrec"))
+            .args(["report", "-i"])
+            .arg(&file)
+            .args(view)
+            .stdout(full)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{view:?}: {said}");
+        assert!(said.contains("could not be written") && said.contains("No space left"), "{view:?}: {said}");
+    }
 }
 
 #[test]
@@ -243,15 +271,23 @@ impl Dice {
 
 /// Reports bytes through the library, with the text of every record; the number of records, or `None` if refused.
 fn records(bytes: Vec<u8>) -> Option<u64> {
-    use rtrec::report::{self, Gate, Input, Settings};
+    reported(bytes, Format::Text)
+}
+
+fn reported(bytes: Vec<u8>, format: Format) -> Option<u64> {
     let dat = rtrec::dat::Dat::from_bytes(bytes).ok()?;
     let inputs = [Input::new(dat, "memory".into(), "memory".into())];
-    let settings = Settings { threads: 1, ..Settings::default() };
+    let settings = Settings { threads: 1, format, ..Settings::default() };
     let names = report::names(&inputs);
     let lanes = report::lanes(&inputs, &names, &settings).ok()?;
+    let started = Instant::now();
     let outcome = report::run(&inputs, &lanes, Gate::open(), &settings, &mut std::io::sink()).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(20), "{format:?} took {:?}", started.elapsed());
     Some(outcome.records)
 }
+
+/// What else a damaged file may be asked for.
+const OTHER_FORMATS: [Format; 5] = [Format::Json, Format::Csv, Format::Summary, Format::GraphStats, Format::Profile];
 
 fn small(name: &str) -> Vec<u8> {
     fs::read(fixtures().into_iter().find(|case| case.ends_with(name)).unwrap().join("trace.dat")).unwrap()
@@ -260,15 +296,24 @@ fn small(name: &str) -> Vec<u8> {
 #[test]
 fn files_cut_anywhere_give_what_is_left() {
     let mut dice = Dice(0x5eed);
-    for (name, whole_count) in
-        [("v7-fgraph-probes", 0), ("v6-instances", 1409), ("v7-zstd-events", 1516), ("v7-none-multibuf-tsc", 179)]
-    {
+    for (name, whole_count, cuts) in [
+        ("v7-fgraph-probes", 0, 125),
+        ("v6-instances", 1409, 500),
+        ("v7-zstd-events", 1516, 250),
+        ("v7-none-multibuf-tsc", 179, 125),
+        ("v7-profile", 0, 125),
+    ] {
         let whole = small(name);
         let most = records(whole.clone()).unwrap();
         assert!(whole_count == 0 || most == whole_count, "{name}: {most}");
         let (mut recovered, mut opened) = (0, 0);
-        for _ in 0..125 {
+        for number in 0..cuts {
             let cut = dice.next(whole.len());
+            if number % 5 == 0 {
+                let format = OTHER_FORMATS[number / 5 % OTHER_FORMATS.len()];
+                // Only text folds the exits of leaves into their entries.
+                assert!(reported(whole[..cut].to_vec(), format).is_none_or(|count| count <= 2 * most), "{name} {cut}");
+            }
             if let Some(count) = records(whole[..cut].to_vec()) {
                 assert!(count <= most, "{name} cut at {cut}: {count} records out of {most}");
                 opened += 1;
@@ -280,7 +325,8 @@ fn files_cut_anywhere_give_what_is_left() {
             opened > 0 && (recovered > 0 || name == "v7-fgraph-probes"),
             "{name}: {opened} opened, {recovered} records"
         );
-        println!("{name}: {opened} of 125 cuts opened, {recovered} records recovered");
+        let expected = most * opened;
+        println!("{name}: {opened} of {cuts} cuts opened, {recovered} of {expected} records recovered, no panic");
         // Without its last byte, a file has lost a byte.
         let nearly = records(whole[..whole.len() - 1].to_vec()).unwrap();
         assert!(nearly * 10 >= most * 9, "{name} without its last byte: {nearly} of {most}");
@@ -294,10 +340,13 @@ fn files_with_a_flipped_bit_neither_crash_nor_hang() {
     let most = records(whole.clone()).unwrap();
     let (mut refused, mut all, mut some) = (0, 0, 0);
     let started = Instant::now();
-    for _ in 0..5000 {
+    for number in 0..5000 {
         let mut bytes = whole.clone();
         let at = dice.next(bytes.len());
         bytes[at] ^= 1 << dice.next(8);
+        if number % 10 == 0 {
+            reported(bytes.clone(), OTHER_FORMATS[number / 10 % OTHER_FORMATS.len()]);
+        }
         match records(bytes) {
             None => refused += 1,
             Some(count) if count >= most => all += 1,
@@ -306,6 +355,20 @@ fn files_with_a_flipped_bit_neither_crash_nor_hang() {
     }
     println!("flips: {all} with all records, {some} with some, {refused} refused, {:?}", started.elapsed());
     assert!(all > 2500);
+}
+
+#[test]
+fn a_profile_of_a_file_with_a_flipped_bit_neither_crashes_nor_hangs() {
+    let mut dice = Dice(0x9f0f);
+    for name in ["v7-profile-pairs", "v7-lost-allformats", "v7-wakeup"] {
+        let whole = small(name);
+        for _ in 0..150 {
+            let mut bytes = whole.clone();
+            let at = dice.next(bytes.len());
+            bytes[at] ^= 1 << dice.next(8);
+            reported(bytes, Format::Profile);
+        }
+    }
 }
 
 #[test]

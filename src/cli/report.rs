@@ -15,7 +15,8 @@ use crate::plugins::{Compat, Ignore, PluginSet, PluginSetting};
 use crate::report::lists;
 use crate::report::select::describe;
 use crate::report::{
-    self, FilterArg, Format, Gate, Input, Lane, RawEvents, ReportError, SelectError, Selection, Settings, Unit,
+    self, FilterArg, Format, Gate, Hook, Input, Lane, Profile, RawEvents, ReportError, SelectError, Selection,
+    Settings, Unit,
 };
 use crate::wire::abi::Endian;
 use crate::wire::pattern::Pattern;
@@ -85,6 +86,19 @@ struct Flat {
     /// Count calls and time per function of the function graph instead of printing records
     #[arg(long, help_heading = "Instead of records")]
     graph_stats: bool,
+    /// Show where tasks spend their time: asleep, waiting to run, in interrupts, system calls and functions, with stacks
+    #[arg(long, help_heading = "Instead of records")]
+    profile: bool,
+    /// With --profile: count interrupts for their CPU and not for the task they interrupted
+    #[arg(short = 'G', requires = "profile", help_heading = "Instead of records")]
+    global: bool,
+    /// With --profile: the time from START to END with the same value, as [SYSTEM:]START,FIELD[,PIDFIELD]/[SYSTEM:]END,FIELD[,FLAGS];
+    /// flag g counts it for no task, gp for the CPU
+    #[arg(short = 'H', value_name = "HOOK", requires = "profile", help_heading = "Instead of records")]
+    hook: Vec<String>,
+    /// With --profile: show tasks of the same name as one
+    #[arg(long, requires = "profile", help_heading = "Instead of records")]
+    by_comm: bool,
 
     /// Keep records that match EVENTS[:EXPR]; several are alternatives
     #[arg(short = 'F', value_name = "FILTER", help_heading = "Selection", allow_hyphen_values = true)]
@@ -144,7 +158,8 @@ struct Flat {
     /// Use no plugins of the system
     #[arg(short = 'L', help_heading = "Layout")]
     no_system_plugins: bool,
-    /// Set an option of a plugin
+    /// Set an option of a plugin; without a value it is turned: ftrace:parent, ftrace:indent, ftrace:offset (of functions
+    /// and stacks), fgraph:tailprint, fgraph:depth, fgraph:retval-skip, fgraph:retval-dec, fgraph:retval-hex
     #[arg(short = 'O', value_name = "[PLUGIN:]VAR[=VALUE]", help_heading = "Layout")]
     option: Vec<String>,
     /// Narrow layout
@@ -162,8 +177,8 @@ struct Flat {
     /// Format of the output
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Layout")]
     format: FormatArg,
-    /// Fields of each record for --format json or csv: time, cpu, pid, comm, event, system, flags, text, buffer, file, or
-    /// a field of the event; comma separated
+    /// Fields of each record for --format json or csv: ts, time, cpu, pid, comm, event, system, flags, text, buffer, file,
+    /// schema, or a field of the event; comma separated
     #[arg(long, value_delimiter = ',', value_name = "FIELD", help_heading = "Layout")]
     fields: Vec<String>,
     /// Print what this version of trace-cmd prints
@@ -201,7 +216,7 @@ struct Flat {
     /// Say more; accepted for trace-cmd's sake
     #[arg(short = 'V', long, num_args = 0..=1, require_equals = true, value_name = "LEVEL")]
     verbose: Option<Option<String>>,
-    /// Say much more about sub-buffers; accepted for trace-cmd's sake
+    /// Say where records lie in their sub-buffers, and what lies between them
     #[arg(long)]
     debug: bool,
 }
@@ -572,7 +587,7 @@ fn report_failure(error: ReportError) -> Failure {
     match error {
         ReportError::Style(error) => Failure::new("an option of a plugin was refused")
             .with("reason", error.to_string())
-            .with("try", "rtrec list -O"),
+            .with("try", "rtrec report --help lists them at -O"),
         error => Failure::new(error.to_string()),
     }
 }
@@ -596,6 +611,7 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
         settings.threads = threads.clamp(1, 256);
     }
     settings.columns.full_time = flat.full_time;
+    settings.style.nanoseconds = flat.full_time;
     settings.columns.latency = flat.latency;
     settings.columns.diff = flat.ts_diff;
     settings.columns.bare_ticks = flat.raw_ts;
@@ -626,6 +642,7 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     settings.raw_time = flat.raw_ts;
     settings.align = flat.align_ts;
     settings.boundaries = flat.boundary || flat.debug;
+    settings.dump = flat.debug;
     settings.head = flat.head;
     settings.tail = flat.tail;
     settings.offsets.clone_from(&plan.offsets);
@@ -642,6 +659,10 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     if flat.graph_stats {
         settings.format = Format::GraphStats;
     }
+    if flat.profile {
+        settings.format = Format::Profile;
+        settings.profile = Profile { global: flat.global, by_comm: flat.by_comm, hooks: hooks(&flat.hook)? };
+    }
     settings.fields.clone_from(&flat.fields);
     settings.wakeups = flat.wakeup;
     if flat.wakeup && settings.format != Format::Text {
@@ -649,6 +670,17 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
             .with("try", "--format json --fields time,event,pid,next_pid"));
     }
     Ok(settings)
+}
+
+fn hooks(texts: &[String]) -> Result<Vec<Hook>, Failure> {
+    let read = |text: &String| {
+        Hook::parse(text).map_err(|error| {
+            Failure::new("a hook could not be read")
+                .with("reason", error.to_string())
+                .with("try", "-H hrtimer_expire_entry,hrtimer/hrtimer_expire_exit,hrtimer")
+        })
+    };
+    texts.iter().map(read).collect()
 }
 
 fn words(patterns: &[String]) -> Result<Vec<Pattern>, Failure> {

@@ -15,6 +15,19 @@ enum End {
     Broken,
 }
 
+/// Bytes of options that a file may have beyond its own length, when it packs them.
+const SPARE_OPTION_BYTES: u64 = 16 << 20;
+/// Buffers of one file; each is an instance of a kernel.
+const MAX_BUFFERS: usize = 1 << 12;
+
+/// What was read of the options: sections may overlap, and a hostile chain has each claim the whole file.
+#[derive(Default)]
+struct Chain {
+    seen: HashSet<u64>,
+    bytes: u64,
+    buffers: Vec<(u64, Vec<u8>)>,
+}
+
 struct Section {
     id: u16,
     flags: u16,
@@ -22,18 +35,18 @@ struct Section {
 }
 
 fn section(dat: &Dat, at: u64) -> Option<Section> {
-    let mut cursor = Cursor::new(dat.source(), dat.abi, at);
-    let (id, flags) = (cursor.u16()?, cursor.u16()?);
-    cursor.u32()?;
-    Some(Section { id, flags, bytes: cursor.u64()? })
+    let head = dat.source().bytes(at, ids::SECTION_HEADER_BYTES).ok()?;
+    let mut take = Take::new(&head, dat.abi);
+    let (id, flags) = (take.u16()?, take.u16()?);
+    take.u32()?;
+    Some(Section { id, flags, bytes: take.u64()? })
 }
 
 pub(super) fn read(dat: &mut Dat, first_options: u64, body: u64) {
-    let mut seen = HashSet::new();
+    let mut chain = Chain::default();
     let mut next = first_options;
     let mut whole = false;
-    let mut buffers = Vec::new();
-    while let Some(end) = options_section(dat, next, &mut seen, &mut buffers) {
+    while let Some(end) = options_section(dat, next, &mut chain) {
         match end {
             End::Done(0) => {
                 whole = true;
@@ -46,26 +59,31 @@ pub(super) fn read(dat: &mut Dat, first_options: u64, body: u64) {
     if !whole {
         dat.note(next, "the chain of options ends here: the recording is incomplete, what is left is searched");
     }
-    let salvaged = if whole { Vec::new() } else { walk(dat, body, &mut seen, &mut buffers) };
+    let salvaged = if whole { Vec::new() } else { walk(dat, body, &mut chain) };
     dat.learn_layout();
-    for (offset, data) in buffers {
+    if chain.buffers.len() + salvaged.len() > MAX_BUFFERS {
+        dat.note(first_options, format!("more than {MAX_BUFFERS} buffers: the rest is skipped"));
+    }
+    for (offset, data) in chain.buffers.into_iter().take(MAX_BUFFERS) {
         if buffer_option(dat, &data).is_none() {
             dat.note(offset, "a BUFFER option is cut short");
         }
     }
-    for (offset, bytes) in salvaged {
-        if !dat.sections.contains(&(ids::BUFFER, offset)) {
-            salvage_buffer(dat, offset, bytes);
+    let known: HashSet<u64> = dat.sections.iter().filter(|at| at.0 == ids::BUFFER).map(|at| at.1).collect();
+    let ends = salvaged.iter().skip(1).map(|at| at.0).chain([u64::MAX]);
+    for (&(offset, bytes), end) in salvaged.iter().zip(ends).take(MAX_BUFFERS) {
+        if !known.contains(&offset) {
+            salvage_buffer(dat, offset, bytes, end);
         }
     }
 }
 
 /// Reads one OPTIONS section; `None` when there is none at this offset or it was read before.
-fn options_section(dat: &mut Dat, at: u64, seen: &mut HashSet<u64>, buffers: &mut Vec<(u64, Vec<u8>)>) -> Option<End> {
+fn options_section(dat: &mut Dat, at: u64, chain: &mut Chain) -> Option<End> {
     if at == 0 {
         return None;
     }
-    if !seen.insert(at) {
+    if !chain.seen.insert(at) {
         dat.note(at, "the chain of options leads back to here");
         return None;
     }
@@ -85,6 +103,11 @@ fn options_section(dat: &mut Dat, at: u64, seen: &mut HashSet<u64>, buffers: &mu
             return Some(End::Broken);
         }
     };
+    chain.bytes += block.len() as u64;
+    if chain.bytes > dat.source().len().saturating_add(SPARE_OPTION_BYTES) {
+        dat.note(at, "there are more options than the file has bytes: the rest is skipped");
+        return Some(End::Broken);
+    }
     let mut take = Take::new(&block, dat.abi);
     loop {
         let here = payload + (block.len() - take.rest.len()) as u64;
@@ -97,7 +120,7 @@ fn options_section(dat: &mut Dat, at: u64, seen: &mut HashSet<u64>, buffers: &mu
         if id == ids::DONE {
             return Some(dat.abi.u64(data).map_or(End::Broken, End::Done));
         }
-        option(dat, id, here, data, buffers);
+        option(dat, id, here, data, &mut chain.buffers);
     }
 }
 
@@ -204,13 +227,14 @@ pub(super) fn add_cpu(dat: &mut Dat, buffer: &mut Buffer, data: CpuData) {
 }
 
 /// Walks section headers from `at`, keeping the metadata that no option named; returns the BUFFER sections met.
-fn walk(dat: &mut Dat, mut at: u64, seen: &mut HashSet<u64>, buffers: &mut Vec<(u64, Vec<u8>)>) -> Vec<(u64, u64)> {
+fn walk(dat: &mut Dat, mut at: u64, chain: &mut Chain) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
+    let texts: HashSet<u64> = dat.sections.iter().filter(|at| at.0 == ids::BUFFER_TEXT).map(|at| at.1).collect();
     while let Some(head) = section(dat, at) {
         match head.id {
             ids::SECTION_OPTIONS => {
-                if !seen.contains(&at) {
-                    options_section(dat, at, seen, buffers);
+                if !chain.seen.contains(&at) {
+                    options_section(dat, at, chain);
                 }
             }
             ids::BUFFER => found.push((at, head.bytes)),
@@ -220,7 +244,8 @@ fn walk(dat: &mut Dat, mut at: u64, seen: &mut HashSet<u64>, buffers: &mut Vec<(
                 }
             }
             ids::BUFFER_TEXT => {
-                if !dat.sections.contains(&(ids::BUFFER_TEXT, at))
+                if !texts.contains(&at)
+                    && dat.texts.len() < MAX_BUFFERS
                     && let Some(place) = place(dat, ids::BUFFER_TEXT, at)
                 {
                     dat.texts.push(TextBuffer { name: String::new(), place });
@@ -239,11 +264,11 @@ fn walk(dat: &mut Dat, mut at: u64, seen: &mut HashSet<u64>, buffers: &mut Vec<(
 
 /// Finds the CPUs of a BUFFER section that no option describes. Their numbers are not stored there: they are guessed,
 /// in ascending order.
-fn salvage_buffer(dat: &mut Dat, section_at: u64, bytes: u64) {
+fn salvage_buffer(dat: &mut Dat, section_at: u64, bytes: u64, next_section: u64) {
     let len = dat.source().len();
     let start = section_at + ids::SECTION_HEADER_BYTES;
     // A recorder that was killed has not yet written the size.
-    let end = if bytes == 0 { len } else { start.saturating_add(bytes).min(len) };
+    let end = if bytes == 0 { len } else { start.saturating_add(bytes).min(len) }.min(next_section);
     let compressed = section(dat, section_at).is_some_and(|head| head.flags & ids::FLAG_COMPRESSED != 0);
     let clock = dat.options.trace_clock.as_deref().map(selected_clock).unwrap_or_else(|| "local".to_owned());
     let name = match dat.buffers.iter().any(|buffer| buffer.name.is_empty()) {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use super::clock::Unit;
 use super::merge::{Batch, Item, Mark, NO_EXIT};
 use super::pool::Render;
-use super::{Lane, RawEvents, wakeup};
+use super::{Lane, RawEvents, dump, wakeup};
 use crate::plugins::{Compat, Decoder, Scene, latency_flags};
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
@@ -36,6 +36,7 @@ pub(super) struct TextLines<'a, 't> {
     origins: Vec<Origin>,
     columns: &'a Columns,
     compat: Compat,
+    dump: bool,
     /// Per file and event id.
     events: Vec<Vec<OnceLock<EventColumn<'a, 't>>>>,
 }
@@ -131,6 +132,7 @@ impl<'a, 't> TextLines<'a, 't> {
         origins: Vec<(u32, u32)>,
         columns: &'a Columns,
         compat: Compat,
+        dump: bool,
     ) -> TextLines<'a, 't> {
         let files = lanes.iter().map(|lane| lane.file + 1).max().unwrap_or(0);
         let mut events: Vec<Vec<OnceLock<EventColumn<'a, 't>>>> = (0..files).map(|_| Vec::new()).collect();
@@ -152,7 +154,7 @@ impl<'a, 't> TextLines<'a, 't> {
             }
             Origin { cpu, lane, text: Short::new(&text).unwrap_or(Short::EMPTY) }
         });
-        TextLines { lanes, origins: origins.collect(), columns, compat, events }
+        TextLines { lanes, origins: origins.collect(), columns, compat, dump, events }
     }
 
     #[inline]
@@ -167,12 +169,7 @@ impl<'a, 't> TextLines<'a, 't> {
         Some(slot.get_or_init(|| EventColumn::new(decoder, raw)))
     }
 
-    fn mark(&self, lane: &Lane<'_>, cpu: u32, mark: Mark, out: &mut Vec<u8>) {
-        if matches!(mark, Mark::SubBuffer) {
-            text::blanks(out, lane.prefix.len());
-        } else {
-            out.extend_from_slice(&lane.prefix);
-        }
+    fn mark(&self, lane: &Lane<'_>, cpu: u32, mark: Mark, batch: &Batch, index: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(b"CPU:");
         text::dec(out, u64::from(cpu));
         match mark {
@@ -182,7 +179,16 @@ impl<'a, 't> TextLines<'a, 't> {
                 out.extend_from_slice(b" EVENTS DROPPED]\n");
             }
             Mark::Lost(_) => out.extend_from_slice(b" [EVENTS DROPPED]\n"),
-            Mark::SubBuffer => out.extend_from_slice(b" [SUBBUFFER START]\n"),
+            Mark::SubBuffer => {
+                out.extend_from_slice(b" [SUBBUFFER START]");
+                let item = batch.items.get(index).filter(|_| self.dump);
+                if let Some((item, chunk)) = item.and_then(|item| Some((item, batch.chunks.get(item.chunk as usize)?)))
+                {
+                    let (page, base) = dump::page(lane, &chunk.bytes, item.start);
+                    dump::begin(lane, page, chunk.offset + u64::from(base), out);
+                }
+                out.push(b'\n');
+            }
         }
     }
 
@@ -259,6 +265,11 @@ impl<'a, 't> TextLines<'a, 't> {
         if let Some((_, latency)) = latency.ok().and_then(|at| batch.latencies.get(at)) {
             wakeup::latency(*latency, out);
         }
+        if self.dump {
+            let chunk = batch.chunks.get(item.chunk as usize).map_or(&[][..], |chunk| chunk.bytes.as_slice());
+            let (page, base) = dump::page(lane, chunk, item.start);
+            dump::record(&lane.buffer.layout, page, item.start - base, item.len, out);
+        }
         out.push(b'\n');
     }
 
@@ -272,7 +283,10 @@ impl<'a, 't> TextLines<'a, 't> {
         let here = batch.marks.iter().skip(first).take_while(|mark| mark.0 as usize == index);
         let mut any = false;
         for (_, mark) in here {
-            self.mark(lane, cpu, *mark, out);
+            if !any || self.compat == Compat::Rtrec {
+                out.extend_from_slice(&lane.prefix);
+            }
+            self.mark(lane, cpu, *mark, batch, index, out);
             any = true;
         }
         any

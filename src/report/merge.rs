@@ -328,12 +328,12 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
             return true;
         }
         let at = batch.items.len() as u32;
-        if next.first && self.boundaries {
-            batch.marks.push((at, Mark::SubBuffer));
-        }
         let lost = join(std::mem::take(&mut source.lost), source.stream.lost());
         if lost != Lost::None {
             batch.marks.push((at, Mark::Lost(lost)));
+        }
+        if next.first && self.boundaries {
+            batch.marks.push((at, Mark::SubBuffer));
         }
         let mut aux = 0;
         let (list, by_id) = &mut self.trackers[lane.file];

@@ -12,11 +12,13 @@
 //! Memory is bounded by the chunks and batches under way, whatever the size of the files.
 
 pub mod clock;
+mod dump;
 pub mod input;
 pub mod line;
 pub mod lists;
 mod merge;
 mod pool;
+mod profile;
 mod records;
 pub mod select;
 mod stats;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 pub use clock::{Correction, Unit, unit_of};
 pub use input::{Common, Input};
 pub use line::Columns;
+pub use profile::{Hook, HookError, Profile};
 pub use select::{FilterArg, Gate, SelectError, Selection};
 
 use crate::dat::{Buffer, Dat, Note};
@@ -120,6 +123,8 @@ pub enum Format {
     Summary,
     /// Counts and times per function.
     GraphStats,
+    /// Where tasks spend their time.
+    Profile,
 }
 
 /// What to report, and how.
@@ -139,6 +144,8 @@ pub struct Settings {
     pub align: bool,
     /// Mark where sub-buffers begin.
     pub boundaries: bool,
+    /// Say where records lie in their sub-buffers, and what lies between them; with `boundaries`.
+    pub dump: bool,
     /// Records to print at most.
     pub head: Option<u64>,
     /// Print only that many, the last ones.
@@ -157,6 +164,8 @@ pub struct Settings {
     pub format: Format,
     /// Fields of JSON and CSV; the usual ones if empty.
     pub fields: Vec<String>,
+    /// What [`Format::Profile`] shows.
+    pub profile: Profile,
 }
 
 impl Default for Settings {
@@ -169,6 +178,7 @@ impl Default for Settings {
             raw_time: false,
             align: false,
             boundaries: false,
+            dump: false,
             head: None,
             tail: None,
             to: None,
@@ -178,6 +188,7 @@ impl Default for Settings {
             wakeups: false,
             format: Format::Text,
             fields: Vec::new(),
+            profile: Profile::default(),
         }
     }
 }
@@ -194,6 +205,8 @@ pub enum ReportError {
     TextMerge(String),
     /// Wake-up latencies of several files.
     WakeupMerge,
+    /// A pair of events to profile.
+    Hook(HookError),
 }
 
 impl fmt::Display for ReportError {
@@ -202,6 +215,7 @@ impl fmt::Display for ReportError {
             ReportError::Style(error) => write!(f, "{error}"),
             ReportError::Write(error) => write!(f, "{error}"),
             ReportError::TextMerge(file) => write!(f, "{file} holds text and cannot be merged with other files"),
+            ReportError::Hook(error) => write!(f, "{error}"),
             ReportError::WakeupMerge => f.write_str("wake-up latencies are those of a single file"),
         }
     }
@@ -354,7 +368,13 @@ pub fn run<'a, 't>(
     if settings.wakeups && inputs.len() > 1 {
         return Err(ReportError::WakeupMerge);
     }
-    if settings.format == Format::Text {
+    if matches!(settings.format, Format::Text | Format::Profile) {
+        if settings.style.compat != Compat::Rtrec {
+            profile::list_hooks(inputs, &settings.profile, out).map_err(ReportError::Write)?;
+        }
+        if settings.dump {
+            dump::heading(inputs, out).map_err(ReportError::Write)?;
+        }
         heading(inputs, out).map_err(ReportError::Write)?;
     }
     let mut outcome = Outcome::default();
@@ -388,7 +408,7 @@ pub fn run<'a, 't>(
         wakeups: settings.wakeups && settings.format == Format::Text,
     };
     let mut merge = Merge::new(lanes, streams, trackers, gate, &how, &pool);
-    emit(inputs, lanes, &mut merge, &pool, settings, out).map_err(ReportError::Write)?;
+    emit(inputs, lanes, &mut merge, &pool, settings, out)?;
     outcome.records = merge.printed();
     if settings.ts_check && merge.backwards > 0 {
         let what = format!("{} records are older than the record before them", merge.backwards);
@@ -407,38 +427,44 @@ pub fn run<'a, 't>(
 
 /// Turns the merged records into what was asked for.
 fn emit<'a, 'd, 't>(
-    inputs: &[Input],
+    inputs: &'t [Input],
     lanes: &'a [Lane<'t>],
     merge: &mut Merge<'a, 'd, 't>,
     pool: &Pool<'d, Batch>,
     settings: &Settings,
     out: &mut dyn Write,
-) -> io::Result<()> {
-    let compat = settings.style.compat;
-    match settings.format {
+) -> Result<(), ReportError> {
+    let (compat, origins) = (settings.style.compat, merge.origins());
+    let written = match settings.format {
         Format::Text => {
-            let lines = line::TextLines::new(lanes, merge.origins(), &settings.columns, compat);
-            render(merge, pool, settings, &lines, out)?;
-            merge.wakeups.as_ref().map_or(Ok(()), |wakeups| wakeups.print(out))
+            let lines = line::TextLines::new(lanes, origins, &settings.columns, compat, settings.dump);
+            render(merge, pool, settings, &lines, out)
+                .and_then(|()| merge.wakeups.as_ref().map_or(Ok(()), |wakeups| wakeups.print(out)))
         }
         Format::Json | Format::Csv => {
             let json = settings.format == Format::Json;
             let files = inputs.iter().map(|input| input.name.clone()).collect();
-            let records = records::Records::new(lanes, merge.origins(), &settings.fields, json, compat, files);
-            out.write_all(&records.heading())?;
-            render(merge, pool, settings, &records, out)
+            let records = records::Records::new(lanes, origins, &settings.fields, json, compat, files);
+            out.write_all(&records.heading()).and_then(|()| render(merge, pool, settings, &records, out))
         }
         Format::Summary => {
-            let mut summary = stats::Summary::new(lanes, merge.origins());
+            let mut summary = stats::Summary::new(lanes, origins);
             pool.consume(|| merge.batch(pool), |batch| summary.take(&batch));
             summary.print(out)
         }
         Format::GraphStats => {
-            let mut graph = stats::GraphStats::new(lanes, merge.origins());
+            let mut graph = stats::GraphStats::new(lanes, origins);
             pool.consume(|| merge.batch(pool), |batch| graph.take(&batch));
             graph.print(out)
         }
-    }
+        Format::Profile => {
+            let profiler = profile::Profiler::new(inputs, lanes, origins, &settings.profile, compat);
+            let mut profiler = profiler.map_err(ReportError::Hook)?;
+            pool.consume(|| merge.batch(pool), |batch| profiler.take(&batch));
+            profiler.print(inputs, out)
+        }
+    };
+    written.map_err(ReportError::Write)
 }
 
 fn render<'d>(

@@ -1,20 +1,7 @@
 //! Records for programs: one JSON object a line, or comma separated values.
 //!
-//! Names and meaning of the fields are an interface; new ones may be added, none changes.
-//!
-//! | field | meaning |
-//! | --- | --- |
-//! | `ts` | time as an integer: nanoseconds, or ticks when the clock has no unit |
-//! | `time` | the same as printed in text, seconds with nine decimals |
-//! | `cpu`, `pid`, `comm` | where, and which task |
-//! | `system`, `event` | what |
-//! | `flags` | the letters of interrupt and scheduling state |
-//! | `text` | the event's text |
-//! | `buffer`, `file` | which buffer (empty: the top one) and file |
-//! | anything else | that field of the event; `null` (CSV: empty) when it has none |
-//!
-//! Without `--fields` JSON has `ts cpu pid comm system event flags` and an object `fields` with all of the event's own;
-//! CSV has `ts cpu pid comm system event flags text`. JSON tells losses too: `{"lost":12,"cpu":1}`, `null` if not counted.
+//! Names and meaning of the fields are an interface, which `docs/json.md` describes; new ones may be added, none changes
+//! without a new [`SCHEMA`].
 
 use super::Lane;
 use super::line::{slice, write_time};
@@ -25,6 +12,9 @@ use crate::wire::format::Value;
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
 use crate::wire::text;
+
+/// The version of the schema: raised when a field changes its meaning or goes.
+const SCHEMA: u64 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Column {
@@ -39,6 +29,7 @@ enum Column {
     Text,
     Buffer,
     File,
+    Schema,
     Own(String),
 }
 
@@ -56,6 +47,7 @@ impl Column {
             "text" => Column::Text,
             "buffer" => Column::Buffer,
             "file" => Column::File,
+            "schema" => Column::Schema,
             own => Column::Own(own.to_owned()),
         }
     }
@@ -129,7 +121,8 @@ impl<'a, 't> Records<'a, 't> {
                 Column::Ts => text::dec(out, item.time),
                 Column::Cpu => text::dec(out, u64::from(cpu)),
                 Column::Pid => text::signed(out, i64::from(lane.common.pid(data))),
-                Column::Own(field) => self.own(decoder, &record, field, out),
+                Column::Schema => text::dec(out, SCHEMA),
+                Column::Own(field) => self.own(decoder, &record, lane, field, out),
                 _ => {
                     self.words(column, lane, decoder, batch, index, item, &record, scratch);
                     self.text(scratch, out);
@@ -207,15 +200,10 @@ impl<'a, 't> Records<'a, 't> {
         if self.json { json_text(bytes, out) } else { csv(bytes, out) }
     }
 
-    fn own(&self, decoder: Option<&Decoder<'_>>, record: &Record<'_>, name: &str, out: &mut Vec<u8>) {
+    fn own(&self, decoder: Option<&Decoder<'_>>, record: &Record<'_>, lane: &Lane<'_>, name: &str, out: &mut Vec<u8>) {
         let found = decoder.and_then(|decoder| decoder.field_values(record).find(|(field, _)| field.name == name));
         match found {
-            Some((_, value)) => {
-                let lane = self.lanes.first();
-                if let Some(lane) = lane {
-                    self.value(value, lane, out);
-                }
-            }
+            Some((_, value)) => self.value(value, lane, out),
             None if self.json => out.extend_from_slice(b"null"),
             None => {}
         }

@@ -46,6 +46,8 @@ impl Next {
 pub(super) struct Chunk {
     pub(super) bytes: Vec<u8>,
     pub(super) records: Vec<Next>,
+    /// Where it lies in the file.
+    pub(super) offset: u64,
     /// Index of a record and what was lost before it; ascending. One past the end: before whatever follows.
     lost: Vec<(u32, Lost)>,
     notes: Vec<Note>,
@@ -78,7 +80,7 @@ pub(super) struct Finder<'t> {
 impl Finder<'_> {
     /// Reads a chunk and finds its records.
     pub(super) fn find(&self, at: &ChunkAt) -> Chunk {
-        let mut chunk = Chunk::default();
+        let mut chunk = Chunk { offset: at.offset, ..Chunk::default() };
         if let Err(note) = self.dat.read_chunk(at, &mut chunk.bytes) {
             chunk.bytes.clear();
             chunk.note(note);

@@ -356,6 +356,10 @@ impl<'a> Compiler<'a> {
             Expr::Str(text) => Ok(Val::Txt(self.literal_text(text)?)),
             Expr::Name(name) => self.name(name),
             Expr::Field(name) => self.field_value(name),
+            // The record's head, which the format calls by other names.
+            Expr::Member(base, name) if !self.lte && matches!(&**base, Expr::Field(of) if of == "ent") => {
+                self.field_value(&format!("common_{name}"))
+            }
             Expr::Member(..) => refuse("a member of a structure"),
             Expr::Unary(op, inner) => self.unary(op, inner),
             Expr::Binary(op, left, right) => self.binary(op, left, right),
@@ -1135,7 +1139,13 @@ impl<'a> Compiler<'a> {
         spec.bits = match length_text {
             b"hh" => 8,
             b"h" => 16,
-            b"l" | b"z" | b"t" => self.abi.long_bytes * 8,
+            b"l" | b"z" | b"t" => {
+                if self.lte {
+                    64
+                } else {
+                    self.abi.long_bytes * 8
+                }
+            }
             b"" => 32,
             _ => 64,
         };

@@ -397,8 +397,13 @@ impl Program {
         {
             out.extend_from_slice(b"0x");
         }
-        run.emit(emit, out);
-        if let (Emit::Symbol(num, _), true) = (emit, self.flavor != Flavor::Lte2022) {
+        let symbol = if let Emit::Symbol(num, _) = emit { Some(num) } else { None };
+        // libtraceevent leaves the name out where there is none.
+        let nameless = |num: &Num| tables.kallsyms.lookup(run.num(*num)).is_none();
+        if self.flavor != Flavor::Lte2026 || !symbol.is_some_and(nameless) {
+            run.emit(emit, out);
+        }
+        if let (Some(num), true) = (symbol, self.flavor != Flavor::Lte2022) {
             out.extend_from_slice(b" (");
             text::hex0x(out, run.num(*num));
             out.push(b')');
