@@ -322,6 +322,8 @@ pub struct Tracked<'n> {
     pub ids: Vec<u16>,
     /// The tracker.
     pub tracker: Box<dyn Tracker + 'n>,
+    /// It learns names of tasks that the file has not, and nothing else.
+    pub only_names: bool,
 }
 
 /// What a plugin did with a record.
@@ -497,8 +499,12 @@ impl<'t> Decoders<'t> {
             true => formats("ftrace", &["function", "func_repeats"]),
             false => Vec::new(),
         };
-        let trackers = [sched::learner(abi, &sched, names), function::indenter(abi, &calls, &self.trace.kallsyms)];
-        trackers.into_iter().flatten().map(|(ids, tracker)| Tracked { ids, tracker }).collect()
+        let trackers = [
+            (sched::learner(abi, &sched, names), true),
+            (function::indenter(abi, &calls, &self.trace.kallsyms), false),
+        ];
+        let tracked = |((ids, tracker), only_names)| Tracked { ids, tracker, only_names };
+        trackers.into_iter().filter_map(|(tracker, names)| Some(tracked((tracker?, names)))).collect()
     }
 
     /// Which records open and close a function, for folding leaves.

@@ -473,6 +473,12 @@ impl<'t> Names<'t> {
         None
     }
 
+    /// True if `pid` has a name that does not have to be learned.
+    #[inline]
+    pub fn is_stored(&self, pid: i32) -> bool {
+        pid == 0 || self.table.get(pid).is_some()
+    }
+
     /// True if `pid` has a name, stored or learned at any time.
     #[inline]
     pub fn is_known(&self, pid: i32) -> bool {
