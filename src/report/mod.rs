@@ -452,7 +452,7 @@ fn emit<'a, 'd, 't>(
         Format::Json | Format::Csv => {
             let json = settings.format == Format::Json;
             let files = inputs.iter().map(|input| input.name.clone()).collect();
-            let records = records::Records::new(lanes, merge.origins(), &settings.fields, json, compat, files);
+            let records = records::Records::new(lanes, merge.origins(), &settings.fields, json, files);
             out.write_all(&records.heading())?;
             render(merge, pool, skip, &records, out)
         }

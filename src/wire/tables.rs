@@ -195,23 +195,25 @@ fn search(index: &[Entry], addr: u64) -> Option<u32> {
 
 fn build_index(text: &[u8]) -> Vec<Entry> {
     let text = text.get(..u32::MAX as usize).unwrap_or(text);
-    let mut index = Vec::with_capacity(text.len() / 45);
+    let mut index = Vec::with_capacity(text.len() / 40);
     let (mut at, mut sorted, mut last, mut nonzero) = (0, true, 0, false);
-    while at < text.len() {
-        let line = &text[at..];
-        let end = find(line, b'\n').unwrap_or(line.len());
-        let line = &line[..end];
+    for end in memchr::memchr_iter(b'\n', text).chain([text.len()]) {
+        let line = &text[at..end];
         if let Some((addr, name_at)) = parse_symbol(line) {
             sorted &= last <= addr;
             nonzero |= addr != 0;
             last = addr;
             // Only lines of modules go on after the name.
             let name = &line[name_at..];
-            let tail = if name.last() == Some(&b']') { find(name, b'\t') } else { None };
-            let name_len = tail.unwrap_or(name.trim_ascii_end().len()).min(usize::from(u16::MAX)) as u16;
+            let len = match name.last() {
+                Some(b']') => find(name, b'\t').unwrap_or(name.len()),
+                Some(last) if last.is_ascii_whitespace() => name.trim_ascii_end().len(),
+                _ => name.len(),
+            };
+            let name_len = len.min(usize::from(u16::MAX)) as u16;
             index.push(Entry { addr, name_at: (at + name_at) as u32, name_len });
         }
-        at += end + 1;
+        at = end + 1;
     }
     if !nonzero {
         // kptr_restrict: every address reads zero. Better no symbol than the same wrong one everywhere.
@@ -229,18 +231,10 @@ fn build_index(text: &[u8]) -> Vec<Entry> {
 
 /// Address and offset of the name in one line of kallsyms; `None` for lines that name no code or data.
 fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
-    let mut addr = 0u64;
-    let mut digits = 0;
-    for &byte in line.iter().take(17) {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            b'A'..=b'F' => byte - b'A' + 10,
-            _ => break,
-        };
-        addr = addr << 4 | u64::from(digit);
-        digits += 1;
-    }
+    let (addr, digits) = match line.first_chunk().and_then(sixteen_digits) {
+        Some(addr) => (addr, 16),
+        None => some_digits(line),
+    };
     let [b' ', kind, b' ', first, ..] = line.get(digits..)? else {
         return None;
     };
@@ -249,6 +243,29 @@ fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
         return None;
     }
     Some((addr, digits + 3))
+}
+
+/// Sixteen lower-case hexadecimal digits at once, as kernels of 64 bits write them; `None` if they are something else.
+#[inline]
+fn sixteen_digits(text: &[u8; 16]) -> Option<u64> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let eight = |digits: u64| {
+        // A letter has bit 6, and counts from 9 in its low four.
+        let nibbles = (digits & (0x0f * ONES)) + (digits >> 6 & ONES) * 9;
+        let letters = (nibbles + 6 * ONES) >> 4 & ONES;
+        let spelled = nibbles + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'9' - 1);
+        let pairs = (nibbles | nibbles >> 4) & 0x00ff_00ff_00ff_00ff;
+        let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+        (spelled == digits && nibbles & (0xf0 * ONES) == 0).then_some((fours | fours >> 16) & 0xffff_ffff)
+    };
+    let whole = u128::from_be_bytes(*text);
+    Some(eight((whole >> 64) as u64)? << 32 | eight(whole as u64)?)
+}
+
+/// Up to seventeen hexadecimal digits: their value, and how many they are.
+fn some_digits(line: &[u8]) -> (u64, usize) {
+    let digits = line.iter().take(17).map_while(|&byte| char::from(byte).to_digit(16));
+    digits.fold((0, 0), |(addr, count), digit| (addr << 4 | u64::from(digit), count + 1))
 }
 
 // ---------------------------------------------------------------------------------------------- printk_formats
@@ -539,6 +556,24 @@ mod tests {
         }
         assert_eq!(table.lookup(0xffff_ffff_c000_0000).unwrap().module, Some(&b"mod"[..]));
         assert_eq!(table.len(), 3);
+    }
+
+    #[test]
+    fn digits_are_read_sixteen_at_once_or_one_by_one() {
+        for text in ["ffffffff81000100", "0123456789abcdef", "0000000000000000"] {
+            let value = u64::from_str_radix(text, 16).unwrap();
+            assert_eq!(sixteen_digits(text.as_bytes().first_chunk().unwrap()), Some(value));
+            assert_eq!(some_digits(text.as_bytes()), (value, 16));
+        }
+        for byte in 0..=255 {
+            for at in 0..16 {
+                let mut text = *b"ffffffff81000100";
+                text[at] = byte;
+                let digit = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+                assert_eq!(sixteen_digits(&text).is_some(), digit, "{byte:#x} at {at}");
+            }
+        }
+        assert_eq!(some_digits(b"FFab T x"), (0xffab, 4));
     }
 
     #[test]
