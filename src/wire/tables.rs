@@ -8,12 +8,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::bytes::find;
-use super::text;
+use super::{halving, text};
 
 // ---------------------------------------------------------------------------------------------------- kallsyms
 
 /// Slots of the look-up cache; a power of two. Each is one `AtomicU32`.
 const CACHE_SLOTS: usize = 4096;
+
+/// Addresses that are looked up in the text itself before an index is made.
+const FEW: u32 = 1000;
 
 /// Brings a table's text when it is first needed.
 type Load = Box<dyn Fn() -> Vec<u8> + Send + Sync>;
@@ -23,6 +26,9 @@ pub struct Kallsyms {
     text: OnceLock<Vec<u8>>,
     load: Option<Load>,
     index: OnceLock<Index>,
+    /// Addresses asked for before there was an index, and the part of the text that answers them.
+    asked: AtomicU32,
+    sorted: OnceLock<usize>,
 }
 
 /// The symbols in order of their addresses, over the text they are names in.
@@ -52,13 +58,23 @@ pub struct Symbol<'a> {
 impl Kallsyms {
     /// A table over `text`; nothing is parsed yet.
     pub fn new(text: Vec<u8>) -> Kallsyms {
-        Kallsyms { text: OnceLock::from(text), load: None, index: OnceLock::new() }
+        Kallsyms { text: OnceLock::from(text), ..Kallsyms::empty() }
     }
 
     /// A table whose text is expensive to get: `load` is called when the first address is looked up.
     pub fn deferred(load: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Kallsyms {
         let load: Option<Load> = Some(Box::new(load));
-        Kallsyms { text: OnceLock::new(), load, index: OnceLock::new() }
+        Kallsyms { load, ..Kallsyms::empty() }
+    }
+
+    fn empty() -> Kallsyms {
+        Kallsyms {
+            text: OnceLock::new(),
+            load: None,
+            index: OnceLock::new(),
+            asked: AtomicU32::new(0),
+            sorted: OnceLock::new(),
+        }
     }
 
     /// The text as stored.
@@ -78,6 +94,9 @@ impl Kallsyms {
     /// Appends the name of the symbol at `addr`, with the offset into it if asked for; false if there is none.
     #[inline]
     pub fn put(&self, addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
+        if self.index.get().is_none() && self.put_by_halving(addr, offset, out) {
+            return true;
+        }
         let index = self.index();
         let Some(entry) = index.number(addr).and_then(|number| index.entries.get(number as usize)) else {
             return false;
@@ -90,15 +109,41 @@ impl Kallsyms {
         true
     }
 
+    /// As [`Kallsyms::put`] for the first few addresses; false if the index has to be asked.
+    #[cold]
+    fn put_by_halving(&self, addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
+        if self.asked.fetch_add(1, Ordering::Relaxed) >= FEW {
+            return false;
+        }
+        let text = self.text();
+        let sorted = *self.sorted.get_or_init(|| halving::sorted_part(text));
+        let Some(hit) = halving::look_up(&text[..sorted], addr) else { return false };
+        text::part(out, text, hit.name_at, hit.name_len);
+        if offset {
+            out.extend_from_slice(b"+0x");
+            text::hex(out, addr.wrapping_sub(hit.addr));
+        }
+        true
+    }
+
     /// The position of that symbol in address order: equal numbers mean the same symbol.
     #[inline]
     pub fn number(&self, addr: u64) -> Option<u32> {
         self.index().number(addr)
     }
 
-    /// The address of the first symbol of this name in address order. Walks the table.
+    /// The lowest address of a symbol of this name. Searches the text.
     pub fn address_of(&self, name: &[u8]) -> Option<u64> {
-        self.iter().find(|(_, known, _)| *known == name).map(|(addr, ..)| addr)
+        let text = self.text();
+        let wanted = [b" ", name].concat();
+        let symbol = |at: usize| {
+            let start = memchr::memrchr(b'\n', &text[..at]).map_or(0, |newline| newline + 1);
+            let end = find(&text[at..], b'\n').map_or(text.len(), |end| at + end);
+            let (addr, name_at) = parse_symbol(&text[start..end])?;
+            let rest = text[start + name_at..end].strip_prefix(name)?;
+            (start + name_at == at + 1 && rest.first().is_none_or(u8::is_ascii_whitespace)).then_some(addr)
+        };
+        memchr::memmem::find_iter(text, &wanted).filter_map(symbol).min()
     }
 
     /// Symbols in address order, as (address, name, module).
@@ -230,7 +275,7 @@ fn build_index(text: &[u8]) -> Vec<Entry> {
 }
 
 /// Address and offset of the name in one line of kallsyms; `None` for lines that name no code or data.
-fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
+pub(super) fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
     let (addr, digits) = match line.first_chunk().and_then(sixteen_digits) {
         Some(addr) => (addr, 16),
         None => some_digits(line),
@@ -555,6 +600,11 @@ mod tests {
             assert_eq!(at(0x10), None);
         }
         assert_eq!(table.lookup(0xffff_ffff_c000_0000).unwrap().module, Some(&b"mod"[..]));
+        assert_eq!(table.address_of(b"gamma"), Some(0xffff_ffff_c000_0000));
+        assert_eq!(
+            (table.address_of(b"bet"), table.address_of(b"T"), table.address_of(b"cpu_thing")),
+            (None, None, None)
+        );
         assert_eq!(table.len(), 3);
     }
 
