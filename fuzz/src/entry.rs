@@ -185,7 +185,8 @@ fn print(format: &EventFormat, record: &[u8], abi: Abi) {
             Ok(program) => {
                 program.run(record, &tables, &mut out);
                 program.run(&[], &tables, &mut out);
-                fields::raw(format, &program, record, &tables, &mut out);
+                let shown = fields::Shown::all(format, Some(&program));
+                fields::raw(format, &shown, Some(&program), (abi, flavor), record, &tables, &mut out);
             }
             Err(refusal) => assert!(!refusal.reason.is_empty()),
         }

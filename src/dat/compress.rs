@@ -118,6 +118,23 @@ pub fn expand(algorithm: Algorithm, block: &[u8], bytes: usize, out: &mut Vec<u8
     }
 }
 
+/// Expands the first `want` bytes of a block of at most `bytes` bytes, or all of it if there are fewer.
+///
+/// zlib stops there. The first block of a zstd frame is expanded whole in any case, and is about what a chunk holds.
+pub fn expand_start(algorithm: Algorithm, block: &[u8], bytes: usize, want: usize) -> Result<Vec<u8>, ExpandError> {
+    let mut out = Vec::new();
+    if algorithm == Algorithm::Zlib {
+        out.resize(want.min(bytes), 0);
+        let mut zlib = Decompress::new(true);
+        zlib.decompress(block, &mut out, FlushDecompress::None).map_err(|_| ExpandError::Corrupt)?;
+        out.truncate(zlib.total_out() as usize);
+    } else {
+        expand(algorithm, block, bytes, &mut out)?;
+        out.truncate(want);
+    }
+    Ok(out)
+}
+
 /// Whether zstd only lacked room. The names of its errors are all that comes through.
 fn is_too_small(error: &std::io::Error) -> bool {
     error.to_string().contains("too small")
@@ -143,6 +160,20 @@ mod tests {
         expand(Algorithm::Zlib, &packed, text.len(), &mut out).unwrap();
         assert_eq!(out, text);
         assert_eq!(expand(Algorithm::Zlib, b"nonsense", 10, &mut out), Err(ExpandError::Corrupt));
+    }
+
+    #[test]
+    fn the_start_of_a_block_is_the_start_of_its_bytes() {
+        let text = b"sub-buffer ".repeat(500);
+        let zstd = zstd::bulk::compress(&text, 3).unwrap();
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut zlib, &text).unwrap();
+        let zlib = zlib.finish().unwrap();
+        for (algorithm, packed) in [(Algorithm::Zstd, zstd), (Algorithm::Zlib, zlib)] {
+            assert_eq!(expand_start(algorithm, &packed, text.len(), 16).unwrap(), text[..16]);
+            assert_eq!(expand_start(algorithm, &packed, text.len(), 9999).unwrap(), text);
+            assert!(expand_start(algorithm, b"nonsense", 100, 16).is_err());
+        }
     }
 
     #[test]

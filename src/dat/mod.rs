@@ -7,6 +7,7 @@
 //! Everything in a file is a claim by a stranger: lengths are compared with what is there before anything is
 //! allocated, damage becomes a [`Note`] with its offset, and what is intact is kept.
 
+pub mod chunk_list;
 pub mod chunks;
 pub mod compress;
 pub mod error;
@@ -18,6 +19,7 @@ mod v6;
 mod v7;
 pub mod writer;
 
+pub use chunk_list::{ChunkCursor, ChunkIndex};
 pub use error::{DatError, Note};
 pub use reader::{Buffer, ChunkAt, CpuData, Dat, Guest, Options, TextBuffer, TimeShift, Tsc2Nsec};
 

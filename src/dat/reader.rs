@@ -8,7 +8,8 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::compress::{Algorithm, ExpandError, expand};
+use super::chunk_list::{ChunkCursor, ChunkIndex};
+use super::compress::{Algorithm, ExpandError, expand, expand_start};
 use super::error::{DatError, Note};
 use super::ids;
 use super::source::{Cursor, Source, Take};
@@ -18,10 +19,6 @@ use crate::wire::subbuf::{Layout, MAX_SUBBUF_BYTES};
 
 /// Most bytes that one metadata block may expand to.
 const MAX_BLOCK_BYTES: u64 = 256 << 20;
-/// Most bytes that one chunk of sub-buffers may expand to (trace-cmd: ten sub-buffers).
-const MAX_CHUNK_BYTES: u32 = 64 << 20;
-/// Uncompressed sub-buffers are handed out in windows of about this size.
-const WINDOW_BYTES: u64 = 64 << 10;
 
 /// Cycles to nanoseconds: `ns = cycles * mult >> shift`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -458,82 +455,25 @@ impl Dat {
             .map_err(|error| Note::new(at.offset, format!("{error}: this chunk of sub-buffers is skipped")))
     }
 
+    /// Places in what is left of a walk where reading can begin. Steps over all of it when it is compressed.
+    pub fn chunk_index(&self, rest: ChunkCursor) -> ChunkIndex {
+        ChunkIndex::new(self, rest)
+    }
+
+    /// The first `bytes` bytes of a chunk, or fewer if it has not as many. May expand more than that to get at them.
+    pub fn chunk_start(&self, at: &ChunkAt, bytes: usize) -> Option<Vec<u8>> {
+        let bytes = bytes.min(at.bytes as usize);
+        if at.packed == 0 {
+            return self.source.bytes(at.offset, bytes as u64).ok();
+        }
+        let block = self.source.bytes(at.offset, at.packed.into()).ok()?;
+        expand_start(self.algorithm, &block, at.bytes as usize, bytes).ok()
+    }
+
     /// Number of CPUs to state: what the file says, else one more than the highest seen.
     pub fn cpu_count(&self) -> u32 {
         let seen = || self.buffers.iter().flat_map(|b| &b.cpus).map(|data| data.cpu.saturating_add(1)).max();
         self.options.cpu_count.or_else(seen).unwrap_or(0)
-    }
-}
-
-/// Walks the chunks of one CPU.
-#[derive(Clone, Debug)]
-pub struct ChunkCursor {
-    at: u64,
-    end: u64,
-    left: u32,
-    window: u32,
-    compressed: bool,
-}
-
-impl ChunkCursor {
-    fn new(dat: &Dat, data: &CpuData, compressed: bool, subbuf_bytes: u32) -> ChunkCursor {
-        let len = data.limit;
-        let whole = (WINDOW_BYTES / u64::from(subbuf_bytes)).max(1) * u64::from(subbuf_bytes);
-        let mut cursor = ChunkCursor {
-            at: data.offset,
-            end: data.offset.saturating_add(data.bytes).min(len),
-            left: 0,
-            window: whole as u32,
-            compressed,
-        };
-        if compressed {
-            // Recorded sizes can be 4 too small (trace-cmd 3.0 to 3.1.6): count, do not measure.
-            cursor.end = len;
-            let head = dat.source.bytes(data.offset, 4).unwrap_or_default();
-            cursor.left = dat.abi.u32(&head).unwrap_or(0);
-            cursor.at = data.offset.saturating_add(4);
-        }
-        cursor
-    }
-
-    /// Where the next chunk is.
-    pub fn next(&mut self, dat: &Dat) -> Option<Result<ChunkAt, Note>> {
-        if !self.compressed {
-            let bytes = self.end.saturating_sub(self.at).min(self.window.into()) as u32;
-            if bytes == 0 {
-                return None;
-            }
-            let at = ChunkAt { offset: self.at, packed: 0, bytes };
-            self.at += u64::from(bytes);
-            return Some(Ok(at));
-        }
-        if self.left == 0 {
-            return None;
-        }
-        self.left -= 1;
-        let mut head = [0; 8];
-        let got = dat.source.read_at(self.at, &mut head).unwrap_or(0);
-        let (packed, bytes) = (dat.abi.u32(&head[..4])?, dat.abi.u32(&head[4..])?);
-        let here = self.at;
-        let offset = here.saturating_add(8);
-        if got < 8 || u64::from(packed) > self.end.saturating_sub(offset) {
-            let left = std::mem::take(&mut self.left) + 1;
-            return Some(Err(Note::new(here, format!("the file ends here: {left} chunks of sub-buffers are missing"))));
-        }
-        self.at = offset + u64::from(packed);
-        if bytes > MAX_CHUNK_BYTES {
-            let error = ExpandError::TooLarge(bytes.into());
-            return Some(Err(Note::new(here, format!("{error}: this chunk of sub-buffers is skipped"))));
-        }
-        if packed == 0 {
-            return Some(Err(Note::new(here, "an empty chunk of sub-buffers")));
-        }
-        Some(Ok(ChunkAt { offset, packed, bytes }))
-    }
-
-    /// Where the walk is in the file.
-    pub fn offset(&self) -> u64 {
-        self.at
     }
 }
 

@@ -18,7 +18,11 @@ pub(super) struct Int {
 impl Int {
     /// The integer field called `name`.
     pub(super) fn find(format: &EventFormat, name: &str, abi: Abi) -> Option<Int> {
-        let field = format.field(name)?;
+        Int::of(format.field(name)?, abi)
+    }
+
+    /// The field, if it is an integer.
+    pub(super) fn of(field: &Field, abi: Abi) -> Option<Int> {
         if !matches!(field.kind, FieldKind::Int | FieldKind::Pointer) {
             return None;
         }

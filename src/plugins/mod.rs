@@ -33,7 +33,7 @@ pub mod stack;
 pub mod tlb;
 pub mod xen;
 
-pub use latency::latency_flags;
+pub use latency::LatencyFlags;
 
 /// The formats of all events in a trace, parsed when first asked for.
 pub struct Formats {
@@ -50,6 +50,8 @@ struct Entry {
     system: u32,
     start: usize,
     end: usize,
+    /// Where the name is in the texts.
+    name: (usize, usize),
     parsed: OnceLock<Result<EventFormat, FormatError>>,
 }
 
@@ -67,7 +69,7 @@ impl Formats {
     /// Adds the text of one `format` file; returns its id, or `None` if the text has no name or no id. Of several
     /// formats with the same id the first counts.
     pub fn push(&mut self, system: &str, text: &[u8]) -> Option<u16> {
-        let (_, id) = format::peek(text)?;
+        let (name, id) = format::peek(text)?;
         let system = match self.systems.iter().rposition(|known| known == system) {
             Some(at) => at,
             None => {
@@ -78,7 +80,10 @@ impl Formats {
         let start = self.texts.len();
         self.texts.extend_from_slice(text);
         let system = u32::try_from(system).ok()?;
-        self.entries.push(Entry { id, system, start, end: self.texts.len(), parsed: OnceLock::new() });
+        // A slice of the text, so its place in the text is that of its bytes.
+        let name_at = start + (name.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+        let name = (name_at, name_at + name.len());
+        self.entries.push(Entry { id, system, start, end: self.texts.len(), name, parsed: OnceLock::new() });
         if self.by_id.len() <= usize::from(id) {
             self.by_id.resize(usize::from(id) + 1, 0);
         }
@@ -120,9 +125,9 @@ impl Formats {
     pub fn iter(&self) -> impl Iterator<Item = EventText<'_>> {
         self.entries.iter().filter_map(|entry| {
             let text = self.texts.get(entry.start..entry.end)?;
-            let (name, id) = format::peek(text)?;
+            let name = self.texts.get(entry.name.0..entry.name.1)?;
             let system = self.systems.get(entry.system as usize)?;
-            Some(EventText { system, name: std::str::from_utf8(name).unwrap_or(""), id, text })
+            Some(EventText { system, name: std::str::from_utf8(name).unwrap_or(""), id: entry.id, text })
         })
     }
 
@@ -322,6 +327,8 @@ pub struct Tracked<'n> {
     pub ids: Vec<u16>,
     /// The tracker.
     pub tracker: Box<dyn Tracker + 'n>,
+    /// It learns names of tasks that the file has not, and nothing else.
+    pub only_names: bool,
 }
 
 /// What a plugin did with a record.
@@ -497,8 +504,12 @@ impl<'t> Decoders<'t> {
             true => formats("ftrace", &["function", "func_repeats"]),
             false => Vec::new(),
         };
-        let trackers = [sched::learner(abi, &sched, names), function::indenter(abi, &calls, &self.trace.kallsyms)];
-        trackers.into_iter().flatten().map(|(ids, tracker)| Tracked { ids, tracker }).collect()
+        let trackers = [
+            (sched::learner(abi, &sched, names), true),
+            (function::indenter(abi, &calls, &self.trace.kallsyms), false),
+        ];
+        let tracked = |((ids, tracker), only_names)| Tracked { ids, tracker, only_names };
+        trackers.into_iter().filter_map(|(tracker, names)| Some(tracked((tracker?, names)))).collect()
     }
 
     /// Which records open and close a function, for folding leaves.
@@ -529,7 +540,8 @@ impl<'t> Decoders<'t> {
             _ => &|_| None,
         };
         let program = print_fmt::compile(format, &Setting { abi: self.trace.abi, flavor, helpers });
-        Some(Decoder { format, abi: self.trace.abi, flavor, plugin, opaque, program })
+        let flags = LatencyFlags::new(format, self.trace.abi, self.style.compat);
+        Some(Decoder { format, abi: self.trace.abi, flavor, plugin, opaque, program, flags, shown: OnceLock::new() })
     }
 }
 
@@ -551,12 +563,21 @@ pub struct Decoder<'t> {
     /// The print fmt says nothing about the fields.
     opaque: bool,
     program: Result<Program, print_fmt::Refusal>,
+    flags: LatencyFlags,
+    /// How fields are shown raw.
+    shown: OnceLock<Vec<fields::Shown>>,
 }
 
 impl<'t> Decoder<'t> {
     /// The event's format.
     pub fn format(&self) -> &'t EventFormat {
         self.format
+    }
+
+    /// The column of latency flags.
+    #[inline]
+    pub fn flags(&self) -> &LatencyFlags {
+        &self.flags
     }
 
     /// Why the event's print fmt could not be compiled, if so.
@@ -586,10 +607,9 @@ impl<'t> Decoder<'t> {
 
     /// Appends ` name=value` for each of the event's own fields (`report -R`).
     pub fn raw_fields(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) {
-        match &self.program {
-            Ok(program) if !self.opaque => fields::raw(self.format, program, record.data, &tables(scene), out),
-            _ => fields::list(self.format, record.data, self.abi, self.flavor, out),
-        }
+        let program = self.program.as_ref().ok().filter(|_| !self.opaque);
+        let shown = self.shown.get_or_init(|| fields::Shown::all(self.format, program));
+        fields::raw(self.format, shown, program, (self.abi, self.flavor), record.data, &tables(scene), out);
     }
 
     /// The values of the event's own fields.

@@ -8,7 +8,7 @@ use super::clock::Unit;
 use super::merge::{Batch, Item, Mark, NO_EXIT};
 use super::pool::Render;
 use super::{Lane, RawEvents, dump, wakeup};
-use crate::plugins::{Compat, Decoder, Scene, latency_flags};
+use crate::plugins::{Compat, Decoder, Scene};
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
 use crate::wire::text;
@@ -54,8 +54,6 @@ struct EventColumn<'a, 't> {
     decoder: &'a Decoder<'t>,
     text: Result<Short<32>, Box<[u8]>>,
     raw: bool,
-    /// The column of flags depends on nothing but the two bytes at the usual places.
-    usual_flags: bool,
 }
 
 /// A short text that is copied whole, which is faster than copying just enough.
@@ -92,15 +90,7 @@ impl<'a, 't> EventColumn<'a, 't> {
         text.extend_from_slice(name);
         text.extend_from_slice(b": ");
         text::blanks(&mut text, NAME_WIDTH.saturating_sub(name.len()));
-        let at = |name: &str| format.common.iter().find(|field| field.name == name).map(|f| (f.offset, f.size));
-        EventColumn {
-            decoder,
-            text: Short::new(&text).ok_or_else(|| text.into()),
-            raw,
-            usual_flags: format.common.len() == 4
-                && at("common_flags") == Some((2, 1))
-                && at("common_preempt_count") == Some((3, 1)),
-        }
+        EventColumn { decoder, text: Short::new(&text).ok_or_else(|| text.into()), raw }
     }
 }
 
@@ -134,14 +124,7 @@ impl<'a, 't> TextLines<'a, 't> {
         compat: Compat,
         dump: bool,
     ) -> TextLines<'a, 't> {
-        let files = lanes.iter().map(|lane| lane.file + 1).max().unwrap_or(0);
-        let mut events: Vec<Vec<OnceLock<EventColumn<'a, 't>>>> = (0..files).map(|_| Vec::new()).collect();
-        for lane in lanes {
-            if events[lane.file].is_empty() {
-                let most = lane.trace.formats.iter().map(|event| usize::from(event.id) + 1).max().unwrap_or(0);
-                events[lane.file] = (0..most).map(|_| OnceLock::new()).collect();
-            }
-        }
+        let events = slots(lanes);
         let origins = origins.into_iter().map(|(cpu, lane)| {
             let mut text = Vec::new();
             if columns.latency {
@@ -328,10 +311,8 @@ impl<'a, 't> TextLines<'a, 't> {
         out: &mut Vec<u8>,
     ) {
         let Some(event) = event else { return out.extend_from_slice(b".....") };
-        let key = match record.data {
-            [_, _, flags, preempt, ..] if event.usual_flags => u32::from(*flags) << 8 | u32::from(*preempt),
-            _ => return latency_flags(lane.trace, event.decoder.format(), record, self.compat, out),
-        };
+        let flags = event.decoder.flags();
+        let Some(key) = flags.key(record) else { return flags.put(record, out) };
         // Which letters a kernel means depends on its release, that is, on the file.
         let key = key | (lane.file as u32) << 16;
         let slot = &mut memory.flags[(key ^ key >> 5 ^ key >> 8) as usize % Memory::FLAGS];
@@ -339,7 +320,7 @@ impl<'a, 't> TextLines<'a, 't> {
             return slot.1.put(out);
         }
         let start = out.len();
-        latency_flags(lane.trace, event.decoder.format(), record, self.compat, out);
+        flags.put(record, out);
         if let Some(short) = Short::new(&out[start..]) {
             *slot = (key, short);
         }
@@ -380,6 +361,19 @@ impl<'a, 't> TextLines<'a, 't> {
         }
         digits.put(out);
     }
+}
+
+/// A slot per file and event id.
+pub(super) fn slots<T>(lanes: &[Lane<'_>]) -> Vec<Vec<OnceLock<T>>> {
+    let files = lanes.iter().map(|lane| lane.file + 1).max().unwrap_or(0);
+    let mut slots: Vec<Vec<OnceLock<T>>> = (0..files).map(|_| Vec::new()).collect();
+    for lane in lanes {
+        if slots[lane.file].is_empty() {
+            let most = lane.trace.formats.iter().map(|event| usize::from(event.id) + 1).max().unwrap_or(0);
+            slots[lane.file] = (0..most).map(|_| OnceLock::new()).collect();
+        }
+    }
+    slots
 }
 
 /// A record whose event has no readable format: its number and its bytes.

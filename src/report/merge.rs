@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::Lane;
 use super::pool::Pool;
+use super::seek::rest_is_later;
 use super::select::Gate;
 use super::stream::{Chunk, Next, Stream, join};
 use super::wakeup::Wakeups;
@@ -23,7 +24,9 @@ const FIRST_BATCH: usize = 256;
 /// Records of a batch in the long run; larger ones gain nothing and cost memory.
 const BATCH: usize = 4096;
 /// Chunks that one batch may hold on to when few of their records are printed.
-const BATCH_CHUNKS: usize = 128;
+const BATCH_CHUNKS: usize = 32;
+/// A batch keeps its chunks if its records are at least this part of their bytes; else it keeps the records alone.
+const SPARSE: usize = 4;
 
 /// One record to print.
 #[derive(Clone, Copy, Debug)]
@@ -72,14 +75,44 @@ pub(super) struct Batch {
     pub(super) skip: usize,
 }
 
+impl Batch {
+    /// Lets go of chunks of which little is printed: batches wait to be rendered, and many chunks would wait with them.
+    fn thin_out(&mut self) {
+        let held: usize = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
+        let exits = self.exits.iter().map(|exit| exit.len as usize).sum::<usize>();
+        let kept = self.items.iter().map(|item| item.len as usize).sum::<usize>() + exits;
+        if kept.saturating_mul(SPARSE) >= held || kept > u32::MAX as usize {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(kept);
+        let mut copy = |chunk: &mut u32, start: &mut u32, len: u32| {
+            let from = self.chunks.get(*chunk as usize).map_or(&[][..], |chunk| chunk.bytes.as_slice());
+            let record = from.get(*start as usize..*start as usize + len as usize).unwrap_or(&[]);
+            (*chunk, *start) = (0, bytes.len() as u32);
+            bytes.extend_from_slice(record);
+        };
+        self.items.iter_mut().for_each(|item| copy(&mut item.chunk, &mut item.start, item.len));
+        self.exits.iter_mut().for_each(|exit| copy(&mut exit.chunk, &mut exit.start, exit.len));
+        self.chunks = vec![Arc::new(Chunk::of(bytes))];
+    }
+}
+
 struct Source<'d> {
     stream: Stream<'d>,
     /// Lost before records that were not printed.
     lost: Lost,
     lane: u32,
     next: Next,
+    /// A later time than the last wanted one was met, but earlier ones may follow.
+    disordered: bool,
     /// Index of the stream's chunk in the batch, for this batch and chunk number.
     held: (u64, u64, u32),
+}
+
+impl<'d> Source<'d> {
+    fn new(stream: Stream<'d>, lane: u32, next: Next) -> Source<'d> {
+        Source { stream, lane, next, lost: Lost::None, disordered: false, held: (0, 0, 0) }
+    }
 }
 
 /// The merge.
@@ -133,8 +166,11 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
         how: &How,
         pool: &Pool<'d, Batch>,
     ) -> Merge<'a, 'd, 't> {
+        let files = lanes.iter().map(|lane| lane.file + 1).max().unwrap_or(0);
         let trackers: Vec<(Vec<Tracked<'a>>, Vec<u8>)> = trackers
             .into_iter()
+            .chain(std::iter::repeat_with(Vec::new))
+            .take(files)
             .map(|list| {
                 let mut by_id = Vec::new();
                 for (index, tracked) in list.iter().enumerate().take(255) {
@@ -151,7 +187,7 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
             .collect();
         let wakeups = lanes.first().filter(|_| how.wakeups).map(Wakeups::new);
         let careful = careful(lanes, &trackers, wakeups.as_ref());
-        let simple = gate.is_open() && !how.boundaries && how.end_time == u64::MAX;
+        let simple = gate.is_open() && !how.boundaries;
         let mut merge = Merge {
             lanes,
             sources: Vec::new(),
@@ -175,13 +211,19 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
             if let Some(next) = stream.next(pool) {
                 let time = lanes[lane as usize].correction.apply(next.ticks, stream.cpu);
                 merge.heap.push((time, merge.sources.len() as u32));
-                merge.sources.push(Source { stream, lane, next, held: (0, 0, 0), lost: Lost::None });
+                merge.sources.push(Source::new(stream, lane, next));
             } else {
-                merge.sources.push(Source { stream, lane, next: Next::NONE, held: (0, 0, 0), lost: Lost::None });
+                merge.sources.push(Source::new(stream, lane, Next::NONE));
             }
         }
         merge.heap.sort_unstable();
         merge
+    }
+
+    /// The gate, as if it had seen nothing.
+    pub(super) fn into_gate(mut self) -> Gate<'a, 't> {
+        self.gate.forget();
+        self.gate
     }
 
     /// CPU and lane of a stream.
@@ -249,6 +291,10 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
                 self.run(&mut batch, want, pool);
             }
         }
+        // Where records lie in their sub-buffers can be told only as long as these are there.
+        if !self.boundaries {
+            batch.thin_out();
+        }
         if batch.items.is_empty() && self.over { None } else { Some(batch) }
     }
 
@@ -265,7 +311,7 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
         }
         let careful = self.careful.get(lane.file).map_or(&[][..], Vec::as_slice);
         let room = want.saturating_sub(batch.items.len()).min(self.limit.saturating_sub(self.seq) as usize);
-        let add = lane.correction.add as u64;
+        let (add, from) = (lane.correction.add as u64, self.gate.from());
         let chunk = hold(source, self.batches, batch);
         let (mut next, mut at, mut taken) = (source.next, source.stream.at, 0);
         let records = source.stream.chunk.records.as_slice();
@@ -274,7 +320,8 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
             let time = next.ticks.wrapping_add(add);
             // The first record of a chunk is left to the careful path: it may follow a loss.
             let slow = careful.get(usize::from(next.id)).copied().unwrap_or(false);
-            if slow || (time, index) >= bound || taken >= room || at == 1 {
+            let early_or_late = time < from || time > self.end_time;
+            if slow || early_or_late || (time, index) >= bound || taken >= room || at == 1 {
                 break false;
             }
             let (start, len) = (next.start, next.len);
@@ -314,16 +361,16 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
         let next = source.next;
         let lane = &self.lanes[source.lane as usize];
         if time > self.end_time {
-            // Streams are in order: nothing of this one is wanted any more.
-            self.heap.swap_remove(0);
-            self.sift(0);
+            self.too_late(pool);
             return true;
         }
         let data = source.stream.chunk.bytes.get(next.start as usize..(next.start + next.len) as usize).unwrap_or(&[]);
         let id = next.id;
         let record = Record { ticks: next.ticks, cpu: source.stream.cpu, data };
         if !self.gate.pass(source.lane as usize, id, time, &record) {
-            source.lost = join(source.lost, source.stream.lost());
+            // What was lost before the first time wanted is nobody's business.
+            let lost = join(source.lost, source.stream.lost());
+            source.lost = if time < self.gate.from() { Lost::None } else { lost };
             self.advance(pool);
             return true;
         }
@@ -355,6 +402,22 @@ impl<'a, 'd, 't> Merge<'a, 'd, 't> {
             self.fold(index, chunk, batch, pool);
         }
         true
+    }
+
+    /// Leaves out the record at the top of the heap, which is later than all that is wanted, and with it all that its
+    /// stream has left, unless times of the stream are not in order.
+    #[cold]
+    fn too_late(&mut self, pool: &Pool<'d, Batch>) {
+        let Some(&(_, index)) = self.heap.first() else { return };
+        let source = &mut self.sources[index as usize];
+        let correction = &self.lanes[source.lane as usize].correction;
+        if !source.disordered && rest_is_later(&source.stream, correction, self.end_time) {
+            self.heap.swap_remove(0);
+            return self.sift(0);
+        }
+        source.disordered = true;
+        source.lost = join(source.lost, source.stream.lost());
+        self.advance(pool);
     }
 
     /// Folds the exit of the entry that was just taken from source `index`, if it comes next.

@@ -20,12 +20,13 @@ mod merge;
 mod pool;
 mod profile;
 mod records;
+mod seek;
 pub mod select;
 mod stats;
 mod stream;
+mod tail;
 mod wakeup;
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -36,12 +37,14 @@ pub use line::Columns;
 pub use profile::{Hook, HookError, Profile};
 pub use select::{FilterArg, Gate, SelectError, Selection};
 
-use crate::dat::{Buffer, Dat, Note};
+use crate::dat::{Buffer, CpuData, Dat, Note};
 use crate::plugins::{Compat, Decoders, Style, StyleError, Trace};
 use crate::wire::tables::Names;
 use merge::{Batch, How, Merge};
 use pool::{Pool, Render};
+use seek::{Starts, Timelines};
 use stream::{Finder, Stream, Want};
+use tail::{History, Search, Tail};
 
 /// One buffer of one file: what its records have in common.
 pub struct Lane<'t> {
@@ -125,6 +128,13 @@ pub enum Format {
     GraphStats,
     /// Where tasks spend their time.
     Profile,
+}
+
+impl Format {
+    /// Whether records are printed one by one.
+    fn has_records(self) -> bool {
+        matches!(self, Format::Text | Format::Json | Format::Csv)
+    }
 }
 
 /// What to report, and how.
@@ -398,8 +408,7 @@ pub fn run<'a, 't>(
     // What nobody wants is left out where it is found, unless something depends on seeing it.
     let wants: Vec<Vec<Want>> = (0..inputs.len()).map(|file| wants(file, lanes, &gate, settings)).collect();
     let pool: Pool<'_, Batch> = Pool::new(settings.threads);
-    let streams = streams(inputs, lanes, &wants, settings);
-    let trackers = trackers(inputs.len(), lanes);
+    let gate_cpus = cpus_to_read(lanes, &gate, settings);
     let how = How {
         strict_leaves: settings.style.compat != Compat::Rtrec,
         boundaries: settings.boundaries,
@@ -407,9 +416,27 @@ pub fn run<'a, 't>(
         end_time: settings.to.unwrap_or(u64::MAX),
         wakeups: settings.wakeups && settings.format == Format::Text,
     };
-    let mut merge = Merge::new(lanes, streams, trackers, gate, &how, &pool);
-    emit(inputs, lanes, &mut merge, &pool, settings, out)?;
-    outcome.records = merge.printed();
+    let open = |starts: &Starts| {
+        let mut streams = streams(inputs, lanes, &wants, &gate_cpus, settings);
+        starts.apply(&mut streams);
+        streams
+    };
+    let starts = match gate.from() {
+        0 => Starts::default(),
+        _ if gate.remembers() => Starts::default(),
+        from => Timelines::new(&open(&Starts::default()), lanes, settings.threads).starts(from),
+    };
+    let trackers = trackers(inputs.len(), lanes);
+    let (tail, gate) = match settings.tail.filter(|_| settings.format.has_records()) {
+        None => (Tail { starts, skip: 0 }, gate),
+        Some(count) => {
+            let history = trackers.iter().map(|list| History::of(list)).collect();
+            Search { lanes, pool: &pool, how: &how, settings, streams: &open, all: starts, history }.find(count, gate)
+        }
+    };
+    let mut merge = Merge::new(lanes, open(&tail.starts), trackers, gate, &how, &pool);
+    emit(inputs, lanes, &mut merge, &pool, settings, tail.skip, out)?;
+    outcome.records = merge.printed().saturating_sub(tail.skip);
     if settings.ts_check && merge.backwards > 0 {
         let what = format!("{} records are older than the record before them", merge.backwards);
         outcome.notes.push((0, Note::new(0, what)));
@@ -432,20 +459,21 @@ fn emit<'a, 'd, 't>(
     merge: &mut Merge<'a, 'd, 't>,
     pool: &Pool<'d, Batch>,
     settings: &Settings,
+    skip: u64,
     out: &mut dyn Write,
 ) -> Result<(), ReportError> {
     let (compat, origins) = (settings.style.compat, merge.origins());
     let written = match settings.format {
         Format::Text => {
             let lines = line::TextLines::new(lanes, origins, &settings.columns, compat, settings.dump);
-            render(merge, pool, settings, &lines, out)
+            render(merge, pool, skip, &lines, out)
                 .and_then(|()| merge.wakeups.as_ref().map_or(Ok(()), |wakeups| wakeups.print(out)))
         }
         Format::Json | Format::Csv => {
             let json = settings.format == Format::Json;
             let files = inputs.iter().map(|input| input.name.clone()).collect();
-            let records = records::Records::new(lanes, origins, &settings.fields, json, compat, files);
-            out.write_all(&records.heading()).and_then(|()| render(merge, pool, settings, &records, out))
+            let records = records::Records::new(lanes, origins, &settings.fields, json, files);
+            out.write_all(&records.heading()).and_then(|()| render(merge, pool, skip, &records, out))
         }
         Format::Summary => {
             let mut summary = stats::Summary::new(lanes, origins);
@@ -467,31 +495,26 @@ fn emit<'a, 'd, 't>(
     written.map_err(ReportError::Write)
 }
 
+/// Prints all but the first `skip` records.
 fn render<'d>(
     merge: &mut Merge<'_, 'd, '_>,
     pool: &Pool<'d, Batch>,
-    settings: &Settings,
+    mut skip: u64,
     form: &impl Render<Batch>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let Some(tail) = settings.tail else { return pool.run(|| merge.batch(pool), form, out) };
-    let mut last: VecDeque<Batch> = VecDeque::new();
-    let mut kept = 0;
-    pool.consume(
-        || merge.batch(pool),
-        |batch| {
-            kept += batch.items.len() as u64;
-            last.push_back(batch);
-            while let Some(first) = last.front().filter(|first| kept - first.items.len() as u64 >= tail) {
-                kept -= first.items.len() as u64;
-                last.pop_front();
+    let next = || {
+        loop {
+            let mut batch = merge.batch(pool)?;
+            let all = batch.items.len() as u64;
+            if skip == 0 || skip < all {
+                batch.skip = std::mem::take(&mut skip) as usize;
+                return Some(batch);
             }
-        },
-    );
-    if let Some(first) = last.front_mut() {
-        first.skip = kept.saturating_sub(tail) as usize;
-    }
-    pool.run(|| last.pop_front(), form, out)
+            skip -= all;
+        }
+    };
+    pool.run(next, form, out)
 }
 
 /// What can be left out of a file where it is found.
@@ -515,19 +538,30 @@ fn wants(file: usize, lanes: &[Lane<'_>], gate: &Gate<'_, '_>, settings: &Settin
     wants
 }
 
+/// Whose data are read, by lane and CPU: those of CPUs that are not asked for may still matter.
+fn cpus_to_read(lanes: &[Lane<'_>], gate: &Gate<'_, '_>, settings: &Settings) -> Vec<Vec<CpuData>> {
+    let reads = |lane: &Lane<'_>, data: &CpuData| {
+        // As in trace-cmd, a record of any CPU keeps an entry of the function graph from its exit.
+        let apart = lane.draws_graph && settings.style.compat != Compat::Rtrec;
+        apart || gate.remembers() || gate.wants_cpu(data.cpu)
+    };
+    lanes.iter().map(|lane| lane.buffer.cpus.iter().filter(|data| reads(lane, data)).copied().collect()).collect()
+}
+
 fn streams<'d>(
     inputs: &'d [Input],
     lanes: &[Lane<'_>],
     wants: &'d [Vec<Want>],
+    cpus: &[Vec<CpuData>],
     settings: &Settings,
 ) -> Vec<(u32, Stream<'d>)> {
-    let count = lanes.iter().map(|lane| lane.buffer.cpus.len()).sum::<usize>().max(1);
+    let count = cpus.iter().map(Vec::len).sum::<usize>().max(1);
     // Enough ahead to keep the workers busy, little enough to stay within a few megabytes on large machines.
     let depth = if settings.threads > 1 { (8 * settings.threads / count).clamp(2, 16) } else { 1 };
     let mut streams = Vec::new();
-    for (number, lane) in lanes.iter().enumerate() {
+    for (number, (lane, cpus)) in lanes.iter().zip(cpus).enumerate() {
         let wants: &[Want] = &wants[lane.file];
-        for data in &lane.buffer.cpus {
+        for data in cpus {
             let finder = lane.finder(&inputs[lane.file].dat, wants);
             streams.push((number as u32, Stream::new(finder, lane.buffer, data, depth)));
         }

@@ -31,13 +31,18 @@ pub(super) struct Fetch<'t> {
     done: Condvar,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<'t> Fetch<'t> {
     pub(super) fn new(finder: Finder<'t>, at: ChunkAt) -> Arc<Fetch<'t>> {
         Arc::new(Fetch { finder, at, state: Mutex::new(Fetched::Waiting), done: Condvar::new() })
+    }
+
+    /// Where the chunk is.
+    pub(super) fn place(&self) -> ChunkAt {
+        self.at
     }
 
     /// Reads the chunk and finds its records, unless somebody else has begun.

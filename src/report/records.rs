@@ -3,12 +3,14 @@
 //! Names and meaning of the fields are an interface, which `docs/json.md` describes; new ones may be added, none changes
 //! without a new [`SCHEMA`].
 
+use std::sync::OnceLock;
+
 use super::Lane;
-use super::line::{slice, write_time};
+use super::line::{slice, slots, write_time};
 use super::merge::{Batch, Item, Mark, NO_EXIT};
 use super::pool::Render;
-use crate::plugins::{Compat, Decoder, Scene, latency_flags};
-use crate::wire::format::Value;
+use crate::plugins::{Decoder, Scene};
+use crate::wire::format::{Field, Value};
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
 use crate::wire::text;
@@ -53,14 +55,46 @@ impl Column {
     }
 }
 
+/// A column, and what stands before its value: a comma, and in JSON its name.
+struct Cell {
+    column: Column,
+    name: String,
+    before: Box<[u8]>,
+}
+
+/// What does not change between records of one event.
+struct Event {
+    system: Box<[u8]>,
+    name: Box<[u8]>,
+    /// Before the value of each of its own fields: a comma and the name.
+    fields: Vec<Box<[u8]>>,
+}
+
+/// Texts of the records before, which most records share.
+struct Memory {
+    scratch: Vec<u8>,
+    tasks: [(usize, Vec<u8>); Memory::TASKS],
+    flags: (u64, Vec<u8>),
+}
+
+impl Memory {
+    const TASKS: usize = 64;
+
+    fn new() -> Memory {
+        let tasks = std::array::from_fn(|_| (0, Vec::new()));
+        Memory { scratch: Vec::new(), tasks, flags: (u64::MAX, Vec::new()) }
+    }
+}
+
 pub(super) struct Records<'a, 't> {
     lanes: &'a [Lane<'t>],
     origins: Vec<(u32, u32)>,
-    columns: Vec<(Column, String)>,
+    columns: Vec<Cell>,
+    /// Per file and event id.
+    events: Vec<Vec<OnceLock<Event>>>,
     /// All fields of the event follow.
     all: bool,
     json: bool,
-    compat: Compat,
     files: Vec<String>,
 }
 
@@ -73,77 +107,137 @@ impl<'a, 't> Records<'a, 't> {
         origins: Vec<(u32, u32)>,
         fields: &[String],
         json: bool,
-        compat: Compat,
         files: Vec<String>,
     ) -> Records<'a, 't> {
         let usual: &[&str] = if json { &JSON_COLUMNS } else { &CSV_COLUMNS };
         let names: Vec<&str> =
             if fields.is_empty() { usual.to_vec() } else { fields.iter().map(String::as_str).collect() };
-        let columns = names.iter().map(|name| (Column::named(name), (*name).to_owned())).collect();
-        Records { lanes, origins, columns, all: fields.is_empty() && json, json, compat, files }
+        let cell = |(number, name): (usize, &&str)| {
+            let mut before = if number > 0 { b",".to_vec() } else { Vec::new() };
+            if json {
+                json_text(name.as_bytes(), &mut before);
+                before.push(b':');
+            }
+            Cell { column: Column::named(name), name: (*name).to_owned(), before: before.into() }
+        };
+        let columns = names.iter().enumerate().map(cell).collect();
+        let events = slots(lanes);
+        Records { lanes, origins, columns, events, all: fields.is_empty() && json, json, files }
+    }
+
+    /// What is known of the decoder's event.
+    #[inline]
+    fn event(&self, lane: &Lane<'_>, decoder: &Decoder<'_>) -> Option<&Event> {
+        let slot = self.events.get(lane.file)?.get(usize::from(decoder.format().id))?;
+        Some(slot.get_or_init(|| {
+            let made = |text: &str| {
+                let mut out = Vec::new();
+                self.text(text.as_bytes(), &mut out);
+                out.into_boxed_slice()
+            };
+            let format = decoder.format();
+            let key = |(number, field): (usize, &Field)| {
+                let mut out = if number > 0 { b",".to_vec() } else { Vec::new() };
+                json_text(field.name.as_bytes(), &mut out);
+                out.push(b':');
+                out.into_boxed_slice()
+            };
+            let fields = format.fields.iter().enumerate().map(key).collect();
+            Event { system: made(&format.system), name: made(&format.name), fields }
+        }))
     }
 
     /// The heading of CSV.
     pub(super) fn heading(&self) -> Vec<u8> {
         let mut out = Vec::new();
         if !self.json {
-            for (index, (_, name)) in self.columns.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                csv(name.as_bytes(), &mut out);
+            for cell in &self.columns {
+                out.extend_from_slice(&cell.before);
+                csv(cell.name.as_bytes(), &mut out);
             }
             out.push(b'\n');
         }
         out
     }
 
-    fn record(&self, batch: &Batch, index: usize, item: &Item, scratch: &mut Vec<u8>, out: &mut Vec<u8>) {
+    fn record(&self, batch: &Batch, index: usize, item: &Item, memory: &mut Memory, out: &mut Vec<u8>) {
         let Some(&(cpu, lane)) = self.origins.get(item.stream as usize) else { return };
         let lane = &self.lanes[lane as usize];
         let data = slice(batch, item.chunk, item.start, item.len);
         let record = Record { ticks: item.time, cpu, data };
-        let id = lane.common.id(data);
-        let decoder = lane.decoders.get(id);
+        let decoder = lane.decoders.get(lane.common.id(data));
+        let event = decoder.and_then(|decoder| self.event(lane, decoder));
         if self.json {
             out.push(b'{');
         }
-        for (number, (column, name)) in self.columns.iter().enumerate() {
-            if number > 0 {
-                out.push(b',');
-            }
-            if self.json {
-                json_text(name.as_bytes(), out);
-                out.push(b':');
-            }
-            scratch.clear();
-            match column {
-                Column::Ts => text::dec(out, item.time),
-                Column::Cpu => text::dec(out, u64::from(cpu)),
-                Column::Pid => text::signed(out, i64::from(lane.common.pid(data))),
-                Column::Schema => text::dec(out, SCHEMA),
-                Column::Own(field) => self.own(decoder, &record, lane, field, out),
-                _ => {
-                    self.words(column, lane, decoder, batch, index, item, &record, scratch);
-                    self.text(scratch, out);
+        for cell in &self.columns {
+            out.extend_from_slice(&cell.before);
+            match (&cell.column, event) {
+                (Column::Ts, _) => text::dec(out, item.time),
+                (Column::Schema, _) => text::dec(out, SCHEMA),
+                (Column::Cpu, _) => text::dec(out, u64::from(cpu)),
+                (Column::Pid, _) => text::signed(out, i64::from(lane.common.pid(data))),
+                (Column::System, Some(event)) => out.extend_from_slice(&event.system),
+                (Column::Event, Some(event)) => out.extend_from_slice(&event.name),
+                (Column::Comm, _) => self.comm(lane, lane.common.pid(data), batch.first + index as u64, memory, out),
+                (Column::Flags, _) => self.flags(lane, decoder, &record, memory, out),
+                (Column::Own(field), _) => self.own(decoder, &record, lane, field, out),
+                (column, _) => {
+                    let mut scratch = std::mem::take(&mut memory.scratch);
+                    scratch.clear();
+                    self.words(column, lane, decoder, batch, index, item, &record, &mut scratch);
+                    self.text(&scratch, out);
+                    memory.scratch = scratch;
                 }
             }
         }
         if self.all {
             out.extend_from_slice(b",\"fields\":{");
-            if let Some(decoder) = decoder {
-                for (number, (field, value)) in decoder.field_values(&record).enumerate() {
-                    if number > 0 {
-                        out.push(b',');
-                    }
-                    json_text(field.name.as_bytes(), out);
-                    out.push(b':');
+            if let (Some(decoder), Some(event)) = (decoder, event) {
+                for ((_, value), before) in decoder.field_values(&record).zip(&event.fields) {
+                    out.extend_from_slice(before);
                     self.value(value, lane, out);
                 }
             }
             out.push(b'}');
         }
         out.extend_from_slice(if self.json { b"}\n" } else { b"\n" });
+    }
+
+    /// The name of a task; it stays where it is, so its place stands for it.
+    #[inline]
+    fn comm(&self, lane: &Lane<'_>, pid: i32, seq: u64, memory: &mut Memory, out: &mut Vec<u8>) {
+        let comm = lane.names.at(pid, seq);
+        let place = comm.as_ptr() as usize;
+        let slot = &mut memory.tasks[pid as u32 as usize % Memory::TASKS];
+        if slot.0 != place || slot.1.is_empty() {
+            slot.0 = place;
+            slot.1.clear();
+            self.text(comm, &mut slot.1);
+        }
+        out.extend_from_slice(&slot.1);
+    }
+
+    #[inline]
+    fn flags(
+        &self,
+        lane: &Lane<'_>,
+        decoder: Option<&Decoder<'_>>,
+        record: &Record<'_>,
+        memory: &mut Memory,
+        out: &mut Vec<u8>,
+    ) {
+        let Some(flags) = decoder.map(Decoder::flags) else { return self.text(&[], out) };
+        // Which letters a kernel means depends on its release, that is, on the file.
+        let key = flags.key(record).map_or(u64::MAX, |key| (lane.file as u64) << 32 | u64::from(key));
+        if key == u64::MAX || memory.flags.0 != key {
+            memory.scratch.clear();
+            flags.put(record, &mut memory.scratch);
+            memory.flags.0 = key;
+            memory.flags.1.clear();
+            self.text(&memory.scratch, &mut memory.flags.1);
+        }
+        out.extend_from_slice(&memory.flags.1);
     }
 
     #[expect(clippy::too_many_arguments, reason = "one call, all of it the state of one line")]
@@ -159,21 +253,12 @@ impl<'a, 't> Records<'a, 't> {
         into: &mut Vec<u8>,
     ) {
         let seq = batch.first + index as u64;
-        let format = decoder.map(|decoder| decoder.format());
         match column {
             Column::Time => {
                 write_time(lane.unit, true, item.time, into);
                 into.pop();
                 let blanks = into.iter().take_while(|byte| **byte == b' ').count();
                 into.drain(..blanks);
-            }
-            Column::Comm => into.extend_from_slice(lane.names.at(lane.common.pid(record.data), seq)),
-            Column::System => into.extend_from_slice(format.map_or("", |format| &format.system).as_bytes()),
-            Column::Event => into.extend_from_slice(format.map_or("", |format| &format.name).as_bytes()),
-            Column::Flags => {
-                if let Some(format) = format {
-                    latency_flags(lane.trace, format, record, self.compat, into);
-                }
             }
             Column::Text => {
                 if let Some(decoder) = decoder {
@@ -254,7 +339,7 @@ impl<'a, 't> Records<'a, 't> {
 
 impl Render<Batch> for Records<'_, '_> {
     fn render(&self, batch: &Batch, out: &mut Vec<u8>) {
-        let mut scratch = Vec::new();
+        let mut memory = Memory::new();
         let mut marks = batch.marks.iter().peekable();
         for (index, item) in batch.items.iter().enumerate() {
             while let Some((_, mark)) = marks.next_if(|mark| mark.0 as usize <= index) {
@@ -264,7 +349,7 @@ impl Render<Batch> for Records<'_, '_> {
                 }
             }
             if index >= batch.skip {
-                self.record(batch, index, item, &mut scratch, out);
+                self.record(batch, index, item, &mut memory, out);
             }
         }
     }
@@ -273,8 +358,9 @@ impl Render<Batch> for Records<'_, '_> {
 /// A JSON string: control characters escaped, what is no UTF-8 replaced.
 fn json_text(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    let plain = |byte: &u8| (0x20..0x7f).contains(byte) && !matches!(byte, b'"' | b'\\');
-    if bytes.iter().all(plain) {
+    // All bytes are looked at, which takes less than to stop at the first that is odd.
+    let plain = |byte: u8| (0x20..0x7f).contains(&byte) & (byte != b'"') & (byte != b'\\');
+    if bytes.iter().fold(true, |all, byte| all & plain(*byte)) {
         out.extend_from_slice(bytes);
     } else {
         for c in String::from_utf8_lossy(bytes).chars() {

@@ -233,8 +233,7 @@ impl<'a, 't> Gate<'a, 't> {
                 (false, None) => Verdict::Keep,
             };
         }
-        gate.open = gate.from == 0
-            && gate.cpus.is_none()
+        gate.open = gate.cpus.is_none()
             && gate.without_flags == 0
             && gate.verdicts.is_empty()
             && gate.unlisted == Verdict::Keep;
@@ -326,16 +325,37 @@ impl<'a, 't> Gate<'a, 't> {
         verdicts.iter().map(want).collect()
     }
 
-    /// Everything passes.
+    /// Everything passes that is not too early.
     #[inline]
     pub(super) fn is_open(&self) -> bool {
         self.open
     }
 
+    /// First time wanted.
+    #[inline]
+    pub(super) fn from(&self) -> u64 {
+        self.from
+    }
+
+    /// Records that are not printed decide about others, whatever their time and CPU.
+    pub(super) fn remembers(&self) -> bool {
+        self.tasks.as_ref().is_some_and(|tasks| tasks.follow)
+    }
+
+    /// Whether records of this CPU may be printed.
+    pub(super) fn wants_cpu(&self, cpu: u32) -> bool {
+        self.cpus.as_ref().is_none_or(|cpus| cpus.get(cpu as usize).copied().unwrap_or(false))
+    }
+
+    /// Forgets the records seen, so that they can be seen again.
+    pub(super) fn forget(&mut self) {
+        self.passed.clear();
+    }
+
     /// Whether the record is printed. `number` is the lane's.
     #[inline]
     pub fn pass(&mut self, number: usize, id: u16, time: u64, record: &Record<'_>) -> bool {
-        self.open || self.examine(number, id, time, record)
+        if self.open { time >= self.from } else { self.examine(number, id, time, record) }
     }
 
     #[inline]
@@ -355,9 +375,8 @@ impl<'a, 't> Gate<'a, 't> {
             Verdict::Ask => self.ask(number, id, record),
         };
         if pass {
-            let cpu = |cpus: &Vec<bool>| cpus.get(record.cpu as usize).copied().unwrap_or(false);
             pass = time >= self.from
-                && self.cpus.as_ref().is_none_or(cpu)
+                && self.wants_cpu(record.cpu)
                 && (self.without_flags == 0 || lane.common.flags(record.data) & self.without_flags == 0);
         }
         if self.stacks && verdict != Verdict::Follow {

@@ -1,6 +1,7 @@
 //! Counts instead of records: `--summary` and `--graph-stats`.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, Write};
 
 use super::Lane;
@@ -14,7 +15,7 @@ use crate::wire::subbuf::Lost;
 /// Calls that one task may have open; deeper ones are not paired.
 const MAX_OPEN: usize = 4096;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Count {
     records: u64,
     first: u64,
@@ -31,6 +32,15 @@ impl Count {
     }
 }
 
+/// The entry at `index`, made if it is not there.
+#[inline]
+fn at<T: Clone + Default>(list: &mut Vec<T>, index: usize) -> &mut T {
+    if list.len() <= index {
+        list.resize(index + 1, T::default());
+    }
+    &mut list[index]
+}
+
 #[derive(Default)]
 struct Losses {
     counted: u64,
@@ -42,37 +52,66 @@ pub(super) struct Summary<'a, 't> {
     lanes: &'a [Lane<'t>],
     origins: Vec<(u32, u32)>,
     all: Count,
-    events: HashMap<(usize, u16), Count>,
-    tasks: HashMap<(usize, i32), Count>,
-    cpus: HashMap<(u32, u32), (Count, Losses)>,
+    /// By file and event id.
+    events: Vec<Vec<Count>>,
+    tasks: HashMap<(usize, i32), Count, BuildHasherDefault<TaskHasher>>,
+    /// By stream.
+    cpus: Vec<(Count, Losses)>,
+}
+
+/// A quick hash of the numbers of file and task. Different numbers stay different, and they have 32 bits, so a hostile
+/// file can crowd a table only so far.
+#[derive(Default)]
+struct TaskHasher(u64);
+
+impl Hasher for TaskHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
+    }
+
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 32;
+    }
+
+    #[inline]
+    fn write_usize(&mut self, word: usize) {
+        self.write_u64(word as u64);
+    }
+
+    #[inline]
+    fn write_i32(&mut self, word: i32) {
+        self.write_u64(word as u32 as u64);
+    }
 }
 
 impl<'a, 't> Summary<'a, 't> {
     pub(super) fn new(lanes: &'a [Lane<'t>], origins: Vec<(u32, u32)>) -> Summary<'a, 't> {
-        Summary {
-            lanes,
-            origins,
-            all: Count::default(),
-            events: HashMap::new(),
-            tasks: HashMap::new(),
-            cpus: HashMap::new(),
-        }
+        let cpus = origins.iter().map(|_| Default::default()).collect();
+        Summary { lanes, origins, all: Count::default(), events: Vec::new(), tasks: HashMap::default(), cpus }
     }
 
     pub(super) fn take(&mut self, batch: &Batch) {
         for item in &batch.items {
-            let Some(&(cpu, number)) = self.origins.get(item.stream as usize) else { continue };
+            let stream = item.stream as usize;
+            let (Some(&(_, number)), Some(cpu)) = (self.origins.get(stream), self.cpus.get_mut(stream)) else {
+                continue;
+            };
             let lane = &self.lanes[number as usize];
             let data = slice(batch, item.chunk, item.start, item.len);
             self.all.add(item.time);
-            self.events.entry((lane.file, lane.common.id(data))).or_default().add(item.time);
+            cpu.0.add(item.time);
+            at(at(&mut self.events, lane.file), lane.common.id(data).into()).add(item.time);
             self.tasks.entry((lane.file, lane.common.pid(data))).or_default().add(item.time);
-            self.cpus.entry((number, cpu)).or_default().0.add(item.time);
         }
         for (index, mark) in &batch.marks {
-            let origin = batch.items.get(*index as usize).and_then(|item| self.origins.get(item.stream as usize));
-            if let (Mark::Lost(lost), Some(&(cpu, number))) = (mark, origin) {
-                let losses = &mut self.cpus.entry((number, cpu)).or_default().1;
+            let stream = batch.items.get(*index as usize).map_or(usize::MAX, |item| item.stream as usize);
+            if let (Mark::Lost(lost), Some((_, losses))) = (mark, self.cpus.get_mut(stream)) {
                 match lost {
                     Lost::Count(n) => losses.counted += n,
                     _ => losses.uncounted += 1,
@@ -95,9 +134,14 @@ impl<'a, 't> Summary<'a, 't> {
         text.push(b'\n');
 
         text.extend_from_slice(b"\n     records  event                                      first        last\n");
-        let mut events: Vec<_> = self.events.iter().collect();
-        events.sort_by_key(|(key, count)| (std::cmp::Reverse(count.records), **key));
-        for (&(file, id), count) in events {
+        let of_file = |(file, ids): (usize, &'_ Vec<Count>)| {
+            let numbered = ids.iter().enumerate().map(move |(id, count)| ((file, id as u16), count.clone()));
+            numbered.filter(|(_, count)| count.records > 0).collect::<Vec<_>>()
+        };
+        let mut events: Vec<_> = self.events.iter().enumerate().flat_map(of_file).collect();
+        events.sort_by_key(|(key, count)| (std::cmp::Reverse(count.records), *key));
+        for ((file, id), count) in &events {
+            let (file, id) = (*file, *id);
             let lane = self.lanes.iter().find(|lane| lane.file == file);
             let format = lane.and_then(|lane| lane.trace.formats.get(id));
             let name = format.map_or_else(|| format!("[{id}]"), |format| format!("{}:{}", format.system, format.name));
@@ -119,9 +163,9 @@ impl<'a, 't> Summary<'a, 't> {
         }
 
         text.extend_from_slice(b"\n     records  CPU                        lost         first        last\n");
-        let mut cpus: Vec<_> = self.cpus.iter().collect();
-        cpus.sort_by_key(|(key, _)| **key);
-        for (&(number, cpu), (count, losses)) in cpus {
+        let mut cpus: Vec<_> = self.origins.iter().zip(&self.cpus).filter(|(_, seen)| seen.0.records > 0).collect();
+        cpus.sort_by_key(|((cpu, number), _)| (*number, *cpu));
+        for (&(cpu, number), (count, losses)) in cpus {
             let buffer = &self.lanes[number as usize].buffer.name;
             let name = if buffer.is_empty() { cpu.to_string() } else { format!("{buffer} {cpu}") };
             let lost = match losses {

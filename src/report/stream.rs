@@ -11,8 +11,7 @@ use byteorder::{BigEndian, LittleEndian};
 
 use super::input::Common;
 use super::pool::{Fetch, Pool};
-use crate::dat::reader::ChunkCursor;
-use crate::dat::{Buffer, ChunkAt, CpuData, Dat, Note};
+use crate::dat::{Buffer, ChunkAt, ChunkCursor, CpuData, Dat, Note};
 use crate::wire::abi::Endian;
 use crate::wire::subbuf::{Layout, Lost, Order};
 
@@ -148,6 +147,11 @@ impl Finder<'_> {
 }
 
 impl Chunk {
+    /// Bytes alone, for records whose positions somebody else knows.
+    pub(super) fn of(bytes: Vec<u8>) -> Chunk {
+        Chunk { bytes, ..Chunk::default() }
+    }
+
     /// Nothing was lost before any of its records.
     pub(super) fn is_whole(&self) -> bool {
         self.lost.is_empty()
@@ -181,8 +185,9 @@ pub(super) fn join(a: Lost, b: Lost) -> Lost {
 
 pub(super) struct Stream<'t> {
     pub(super) cpu: u32,
-    finder: Finder<'t>,
-    cursor: ChunkCursor,
+    pub(super) finder: Finder<'t>,
+    /// The chunks that nobody has asked for.
+    pub(super) cursor: ChunkCursor,
     ahead: VecDeque<Arc<Fetch<'t>>>,
     depth: usize,
     pub(super) chunk: Arc<Chunk>,
@@ -200,10 +205,14 @@ pub(super) struct Stream<'t> {
 
 impl<'t> Stream<'t> {
     pub(super) fn new(finder: Finder<'t>, buffer: &Buffer, data: &CpuData, depth: usize) -> Stream<'t> {
+        Stream::over(finder, data.cpu, finder.dat.chunks(buffer, data), depth)
+    }
+
+    fn over(finder: Finder<'t>, cpu: u32, cursor: ChunkCursor, depth: usize) -> Stream<'t> {
         Stream {
-            cpu: data.cpu,
+            cpu,
             finder,
-            cursor: finder.dat.chunks(buffer, data),
+            cursor,
             ahead: VecDeque::new(),
             depth,
             chunk: Arc::default(),
@@ -214,6 +223,23 @@ impl<'t> Stream<'t> {
             damaged: 0,
             dropping: false,
         }
+    }
+
+    /// Lets a stream that was not yet asked begin elsewhere.
+    pub(super) fn start_at(&mut self, cursor: ChunkCursor) {
+        self.cursor = cursor;
+    }
+
+    /// A stream of the last chunks alone that this one has not asked for.
+    pub(super) fn beginning_late(&self) -> Stream<'t> {
+        let index = self.finder.dat.chunk_index(self.cursor.clone());
+        let last = index.len().checked_sub(1).and_then(|last| index.cursor(last));
+        Stream::over(self.finder, self.cpu, last.unwrap_or_else(|| self.cursor.clone()), self.depth)
+    }
+
+    /// The chunks asked for whose records did not come yet.
+    pub(super) fn fetched_ahead(&self) -> impl Iterator<Item = ChunkAt> {
+        self.ahead.iter().map(|fetch| fetch.place())
     }
 
     /// The next record, or `None` at the end of this CPU's data.

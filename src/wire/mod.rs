@@ -4,6 +4,7 @@ pub mod abi;
 pub mod bytes;
 pub mod filter;
 pub mod format;
+mod halving;
 pub mod pattern;
 pub mod print_fmt;
 pub mod record;

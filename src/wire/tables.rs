@@ -8,12 +8,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::bytes::find;
-use super::text;
+use super::{halving, text};
 
 // ---------------------------------------------------------------------------------------------------- kallsyms
 
 /// Slots of the look-up cache; a power of two. Each is one `AtomicU32`.
 const CACHE_SLOTS: usize = 4096;
+
+/// Addresses that are looked up in the text itself before an index is made.
+const FEW: u32 = 1000;
 
 /// Brings a table's text when it is first needed.
 type Load = Box<dyn Fn() -> Vec<u8> + Send + Sync>;
@@ -23,6 +26,9 @@ pub struct Kallsyms {
     text: OnceLock<Vec<u8>>,
     load: Option<Load>,
     index: OnceLock<Index>,
+    /// Addresses asked for before there was an index, and the part of the text that answers them.
+    asked: AtomicU32,
+    sorted: OnceLock<usize>,
 }
 
 /// The symbols in order of their addresses, over the text they are names in.
@@ -52,13 +58,23 @@ pub struct Symbol<'a> {
 impl Kallsyms {
     /// A table over `text`; nothing is parsed yet.
     pub fn new(text: Vec<u8>) -> Kallsyms {
-        Kallsyms { text: OnceLock::from(text), load: None, index: OnceLock::new() }
+        Kallsyms { text: OnceLock::from(text), ..Kallsyms::empty() }
     }
 
     /// A table whose text is expensive to get: `load` is called when the first address is looked up.
     pub fn deferred(load: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Kallsyms {
         let load: Option<Load> = Some(Box::new(load));
-        Kallsyms { text: OnceLock::new(), load, index: OnceLock::new() }
+        Kallsyms { load, ..Kallsyms::empty() }
+    }
+
+    fn empty() -> Kallsyms {
+        Kallsyms {
+            text: OnceLock::new(),
+            load: None,
+            index: OnceLock::new(),
+            asked: AtomicU32::new(0),
+            sorted: OnceLock::new(),
+        }
     }
 
     /// The text as stored.
@@ -78,6 +94,9 @@ impl Kallsyms {
     /// Appends the name of the symbol at `addr`, with the offset into it if asked for; false if there is none.
     #[inline]
     pub fn put(&self, addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
+        if self.index.get().is_none() && self.put_by_halving(addr, offset, out) {
+            return true;
+        }
         let index = self.index();
         let Some(entry) = index.number(addr).and_then(|number| index.entries.get(number as usize)) else {
             return false;
@@ -90,15 +109,41 @@ impl Kallsyms {
         true
     }
 
+    /// As [`Kallsyms::put`] for the first few addresses; false if the index has to be asked.
+    #[cold]
+    fn put_by_halving(&self, addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
+        if self.asked.fetch_add(1, Ordering::Relaxed) >= FEW {
+            return false;
+        }
+        let text = self.text();
+        let sorted = *self.sorted.get_or_init(|| halving::sorted_part(text));
+        let Some(hit) = halving::look_up(&text[..sorted], addr) else { return false };
+        text::part(out, text, hit.name_at, hit.name_len);
+        if offset {
+            out.extend_from_slice(b"+0x");
+            text::hex(out, addr.wrapping_sub(hit.addr));
+        }
+        true
+    }
+
     /// The position of that symbol in address order: equal numbers mean the same symbol.
     #[inline]
     pub fn number(&self, addr: u64) -> Option<u32> {
         self.index().number(addr)
     }
 
-    /// The address of the first symbol of this name in address order. Walks the table.
+    /// The lowest address of a symbol of this name. Searches the text.
     pub fn address_of(&self, name: &[u8]) -> Option<u64> {
-        self.iter().find(|(_, known, _)| *known == name).map(|(addr, ..)| addr)
+        let text = self.text();
+        let wanted = [b" ", name].concat();
+        let symbol = |at: usize| {
+            let start = memchr::memrchr(b'\n', &text[..at]).map_or(0, |newline| newline + 1);
+            let end = find(&text[at..], b'\n').map_or(text.len(), |end| at + end);
+            let (addr, name_at) = parse_symbol(&text[start..end])?;
+            let rest = text[start + name_at..end].strip_prefix(name)?;
+            (start + name_at == at + 1 && rest.first().is_none_or(u8::is_ascii_whitespace)).then_some(addr)
+        };
+        memchr::memmem::find_iter(text, &wanted).filter_map(symbol).min()
     }
 
     /// Symbols in address order, as (address, name, module).
@@ -195,23 +240,25 @@ fn search(index: &[Entry], addr: u64) -> Option<u32> {
 
 fn build_index(text: &[u8]) -> Vec<Entry> {
     let text = text.get(..u32::MAX as usize).unwrap_or(text);
-    let mut index = Vec::with_capacity(text.len() / 45);
+    let mut index = Vec::with_capacity(text.len() / 40);
     let (mut at, mut sorted, mut last, mut nonzero) = (0, true, 0, false);
-    while at < text.len() {
-        let line = &text[at..];
-        let end = find(line, b'\n').unwrap_or(line.len());
-        let line = &line[..end];
+    for end in memchr::memchr_iter(b'\n', text).chain([text.len()]) {
+        let line = &text[at..end];
         if let Some((addr, name_at)) = parse_symbol(line) {
             sorted &= last <= addr;
             nonzero |= addr != 0;
             last = addr;
             // Only lines of modules go on after the name.
             let name = &line[name_at..];
-            let tail = if name.last() == Some(&b']') { find(name, b'\t') } else { None };
-            let name_len = tail.unwrap_or(name.trim_ascii_end().len()).min(usize::from(u16::MAX)) as u16;
+            let len = match name.last() {
+                Some(b']') => find(name, b'\t').unwrap_or(name.len()),
+                Some(last) if last.is_ascii_whitespace() => name.trim_ascii_end().len(),
+                _ => name.len(),
+            };
+            let name_len = len.min(usize::from(u16::MAX)) as u16;
             index.push(Entry { addr, name_at: (at + name_at) as u32, name_len });
         }
-        at += end + 1;
+        at = end + 1;
     }
     if !nonzero {
         // kptr_restrict: every address reads zero. Better no symbol than the same wrong one everywhere.
@@ -228,19 +275,11 @@ fn build_index(text: &[u8]) -> Vec<Entry> {
 }
 
 /// Address and offset of the name in one line of kallsyms; `None` for lines that name no code or data.
-fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
-    let mut addr = 0u64;
-    let mut digits = 0;
-    for &byte in line.iter().take(17) {
-        let digit = match byte {
-            b'0'..=b'9' => byte - b'0',
-            b'a'..=b'f' => byte - b'a' + 10,
-            b'A'..=b'F' => byte - b'A' + 10,
-            _ => break,
-        };
-        addr = addr << 4 | u64::from(digit);
-        digits += 1;
-    }
+pub(super) fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
+    let (addr, digits) = match line.first_chunk().and_then(sixteen_digits) {
+        Some(addr) => (addr, 16),
+        None => some_digits(line),
+    };
     let [b' ', kind, b' ', first, ..] = line.get(digits..)? else {
         return None;
     };
@@ -249,6 +288,29 @@ fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
         return None;
     }
     Some((addr, digits + 3))
+}
+
+/// Sixteen lower-case hexadecimal digits at once, as kernels of 64 bits write them; `None` if they are something else.
+#[inline]
+fn sixteen_digits(text: &[u8; 16]) -> Option<u64> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let eight = |digits: u64| {
+        // A letter has bit 6, and counts from 9 in its low four.
+        let nibbles = (digits & (0x0f * ONES)) + (digits >> 6 & ONES) * 9;
+        let letters = (nibbles + 6 * ONES) >> 4 & ONES;
+        let spelled = nibbles + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'9' - 1);
+        let pairs = (nibbles | nibbles >> 4) & 0x00ff_00ff_00ff_00ff;
+        let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+        (spelled == digits && nibbles & (0xf0 * ONES) == 0).then_some((fours | fours >> 16) & 0xffff_ffff)
+    };
+    let whole = u128::from_be_bytes(*text);
+    Some(eight((whole >> 64) as u64)? << 32 | eight(whole as u64)?)
+}
+
+/// Up to seventeen hexadecimal digits: their value, and how many they are.
+fn some_digits(line: &[u8]) -> (u64, usize) {
+    let digits = line.iter().take(17).map_while(|&byte| char::from(byte).to_digit(16));
+    digits.fold((0, 0), |(addr, count), digit| (addr << 4 | u64::from(digit), count + 1))
 }
 
 // ---------------------------------------------------------------------------------------------- printk_formats
@@ -473,6 +535,12 @@ impl<'t> Names<'t> {
         None
     }
 
+    /// True if `pid` has a name that does not have to be learned.
+    #[inline]
+    pub fn is_stored(&self, pid: i32) -> bool {
+        pid == 0 || self.table.get(pid).is_some()
+    }
+
     /// True if `pid` has a name, stored or learned at any time.
     #[inline]
     pub fn is_known(&self, pid: i32) -> bool {
@@ -532,7 +600,30 @@ mod tests {
             assert_eq!(at(0x10), None);
         }
         assert_eq!(table.lookup(0xffff_ffff_c000_0000).unwrap().module, Some(&b"mod"[..]));
+        assert_eq!(table.address_of(b"gamma"), Some(0xffff_ffff_c000_0000));
+        assert_eq!(
+            (table.address_of(b"bet"), table.address_of(b"T"), table.address_of(b"cpu_thing")),
+            (None, None, None)
+        );
         assert_eq!(table.len(), 3);
+    }
+
+    #[test]
+    fn digits_are_read_sixteen_at_once_or_one_by_one() {
+        for text in ["ffffffff81000100", "0123456789abcdef", "0000000000000000"] {
+            let value = u64::from_str_radix(text, 16).unwrap();
+            assert_eq!(sixteen_digits(text.as_bytes().first_chunk().unwrap()), Some(value));
+            assert_eq!(some_digits(text.as_bytes()), (value, 16));
+        }
+        for byte in 0..=255 {
+            for at in 0..16 {
+                let mut text = *b"ffffffff81000100";
+                text[at] = byte;
+                let digit = matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+                assert_eq!(sixteen_digits(&text).is_some(), digit, "{byte:#x} at {at}");
+            }
+        }
+        assert_eq!(some_digits(b"FFab T x"), (0xffab, 4));
     }
 
     #[test]

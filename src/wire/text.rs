@@ -12,8 +12,7 @@ const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Digits of a number, written from the back of a small buffer.
 pub struct Digits {
-    /// The digits end at 24; what follows makes room for copies of a fixed size.
-    bytes: [u8; 56],
+    bytes: [u8; 24],
     start: usize,
 }
 
@@ -21,19 +20,13 @@ impl Digits {
     /// The digits as bytes.
     #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..24]
-    }
-
-    /// Appends the digits.
-    #[inline]
-    fn append(&self, out: &mut Vec<u8>) {
-        part(out, &self.bytes, self.start, 24 - self.start);
+        &self.bytes[self.start..]
     }
 
     /// Decimal digits.
     #[inline]
     pub fn dec(mut value: u64) -> Digits {
-        let mut digits = Digits { bytes: [0; 56], start: 24 };
+        let mut digits = Digits { bytes: [0; 24], start: 24 };
         while value >= 100 {
             let pair = (value % 100) as usize * 2;
             value /= 100;
@@ -54,7 +47,7 @@ impl Digits {
     #[inline]
     pub fn hex(mut value: u64, upper: bool) -> Digits {
         let table = if upper { HEX_UPPER } else { HEX_LOWER };
-        let mut digits = Digits { bytes: [0; 56], start: 24 };
+        let mut digits = Digits { bytes: [0; 24], start: 24 };
         loop {
             digits.push(table[(value & 15) as usize]);
             value >>= 4;
@@ -67,7 +60,7 @@ impl Digits {
     /// Octal digits.
     #[inline]
     pub fn oct(mut value: u64) -> Digits {
-        let mut digits = Digits { bytes: [0; 56], start: 24 };
+        let mut digits = Digits { bytes: [0; 24], start: 24 };
         loop {
             digits.push(b'0' + (value & 7) as u8);
             value >>= 3;
@@ -130,16 +123,38 @@ fn nul_in(bytes: &[u8; 16]) -> usize {
     zeros.trailing_zeros() as usize / 8
 }
 
+const BYTE_ONES: u64 = 0x0101_0101_0101_0101;
+const ASCII_ZEROS: u64 = BYTE_ONES * b'0' as u64;
+
+/// The eight decimal digits of a number below 10^8 as numbers, the first in the lowest byte.
+#[inline]
+fn eight_digits(value: u32) -> u64 {
+    let value = u64::from(value);
+    // Halves of four digits each, then quarters of two, then digits, all of one kind at once. The multiplications
+    // divide by 100 and by 10: exact for numbers below 10,000 and below 100.
+    let halves = (value / 10_000) | ((value % 10_000) << 32);
+    let hundreds = (halves * 10_486) >> 20 & 0x0000_007f_0000_007f;
+    let quarters = hundreds | (halves - hundreds * 100) << 16;
+    let tens = (quarters * 103) >> 10 & 0x000f_000f_000f_000f;
+    tens | (quarters - tens * 10) << 8
+}
+
 /// `value` in decimal.
 #[inline]
 pub fn dec(out: &mut Vec<u8>, value: u64) {
+    const EIGHT: u64 = 100_000_000;
     if value < 10 {
         out.push(b'0' + value as u8);
-    } else if value < 100 {
-        let pair = value as usize * 2;
-        out.extend_from_slice(&[PAIRS[pair], PAIRS[pair + 1]]);
+    } else if value < EIGHT {
+        let digits = eight_digits(value as u32);
+        let zeros = digits.trailing_zeros() / 8;
+        let end = out.len() + 8 - zeros as usize;
+        out.extend_from_slice(&((digits | ASCII_ZEROS) >> (zeros * 8)).to_le_bytes());
+        out.truncate(end);
     } else {
-        Digits::dec(value).append(out);
+        dec(out, value / EIGHT);
+        let digits = eight_digits((value % EIGHT) as u32);
+        out.extend_from_slice(&(digits | ASCII_ZEROS).to_le_bytes());
     }
 }
 
@@ -152,13 +167,25 @@ pub fn signed(out: &mut Vec<u8>, value: i64) {
     dec(out, value.unsigned_abs());
 }
 
+/// The eight digits of a number in lower-case hex, the first in the highest byte.
+#[inline]
+fn eight_hex(value: u32) -> u64 {
+    let fours = (u64::from(value) | u64::from(value) << 16) & 0x0000_ffff_0000_ffff;
+    let pairs = (fours | fours << 8) & 0x00ff_00ff_00ff_00ff;
+    let nibbles = (pairs | pairs << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = (nibbles + 6 * BYTE_ONES) >> 4 & BYTE_ONES;
+    nibbles + ASCII_ZEROS + letters * u64::from(b'a' - b'9' - 1)
+}
+
 /// `value` in lower-case hex, no prefix.
 #[inline]
 pub fn hex(out: &mut Vec<u8>, value: u64) {
-    if value < 16 {
-        return out.push(HEX_LOWER[value as usize & 15]);
-    }
-    Digits::hex(value, false).append(out);
+    let digits = (u64::BITS - (value | 1).leading_zeros()).div_ceil(4);
+    let front = value << (u64::BITS - digits * 4);
+    let end = out.len() + digits as usize;
+    let text = u128::from(eight_hex((front >> 32) as u32)) << 64 | u128::from(eight_hex(front as u32));
+    out.extend_from_slice(&text.to_be_bytes());
+    out.truncate(end);
 }
 
 /// `0x` and `value` in lower-case hex.
@@ -171,7 +198,13 @@ pub fn hex0x(out: &mut Vec<u8>, value: u64) {
 /// One byte as two hex digits.
 #[inline]
 pub fn hex_byte(out: &mut Vec<u8>, byte: u8) {
-    out.extend_from_slice(&[HEX_LOWER[usize::from(byte >> 4)], HEX_LOWER[usize::from(byte & 15)]]);
+    out.extend_from_slice(&two_hex(byte));
+}
+
+/// The two hex digits of a byte.
+#[inline]
+pub fn two_hex(byte: u8) -> [u8; 2] {
+    [HEX_LOWER[usize::from(byte >> 4)], HEX_LOWER[usize::from(byte & 15)]]
 }
 
 /// One byte as two upper-case hex digits.
@@ -259,8 +292,19 @@ mod tests {
     }
 
     #[test]
+    fn every_pair_and_half_of_eight_digits_is_right() {
+        for half in 0..10_000 {
+            for value in [half, half * 10_000, 99_990_000 + half, half * 10_000 + 9_999] {
+                assert_eq!(text(|out| dec(out, value)), format!("{value}"));
+            }
+        }
+    }
+
+    #[test]
     fn numbers_print_like_the_standard_library() {
-        for value in [0, 1, 9, 10, 99, 100, 101, 12345, 99999, 1 << 31, u64::MAX - 1, u64::MAX] {
+        let powers = (0..20).flat_map(|n| [10_u64.pow(n) - 1, 10_u64.pow(n), 10_u64.pow(n) + 9]);
+        let bits = (0..64).flat_map(|n| [(1_u64 << n) - 1, 1 << n, 0x1234_5678_9abc_def0 >> n]);
+        for value in powers.chain(bits).chain([12_345, 99_999, u64::MAX - 1, u64::MAX]) {
             assert_eq!(text(|out| dec(out, value)), format!("{value}"));
             assert_eq!(text(|out| hex(out, value)), format!("{value:x}"));
             assert_eq!(text(|out| out.extend(Digits::oct(value).as_bytes())), format!("{value:o}"));

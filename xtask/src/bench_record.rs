@@ -132,7 +132,7 @@ fn natively(script: &str) -> Result<String> {
     let mut path = vec![dir_of(&rtrec), dir_of(&programs[0])];
     path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
     let path = std::env::join_paths(path).map_err(|e| Error::new(format!("PATH cannot be set: {e}")))?;
-    let _lock = bench::alone_with_tracefs()?;
+    let _lock = bench::files::lock()?;
     host::text(Command::new("sh").current_dir(&folder).env("PATH", path).args(["-c", script]))
 }
 
@@ -199,12 +199,12 @@ fn print(load: &Load, runs: &BTreeMap<(String, String), Vec<Figures>>) {
         let range = |key: &str, digits: usize| {
             let values = column(key);
             let (least, most) = values.iter().fold((f64::INFINITY, 0.0f64), |(a, b), v| (a.min(*v), b.max(*v)));
-            format!("{:.digits$} [{least:.digits$}..{most:.digits$}]", bench::median(&values))
+            format!("{:.digits$} [{least:.digits$}..{most:.digits$}]", bench::views::median(&values))
         };
-        let middle = |key: &str, digits: usize| format!("{:.digits$}", bench::median(&column(key)));
+        let middle = |key: &str, digits: usize| format!("{:.digits$}", bench::views::median(&column(key)));
         let failed = column("status").iter().filter(|status| **status != 0.0).count();
         let failed = if failed == 0 { String::new() } else { format!(" ({failed} of {} failed)", runs.len()) };
-        let size = bench::median(&column("size")) / 1e6;
+        let size = bench::views::median(&column("size")) / 1e6;
         println!(
             "| {}{failed} | {} | {} | {} | {} | {} | {} | {} | {size:.1} | {} | {} |",
             tool.name,
@@ -228,7 +228,7 @@ fn ratios(load: &Load, runs: &BTreeMap<(String, String), Vec<Figures>>) {
         let of = |tool: &str, key: &str| {
             let runs = runs.get(&(load.name.to_owned(), tool.to_owned()))?;
             let values: Vec<f64> = runs.iter().filter_map(|run| run.get(key).copied()).collect();
-            Some(bench::median(&values))
+            Some(bench::views::median(&values))
         };
         let ratio = |key: &str| Some(of(ours, key)? / of(theirs, key)?.max(1e-6));
         if let (Some(cpu), Some(end), Some(total)) = (ratio("rcpu"), ratio("final"), ratio("total")) {

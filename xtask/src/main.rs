@@ -42,6 +42,9 @@ enum Chore {
     /// Run a command with its output thrown away; print its microseconds, those of CPU, peak KiB and status.
     #[command(hide = true)]
     Measure {
+        /// Stop the clock when the line after the heading is there.
+        #[arg(long)]
+        first_line: bool,
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
@@ -135,7 +138,7 @@ fn main() -> ExitCode {
         Chore::Bench(BenchArguments { file, big, runs, .. }) => {
             bench::report(&bench::Settings { files: file, big, runs })
         }
-        Chore::Measure { command } => bench::measure(&command),
+        Chore::Measure { first_line, command } => bench::measure(&command, first_line),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("xtask: {error}");

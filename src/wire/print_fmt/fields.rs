@@ -6,6 +6,7 @@ use crate::wire::format::{EventFormat, Field, FieldKind, Place};
 use crate::wire::text;
 
 use super::pointer::ranges;
+use super::run::Spelling;
 use super::{Flavor, Program, Tables};
 
 /// Appends the stand-in for a print fmt that cannot be evaluated.
@@ -20,18 +21,49 @@ pub fn all(format: &EventFormat, data: &[u8], abi: Abi, flavor: Flavor, out: &mu
 pub fn list(format: &EventFormat, data: &[u8], abi: Abi, flavor: Flavor, out: &mut Vec<u8>) {
     for field in &format.fields {
         name(field, out);
-        value(field, data, abi, flavor, out);
+        value(field, is_long(field), data, abi, flavor, out);
     }
 }
 
-/// Appends ` name=value` for each own field, spelled as the print fmt spells it where that shows the bare field.
-pub fn raw(format: &EventFormat, program: &Program, data: &[u8], tables: &Tables<'_>, out: &mut Vec<u8>) {
-    for field in &format.fields {
-        name(field, out);
-        let spelled = matches!(field.kind, FieldKind::Int | FieldKind::Pointer)
-            && program.run_field(field.offset, data, tables, out);
-        if !spelled {
-            value(field, data, program.abi(), program.flavor(), out);
+/// What is the same for all records of a field that is shown raw.
+#[derive(Debug)]
+pub struct Shown {
+    /// ` name=`
+    name: Box<[u8]>,
+    /// How the print fmt spells it, where that shows the bare field.
+    spelling: Option<Spelling>,
+    long: bool,
+}
+
+impl Shown {
+    /// How the own fields of an event are shown; as bare numbers without a program.
+    pub fn all(format: &EventFormat, program: Option<&Program>) -> Vec<Shown> {
+        let one = |field: &Field| {
+            let number = matches!(field.kind, FieldKind::Int | FieldKind::Pointer);
+            let mut text = Vec::new();
+            name(field, &mut text);
+            let spelling = program.filter(|_| number).and_then(|program| program.spelling(field.offset));
+            Shown { name: text.into(), spelling, long: is_long(field) }
+        };
+        format.fields.iter().map(one).collect()
+    }
+}
+
+/// Appends ` name=value` for each own field, as `shown` says; `program` is the one it was made from.
+pub fn raw(
+    format: &EventFormat,
+    shown: &[Shown],
+    program: Option<&Program>,
+    (abi, flavor): (Abi, Flavor),
+    data: &[u8],
+    tables: &Tables<'_>,
+    out: &mut Vec<u8>,
+) {
+    for (field, shown) in format.fields.iter().zip(shown) {
+        out.extend_from_slice(&shown.name);
+        match (shown.spelling, program) {
+            (Some(spelling), Some(program)) => program.run_spelling(spelling, data, tables, out),
+            _ => value(field, shown.long, data, abi, flavor, out),
         }
     }
 }
@@ -43,7 +75,7 @@ fn name(field: &Field, out: &mut Vec<u8>) {
 }
 
 /// Appends the value of one field.
-pub fn value(field: &Field, data: &[u8], abi: Abi, flavor: Flavor, out: &mut Vec<u8>) {
+fn value(field: &Field, long: bool, data: &[u8], abi: Abi, flavor: Flavor, out: &mut Vec<u8>) {
     let array = field.brackets.is_some();
     // libtraceevent takes an array without a length for empty when it looks at its bytes.
     let flexible = field.place == Place::Flexible && flavor.is_lte();
@@ -55,7 +87,7 @@ pub fn value(field: &Field, data: &[u8], abi: Abi, flavor: Flavor, out: &mut Vec
         let bytes = field.bytes(data, abi);
         ranges(out, bytes, bytes.len() * 8, abi);
     } else if matches!(field.size, 1 | 2 | 4 | 8) {
-        number(field, data, abi, flavor, out);
+        number(field, long, data, abi, flavor, out);
     } else {
         array_bytes(field.bytes(data, abi), out);
     }
@@ -72,19 +104,24 @@ fn printable(bytes: &[u8]) -> bool {
 }
 
 fn array_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    out.reserve(bytes.len() * 4 + 8);
     out.extend_from_slice(b"ARRAY[");
-    for (index, byte) in bytes.iter().enumerate() {
-        if index > 0 {
-            out.extend_from_slice(b", ");
-        }
-        text::hex_byte(out, *byte);
+    for byte in bytes {
+        let [high, low] = text::two_hex(*byte);
+        out.extend_from_slice(&[high, low, b',', b' ']);
+    }
+    if !bytes.is_empty() {
+        out.truncate(out.len() - 2);
     }
     out.push(b']');
 }
 
-fn number(field: &Field, data: &[u8], abi: Abi, flavor: Flavor, out: &mut Vec<u8>) {
+fn is_long(field: &Field) -> bool {
+    field.type_name.split(' ').any(|word| word == "long")
+}
+
+fn number(field: &Field, long: bool, data: &[u8], abi: Abi, flavor: Flavor, out: &mut Vec<u8>) {
     let Some(value) = field.int(data, abi) else { return };
-    let long = field.type_name.split(' ').any(|word| word == "long");
     if field.kind == FieldKind::Pointer || (long && !field.signed) {
         text::hex0x(out, value);
     } else if !field.signed {

@@ -289,6 +289,13 @@ pub(super) enum Emit {
     Memory(Mem, Memory, Count),
 }
 
+/// Where a program shows a field.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spelling {
+    at: usize,
+    prefixed: bool,
+}
+
 /// A compiled print fmt.
 #[derive(Debug)]
 pub struct Program {
@@ -386,15 +393,25 @@ impl Program {
         self.flavor
     }
 
-    /// Appends the integer field at `offset` as the print fmt spells it; false if it does not show that field alone.
-    pub fn run_field(&self, offset: u16, data: &[u8], tables: &Tables<'_>, out: &mut Vec<u8>) -> bool {
-        let Some(at) = self.emits.iter().position(|emit| self.shows(emit, offset)) else { return false };
-        let emit = &self.emits[at];
-        let run = Run { program: self, data, tables, by_zero: Cell::new(false), cut: Cell::new(false) };
+    /// How the print fmt spells the integer field at `offset`, if it shows that field alone.
+    pub(super) fn spelling(&self, offset: u16) -> Option<Spelling> {
+        let at = self.emits.iter().position(|emit| self.shows(emit, offset))?;
         // The `0x` that the print fmt puts before a number belongs to it.
-        if let Some(Emit::Literal(before, len)) = at.checked_sub(1).and_then(|before| self.emits.get(before))
-            && run.literal(*before, *len).ends_with(b"0x")
-        {
+        let before = at.checked_sub(1).and_then(|before| self.emits.get(before));
+        let prefixed = match before {
+            Some(&Emit::Literal(at, len)) => {
+                self.literals.get(at as usize..(at + len) as usize).is_some_and(|text| text.ends_with(b"0x"))
+            }
+            _ => false,
+        };
+        Some(Spelling { at, prefixed })
+    }
+
+    /// Appends a field as [`Program::spelling`] found it.
+    pub(super) fn run_spelling(&self, spelling: Spelling, data: &[u8], tables: &Tables<'_>, out: &mut Vec<u8>) {
+        let Some(emit) = self.emits.get(spelling.at) else { return };
+        let run = Run { program: self, data, tables, by_zero: Cell::new(false), cut: Cell::new(false) };
+        if spelling.prefixed {
             out.extend_from_slice(b"0x");
         }
         let symbol = if let Emit::Symbol(num, _) = emit { Some(num) } else { None };
@@ -408,7 +425,6 @@ impl Program {
             text::hex0x(out, run.num(*num));
             out.push(b')');
         }
-        true
     }
 
     fn shows(&self, emit: &Emit, offset: u16) -> bool {
