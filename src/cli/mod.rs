@@ -25,9 +25,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Record(record::RecordArgs),
+    Record(Box<record::RecordArgs>),
     /// Print trace.dat files as text
-    Report(report::ReportArgs),
+    Report(Box<report::ReportArgs>),
 }
 
 /// The whole command line, for help texts and man pages.
@@ -44,8 +44,8 @@ pub fn main() -> ExitCode {
     };
     let (_, of_command) = matches.subcommand().expect("clap insists on a subcommand");
     match cli.command {
-        Command::Record(args) => record::run(args, of_command, cli.verbose),
-        Command::Report(args) => report::run(args),
+        Command::Record(args) => record::run(*args, of_command, cli.verbose),
+        Command::Report(args) => report::run(*args),
     }
 }
 

@@ -1,4 +1,6 @@
-//! Sizes as people write them.
+//! Sizes and times as people write them.
+
+use std::time::Duration;
 
 /// KiB from `512`, `512K`, `64M` or `1G`; a bare number is KiB, as trace-cmd's `-b` takes it.
 pub(super) fn size_kb(text: &str) -> Result<u64, String> {
@@ -16,6 +18,30 @@ pub(super) fn size_kb(text: &str) -> Result<u64, String> {
     }
 }
 
+/// A time from `30s`, `500ms`, `10min` or `2h`; a bare number is seconds.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let scale = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "" | "s" | "sec" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        unit => return Err(format!("{unit:?} is no unit of time; there are us, ms, s, min and h")),
+    };
+    let number: f64 = digits.parse().map_err(|_| format!("{text:?} is no time; write 30s, 500ms or 10min"))?;
+    Duration::try_from_secs_f64(number * scale)
+        .ok()
+        .filter(|time| !time.is_zero())
+        .ok_or_else(|| format!("{text:?} is no time to wait"))
+}
+
+/// Permissions from three octal digits.
+pub(super) fn octal(text: &str) -> Result<u32, String> {
+    let bad = || format!("{text:?} are no permissions; write three octal digits such as 640");
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(bad)
+}
+
 /// `1.4 MB` and the like, for people.
 pub(super) fn human_bytes(bytes: u64) -> String {
     match bytes {
@@ -29,6 +55,16 @@ pub(super) fn human_bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_units_and_permissions_are_octal() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("10min"), Ok(Duration::from_secs(600)));
+        assert!(duration("0").is_err() && duration("-1s").is_err() && duration("3 days").is_err());
+        assert_eq!(octal("640"), Ok(0o640));
+        assert!(octal("888").is_err() && octal("1777").is_err());
+    }
 
     #[test]
     fn a_bare_number_is_kib() {

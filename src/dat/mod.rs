@@ -11,11 +11,13 @@ pub mod chunks;
 pub mod compress;
 pub mod error;
 pub mod ids;
+pub mod own;
 pub mod reader;
 pub mod source;
 mod v6;
 mod v7;
 pub mod writer;
+pub mod writer6;
 
 pub use error::{DatError, Note};
 pub use reader::{Buffer, ChunkAt, CpuData, Dat, Guest, Options, TextBuffer, TimeShift, Tsc2Nsec};

@@ -344,7 +344,7 @@ impl Dat {
         Some(self.block(place))
     }
 
-    fn block(&self, place: Place) -> Result<Vec<u8>, Note> {
+    pub(super) fn block(&self, place: Place) -> Result<Vec<u8>, Note> {
         let io = |error: std::io::Error| Note::new(place.offset, error.to_string());
         if !place.compressed {
             return self.source.bytes(place.offset, place.bytes.min(MAX_BLOCK_BYTES)).map_err(io);

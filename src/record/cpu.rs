@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use byteorder::{ByteOrder, NativeEndian};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::settings::ReaderChoice;
+use super::priority;
+use super::settings::{Pace, ReaderChoice};
 use crate::dat::chunks::{ChunkWriter, CpuData};
 use crate::tracefs;
 use crate::tracefs::buffer::{RawBuffer, SplicePipe};
@@ -76,6 +77,7 @@ pub struct CpuReader {
     raw: RawBuffer,
     chunks: ChunkWriter,
     layout: Layout,
+    pace: Pace,
     /// The sub-buffer in the slot that may still grow.
     open: Option<OpenSubbuf>,
     /// Records overwritten, as of the last sub-buffer that followed a loss.
@@ -117,6 +119,7 @@ impl CpuReader {
         layout: Layout,
         chunks: ChunkWriter,
         choice: ReaderChoice,
+        pace: Pace,
     ) -> (Self, Option<String>) {
         let (source, because) = match choice {
             ReaderChoice::Best => match raw.map() {
@@ -128,7 +131,7 @@ impl CpuReader {
             ReaderChoice::Splice => (spliced(), Some("asked for".to_owned())),
             ReaderChoice::Read => (Source::Read, Some("asked for".to_owned())),
         };
-        (CpuReader { cpu, source, raw, chunks, layout, open: None, overrun: 0, wakeups: 0 }, because)
+        (CpuReader { cpu, source, raw, chunks, layout, pace, open: None, overrun: 0, wakeups: 0 }, because)
     }
 
     /// The way it takes.
@@ -147,13 +150,17 @@ impl CpuReader {
 
     /// Takes data until `stop` becomes readable, then the rest, to the last partial sub-buffer.
     pub fn run(mut self, stop: BorrowedFd<'_>, progress: &Progress) -> io::Result<CpuHarvest> {
+        priority::apply(self.pace.priority)?;
         while !self.wait(stop)? {
             self.wakeups += 1;
             let before = self.chunks.raw_bytes();
             self.take(false)?;
             self.tell(progress);
             let taken = self.chunks.raw_bytes() - before;
-            if taken < u64::from(self.layout.subbuf_bytes) && is_readable(stop, PollTimeout::from(PAUSE_MS))? {
+            if taken < u64::from(self.layout.subbuf_bytes)
+                && self.pace.may_pause()
+                && is_readable(stop, PollTimeout::from(PAUSE_MS))?
+            {
                 break;
             }
         }
@@ -172,8 +179,11 @@ impl CpuReader {
 
     /// Sleeps until the buffer is filled by `buffer_percent`; `true` when it is time to stop.
     fn wait(&self, stop: BorrowedFd<'_>) -> io::Result<bool> {
+        if self.pace.poll {
+            return is_readable(stop, PollTimeout::ZERO);
+        }
         let mut fds = [PollFd::new(stop, PollFlags::POLLIN), PollFd::new(self.raw.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::from(LONGEST_SLEEP_MS)) {
+        match poll(&mut fds, self.pace.longest_sleep(LONGEST_SLEEP_MS)) {
             Ok(_) => Ok(fds[0].any().unwrap_or(false)),
             Err(nix::errno::Errno::EINTR) => Ok(false),
             Err(errno) => Err(errno.into()),

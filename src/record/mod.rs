@@ -6,15 +6,21 @@ pub mod child;
 mod configure;
 pub mod cpu;
 mod error;
+mod extras;
+mod history;
+mod maps;
 mod metadata;
 pub mod names;
 mod outcome;
 mod output;
 mod plan;
+mod priority;
+mod privilege;
 mod seal;
 mod session;
 pub mod settings;
 mod signals;
+mod tsc;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -25,16 +31,19 @@ use nix::fcntl::Flock;
 
 pub use error::Error;
 pub use outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome, Stop};
-pub use settings::{BufferSettings, EventSettings, ReaderChoice, Settings};
+pub use settings::{BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, ReaderChoice, Settings};
 pub use watch::{Note, Progress, Silent, Watch};
 
 use child::{HeldChild, RunningChild};
+use extras::Extra;
 use output::Output;
 use plan::BufferPlan;
+use privilege::Identity;
 use session::{Harvest, Session, open_buffer};
 use signals::{Caught, Signals};
 
 use crate::dat::writer::Writer;
+use crate::dat::writer6;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, Undo};
 
@@ -42,16 +51,23 @@ use crate::tracefs::{Instance, Undo};
 ///
 /// Whatever happens, the control files hold afterwards what they held before, and no temporary file is left.
 pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
+    privilege::refuse_elevated()?;
     let signals = Signals::block()?;
     let root = plan::open_root(settings.tracefs.as_deref())?;
     let plans = plan::judge(settings, &root)?;
     let processes = watch_processes(settings)?;
-    let (mut output, file) = Output::claim(&settings.output)?;
-    let child = if settings.command.is_empty() { None } else { Some(HeldChild::spawn(&settings.command)?) };
+    priority::judge(settings.priority)?;
+    let user = settings.user.as_deref().map(Identity::of).transpose()?;
+    let (mut output, file) = claim_output(settings)?;
+    let child = match settings.command.as_slice() {
+        [] => None,
+        command => Some(HeldChild::spawn(command, user.as_ref())?),
+    };
     let mut undo = Undo::new();
     let locks = claim_buffers(&plans)?;
+    let extras = Extra::begin(settings, &plans, &root, watch)?;
     for plan in &plans {
-        configure::configure(plan, settings, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
+        configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
     let mut buffers =
         plans.iter().map(|plan| open_buffer(plan, settings, &mut output, watch)).collect::<Result<Vec<_>, _>>()?;
@@ -59,21 +75,51 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let events = recorded_events(settings, &plans, &top)?;
     let page_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
     let writer = Writer::create(file, settings.compression, page_bytes).map_err(output_failed(&output))?;
-    let session = Session { signals: &signals, processes, plans: &plans, top: &top, watch };
-    let harvest = session.record(&mut buffers, child, writer, &events, &mut undo)?;
-    let report = seal::collect(&plans, &top, &harvest);
+    let duration = settings.duration;
+    let session =
+        Session { signals: &signals, processes, plans: &plans, top: &top, watch, duration, maps: extras.maps() };
+    // Not part of what was asked for, so it goes even if the settings are to stay.
+    let mut own = Undo::new();
+    let harvest = session.record(&mut buffers, child, writer, &events, &mut own)?;
+    let mut report = seal::collect(&plans, &top, &harvest);
     drop(buffers);
     drop(locks);
+    own.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
+    if settings.keep {
+        undo.forget();
+    }
     undo.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
     let Harvest { child, stop, failure, texts, buffers, .. } = harvest;
+    report.extras = extras.finish(settings);
     let sealed = seal::seal(texts, report, buffers).map_err(output_failed(&output));
-    let sealed = sealed.and_then(|outcome| output.publish().map(|()| outcome));
+    let sealed = sealed.and_then(|outcome| publish(output, settings).map(|()| outcome));
     let ending = child.and_then(|child| finish_command(child, stop, &signals));
     match (failure, sealed) {
         (Some(failure), _) => Err(failure),
         (None, Err(error)) => Err(error),
         (None, Ok(outcome)) => Ok(Outcome { ending, stop, ..outcome }),
     }
+}
+
+/// Opens the output for whoever asked for it.
+fn claim_output(settings: &Settings) -> Result<(Output, std::fs::File), Error> {
+    privilege::judge_path(&settings.output)?;
+    let (mut output, file) = Output::claim(&settings.output)?;
+    privilege::hand_over(&file, settings.mode).map_err(output_failed(&output))?;
+    if let Some(folder) = &settings.temp {
+        privilege::judge_path(&folder.join("x"))?;
+        output.use_folder(folder)?;
+    }
+    Ok((output, file))
+}
+
+/// Gives the complete file its name, in the version that was asked for.
+fn publish(mut output: Output, settings: &Settings) -> Result<(), Error> {
+    if settings.file_version == FileVersion::V6 {
+        let file = output.rewrite(writer6::rewrite)?;
+        privilege::hand_over(&file, settings.mode).map_err(output_failed(&output))?;
+    }
+    output.publish()
 }
 
 fn output_failed(output: &Output) -> impl FnOnce(std::io::Error) -> Error {
@@ -114,7 +160,12 @@ fn recorded_events(
         let all = top.select_events("all").and_then(|all| top.spell_out(&all));
         return all.map_err(Error::setup("reading the list of events"));
     }
-    Ok(plans.iter().flat_map(|plan| &plan.events).flat_map(|event| event.events.iter().cloned()).collect())
+    let mut events: BTreeSet<EventName> =
+        plans.iter().flat_map(|plan| &plan.events).flat_map(|event| event.events.iter().cloned()).collect();
+    for plan in plans.iter().filter(|_| settings.keep_before) {
+        events.extend(plan.instance.enabled_events().map_err(Error::setup("reading the list of events"))?);
+    }
+    Ok(events)
 }
 
 /// Waits for a command that outlives its recording. Another signal ends the wait.

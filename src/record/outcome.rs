@@ -41,6 +41,8 @@ pub enum Stop {
     ProcessesEnded,
     /// A signal came.
     Signal(i32),
+    /// The time asked for is over.
+    TimeIsUp,
     /// A reader could not go on.
     ReaderFailed,
 }

@@ -12,6 +12,8 @@ use super::error::Error;
 pub struct Output {
     path: PathBuf,
     temporary: Vec<PathBuf>,
+    /// Where all temporary files but the first are, if not beside it.
+    scratch: Option<PathBuf>,
     sealed: bool,
 }
 
@@ -35,7 +37,7 @@ impl Output {
         if path.file_name().is_none() {
             return Err(failed(io::ErrorKind::InvalidFilename.into()));
         }
-        let mut output = Output { path: path.to_owned(), temporary: Vec::new(), sealed: false };
+        let mut output = Output { path: path.to_owned(), temporary: Vec::new(), scratch: None, sealed: false };
         let file = output.temporary("part")?;
         Ok((output, file))
     }
@@ -45,10 +47,36 @@ impl Output {
         &self.path
     }
 
+    /// Puts the temporary files that follow into another folder.
+    pub fn use_folder(&mut self, folder: &Path) -> Result<(), Error> {
+        let failed = |source| Error::Output { path: folder.to_owned(), source };
+        let is_folder = std::fs::metadata(folder).map_err(failed)?.is_dir();
+        if !is_folder {
+            return Err(failed(nix::errno::Errno::ENOTDIR.into()));
+        }
+        self.scratch = Some(folder.to_owned());
+        Ok(())
+    }
+
+    /// Replaces the complete file by what `write` makes of it.
+    pub fn rewrite(&mut self, write: impl FnOnce(&Path, &File) -> io::Result<()>) -> Result<File, Error> {
+        self.scratch = None;
+        let file = self.temporary("again")?;
+        let failed = |source| Error::Output { path: self.path.clone(), source };
+        write(&self.temporary[0], &file).map_err(failed)?;
+        let again = self.temporary.len() - 1;
+        self.temporary.swap(0, again);
+        Ok(file)
+    }
+
     /// Opens another temporary file of this output: `.NAME.rtrec-PID.KIND`.
     pub fn temporary(&mut self, kind: &str) -> Result<File, Error> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = self.path.with_file_name(format!(".{name}.rtrec-{}.{kind}", std::process::id()));
+        let file_name = format!(".{name}.rtrec-{}.{kind}", std::process::id());
+        let temporary = match &self.scratch {
+            Some(folder) => folder.join(file_name),
+            None => self.path.with_file_name(file_name),
+        };
         let file = OpenOptions::new()
             .read(true)
             .write(true)

@@ -3,12 +3,14 @@
 use std::io;
 
 use super::cpu::CpuHarvest;
+use super::history::Story;
 use super::metadata;
 use super::outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome};
 use super::plan::BufferPlan;
 use super::session::Harvest;
-use crate::dat::ids;
+use super::settings::TSC2NSEC;
 use crate::dat::writer::{self, BufferHead, Section, Writer};
+use crate::dat::{ids, own};
 use crate::tracefs::buffer::BufferStats;
 use crate::tracefs::functions::FunctionList;
 use crate::tracefs::{Instance, file};
@@ -19,11 +21,24 @@ pub struct Report {
     command_lines: Vec<u8>,
     buffers: Vec<BufferReport>,
     outcome: Outcome,
+    /// What the extra options have brought.
+    pub extras: Extras,
+}
+
+/// Options and sections that only some recordings have.
+#[derive(Default)]
+pub struct Extras {
+    /// Option ids and their data.
+    pub options: Vec<(u16, Vec<u8>)>,
+    /// Names over time, and the trace clock beside others.
+    pub story: Option<Story>,
 }
 
 struct BufferReport {
     head: BufferHead,
     stats: Vec<(u32, String)>,
+    /// What a latency tracer has, instead of records.
+    text: Option<Vec<u8>>,
 }
 
 /// Asks the kernel. What it does not tell is left out: the records are more important.
@@ -38,7 +53,9 @@ pub fn collect(plans: &[BufferPlan<'_>], top: &Instance, harvest: &Harvest) -> R
             cpus: cpus.iter().map(|cpu| cpu_outcome(cpu, report)).collect(),
         })
         .collect();
-    let empty = outcomes.iter().all(|buffer| buffer.cpus.iter().all(|cpu| cpu.stats.read == 0 && cpu.file_bytes == 0));
+    let empty = buffers.iter().all(|buffer| buffer.text.is_none());
+    let empty =
+        empty && outcomes.iter().all(|buffer| buffer.cpus.iter().all(|cpu| cpu.stats.read == 0 && cpu.file_bytes == 0));
     Report {
         trace_clock: file::read_text(&top.path("trace_clock")).unwrap_or_default(),
         command_lines: metadata::command_lines(top, &harvest.threads),
@@ -50,12 +67,15 @@ pub fn collect(plans: &[BufferPlan<'_>], top: &Instance, harvest: &Harvest) -> R
             empty: empty.then(|| why_empty(plans, harvest)),
             buffers: outcomes,
         },
+        extras: Extras::default(),
     }
 }
 
 fn report_buffer(plan: &BufferPlan<'_>) -> BufferReport {
     let instance = &plan.instance;
     let clock = instance.clocks().ok().and_then(|clocks| clocks.chosen).unwrap_or_else(|| "local".to_owned());
+    let clock = if plan.settings.clock.as_deref() == Some(TSC2NSEC) { TSC2NSEC.to_owned() } else { clock };
+    let latency = plan.settings.keeps_worst_case();
     let cpus = instance.cpus().unwrap_or_default();
     BufferReport {
         head: BufferHead {
@@ -63,6 +83,7 @@ fn report_buffer(plan: &BufferPlan<'_>) -> BufferReport {
             clock,
             subbuf_bytes: instance.subbuf_layout().map_or(4096, |layout| layout.subbuf_bytes),
         },
+        text: latency.then(|| file::read(&instance.path("trace")).unwrap_or_default()),
         stats: cpus.into_iter().filter_map(|cpu| Some((cpu, instance.stats_text(cpu).ok()?))).collect(),
     }
 }
@@ -117,6 +138,14 @@ pub fn seal(mut out: Writer, report: Report, mut buffers: Vec<Vec<CpuHarvest>>) 
             out.option_text(ids::CPUSTAT, &format!("CPU: {cpu}\n{text}"));
         }
     }
+    for (id, data) in &report.extras.options {
+        out.option(*id, data);
+    }
+    if let Some(story) = &report.extras.story {
+        let names = Section { id: own::NAMES, description: "names over time", payload: story.names.encode().into() };
+        let clocks = Section { id: own::CLOCKS, description: "clocks", payload: story.clocks.encode().into() };
+        [names, clocks].iter().try_for_each(|section| out.unlisted(section))?;
+    }
     out.option_u32(ids::CPUCOUNT, metadata::configured_cpus());
     out.end_options()?;
     // Readers expect a top-level buffer, if an empty one.
@@ -126,6 +155,10 @@ pub fn seal(mut out: Writer, report: Report, mut buffers: Vec<Vec<CpuHarvest>>) 
         out.buffer(&BufferHead { name: String::new(), clock, subbuf_bytes }, &mut [])?;
     }
     for (buffer, cpus) in report.buffers.iter().zip(&mut buffers) {
+        if let Some(text) = &buffer.text {
+            out.text_buffer(&buffer.head, text)?;
+            continue;
+        }
         let mut data: Vec<_> = cpus.drain(..).map(|cpu| (cpu.cpu, cpu.data)).collect();
         out.buffer(&buffer.head, &mut data)?;
     }

@@ -14,6 +14,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::child::{HeldChild, RunningChild};
 use super::cpu::{self, CpuHarvest, CpuReader};
 use super::error::Error;
+use super::maps::Maps;
 use super::outcome::Stop;
 use super::output::Output;
 use super::plan::BufferPlan;
@@ -42,6 +43,10 @@ pub(super) fn open_buffer(
     output: &mut Output,
     watch: &dyn Watch,
 ) -> Result<OpenBuffer, Error> {
+    if plan.settings.keeps_worst_case() {
+        // What it has is a text, which is read at the end.
+        return Ok(OpenBuffer { readers: Vec::new(), progress: Vec::new() });
+    }
     let instance = &plan.instance;
     let layout = instance.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
     let mut readers = Vec::new();
@@ -52,7 +57,7 @@ pub(super) fn open_buffer(
         let file = output.temporary(&kind)?;
         let chunks = ChunkWriter::new(file, settings.compression, layout.subbuf_bytes as usize)
             .map_err(output_failed(output))?;
-        let (reader, because) = CpuReader::new(cpu, raw, layout, chunks, settings.reader);
+        let (reader, because) = CpuReader::new(cpu, raw, layout, chunks, settings.reader, settings.pace());
         watch.note(Note::Way { instance: instance.name().map(str::to_owned), cpu, way: reader.way(), because });
         readers.push(reader);
     }
@@ -67,6 +72,10 @@ pub(super) struct Session<'a> {
     pub(super) plans: &'a [BufferPlan<'a>],
     pub(super) top: &'a Instance,
     pub(super) watch: &'a dyn Watch,
+    /// How long to record at most.
+    pub(super) duration: Option<Duration>,
+    /// Where the maps of the command go, if they are wanted.
+    pub(super) maps: Option<&'static Maps>,
 }
 
 /// What the session has brought.
@@ -150,6 +159,10 @@ impl Session<'_> {
             plan.instance.tracing_on().map_err(Error::setup("starting the buffer"))?;
         }
         let started = Instant::now();
+        let mut child = child;
+        if let (Some(child), Some(maps)) = (&mut child, self.maps) {
+            child.keep_maps(maps);
+        }
         let child = child.map(HeldChild::release).transpose()?;
         self.watch.note(Note::Started);
         Ok((child, started))
@@ -169,7 +182,12 @@ impl Session<'_> {
             if child.is_none() {
                 fds.extend(self.processes.iter().filter(|fd| !signals::has_ended(fd)).map(AsFd::as_fd));
             }
-            if signals::sleep_on(&fds, watching.then_some(PROGRESS_PERIOD)).is_err() {
+            let left = self.duration.map(|duration| duration.saturating_sub(started.elapsed()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Stop::TimeIsUp;
+            }
+            let period = watching.then_some(PROGRESS_PERIOD);
+            if signals::sleep_on(&fds, left.into_iter().chain(period).min()).is_err() {
                 return Stop::ReaderFailed;
             }
             if let Some(caught) = self.signals.caught() {

@@ -4,4 +4,5 @@
 //! `cargo test --test lab` a kernel that is not there fails its tests: a check that did not run has not passed.
 
 mod guest;
+mod options;
 mod record;
