@@ -174,7 +174,7 @@ impl<'a, 't> Records<'a, 't> {
                 let blanks = into.iter().take_while(|byte| **byte == b' ').count();
                 into.drain(..blanks);
             }
-            Column::Comm => into.extend_from_slice(lane.names.at(lane.common.pid(record.data), seq)),
+            Column::Comm => into.extend_from_slice(lane.comm(lane.common.pid(record.data), seq, item.time)),
             Column::System => into.extend_from_slice(format.map_or("", |format| &format.system).as_bytes()),
             Column::Event => into.extend_from_slice(format.map_or("", |format| &format.name).as_bytes()),
             Column::Flags => {

@@ -158,10 +158,10 @@ fn version_6_and_the_date_are_read_by_trace_cmd(guest: &mut Guest) -> Result<()>
     let seconds: f64 = guest.text("date +%s")?.trim().parse().unwrap();
     for report in ["rtrec report", "trace-cmd report"] {
         let text = text(guest, report)?;
-        let times = text
+        let mut times = text
             .lines()
             .filter_map(|line| line.split_whitespace().find_map(|word| word.strip_suffix(':')?.parse::<f64>().ok()));
-        let last = times.last().unwrap_or_default();
+        let last = times.next_back().unwrap_or_default();
         assert!((seconds - last).abs() < 60.0, "{report}: {last} at {seconds}");
     }
     Ok(())
