@@ -5,6 +5,7 @@
 mod explain;
 mod record;
 pub mod report;
+mod stream;
 mod units;
 
 use std::io::Write;
@@ -26,6 +27,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Record(Box<record::RecordArgs>),
+    Stream(Box<stream::StreamArgs>),
     /// Print trace.dat files as text
     Report(Box<report::ReportArgs>),
 }
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
     let (_, of_command) = matches.subcommand().expect("clap insists on a subcommand");
     match cli.command {
         Command::Record(args) => record::run(*args, of_command, cli.verbose),
+        Command::Stream(args) => stream::run(*args, of_command, cli.verbose),
         Command::Report(args) => report::run(*args),
     }
 }

@@ -20,7 +20,7 @@ pub mod writer;
 pub mod writer6;
 
 pub use error::{DatError, Note};
-pub use reader::{Buffer, ChunkAt, CpuData, Dat, Guest, Options, TextBuffer, TimeShift, Tsc2Nsec};
+pub use reader::{Buffer, ChunkAt, CpuData, Dat, Guest, LiveBuffer, Options, TextBuffer, TimeShift, Tsc2Nsec};
 
 #[cfg(test)]
 mod tests {

@@ -27,9 +27,7 @@ impl Extra {
         root: &Tracefs,
         watch: &dyn Watch,
     ) -> Result<Extra, Error> {
-        let cycles = settings.tsc2nsec || plans.iter().any(|plan| plan.settings.clock.as_deref() == Some(TSC2NSEC));
-        let cpus = root.top().cpus().map_err(Error::setup("listing the CPUs"))?;
-        let scale = cycles.then(|| tsc::scale(&cpus)).transpose()?;
+        let scale = scale(settings, plans, root)?;
         let history = match History::begin(root, &clock(plans, root)) {
             Ok(history) => Some(history),
             Err(source) if settings.date => return Err(Error::Setup { step: "comparing the clocks", source }),
@@ -68,6 +66,15 @@ impl Extra {
         }
         Extras { options, story }
     }
+}
+
+/// How cycles become nanoseconds, if that is wanted.
+pub fn scale(settings: &Settings, plans: &[BufferPlan<'_>], root: &Tracefs) -> Result<Option<Scale>, Error> {
+    if !settings.tsc2nsec && plans.iter().all(|plan| plan.settings.clock.as_deref() != Some(TSC2NSEC)) {
+        return Ok(None);
+    }
+    let cpus = root.top().cpus().map_err(Error::setup("listing the CPUs"))?;
+    tsc::scale(&cpus).map(Some)
 }
 
 /// The clock of the first buffer, by which names and dates are told.

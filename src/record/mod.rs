@@ -20,6 +20,7 @@ mod seal;
 mod session;
 pub mod settings;
 mod signals;
+mod stream;
 mod tsc;
 mod watch;
 
@@ -32,6 +33,7 @@ use nix::fcntl::Flock;
 pub use error::Error;
 pub use outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome, Stop};
 pub use settings::{BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, ReaderChoice, Settings};
+pub use stream::{Round, Sink, StreamTexts, stream};
 pub use watch::{Note, Progress, Silent, Watch};
 
 use child::{HeldChild, RunningChild};

@@ -41,6 +41,8 @@ pub enum Stop {
     ProcessesEnded,
     /// A signal came.
     Signal(i32),
+    /// Nobody reads what is printed any more.
+    OutputClosed,
     /// The time asked for is over.
     TimeIsUp,
     /// A reader could not go on.

@@ -272,7 +272,7 @@ fn event_fd() -> Result<EventFd, Error> {
 }
 
 /// All threads of this process, those of rayon's pool included, which are started for that.
-fn own_threads() -> Vec<i32> {
+pub(super) fn own_threads() -> Vec<i32> {
     rayon::broadcast(|_| ());
     let tasks = procfs::process::Process::myself().and_then(|process| process.tasks());
     tasks.map(|tasks| tasks.flatten().map(|task| task.tid).collect()).unwrap_or_default()

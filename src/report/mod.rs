@@ -16,6 +16,7 @@ pub mod history;
 pub mod input;
 pub mod line;
 pub mod lists;
+pub mod live;
 mod merge;
 mod pool;
 mod records;
@@ -145,6 +146,8 @@ pub struct Settings {
     pub columns: Columns,
     /// Add the stored wall-clock offset.
     pub with_date: bool,
+    /// Begin with a heading: the number of CPUs, the names of columns.
+    pub heading: bool,
     /// Apply no correction at all.
     pub raw_time: bool,
     /// Show the time of day, which files of rtrec's tell.
@@ -180,6 +183,7 @@ impl Default for Settings {
             style: Style::default(),
             columns: Columns::default(),
             with_date: true,
+            heading: true,
             raw_time: false,
             wall_clock: false,
             align: false,
@@ -394,7 +398,7 @@ pub fn run<'a, 't>(
     if settings.wakeups && inputs.len() > 1 {
         return Err(ReportError::WakeupMerge);
     }
-    if settings.format == Format::Text {
+    if settings.format == Format::Text && settings.heading {
         heading(inputs, out).map_err(ReportError::Write)?;
     }
     let mut outcome = Outcome::default();
@@ -465,7 +469,9 @@ fn emit<'a, 'd, 't>(
             let json = settings.format == Format::Json;
             let files = inputs.iter().map(|input| input.name.clone()).collect();
             let records = records::Records::new(lanes, merge.origins(), &settings.fields, json, compat, files);
-            out.write_all(&records.heading())?;
+            if settings.heading {
+                out.write_all(&records.heading())?;
+            }
             render(merge, pool, settings, &records, out)
         }
         Format::Summary => {

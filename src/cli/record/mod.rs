@@ -12,7 +12,8 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 
-pub(super) use args::RecordArgs;
+pub(super) use args::{RecordArgs, SetupArgs};
+pub(super) use placed::setup;
 pub(super) use tell::Stderr;
 
 use super::{explain, say, say_raw};

@@ -222,7 +222,11 @@ fn add_profile(buffer: &mut BufferSettings) {
 }
 
 /// What the options of the set-up say, and whether a `-v` asks for more words; an error is a sentence.
-fn setup(args: &SetupArgs, proc_map: &[bool], matches: &ArgMatches) -> Result<(Settings, bool), String> {
+pub(in crate::cli) fn setup(
+    args: &SetupArgs,
+    proc_map: &[bool],
+    matches: &ArgMatches,
+) -> Result<(Settings, bool), String> {
     args.refused.reason()?;
     let mut buffers = Buffers::of(placed(args, proc_map, matches))?;
     if args.profile_listed && buffers.profiles.is_empty() {
