@@ -23,8 +23,10 @@ use crate::wire::abi::Abi;
 use crate::wire::format::{EventFormat, Field};
 use crate::wire::subbuf::Layout;
 
-/// Holds the renamings of one second; a storm of 2000 new tasks a second and CPU fits.
+/// Holds the renamings of one second; a storm of 2000 new tasks a second and CPU fits. A new instance has 1410, and
+/// making it smaller takes 8 ms on 6.18, so that is done for the memory of large machines only.
 const SIZE_KB: u64 = 128;
+const MANY_CPUS: usize = 8;
 const DRAIN_EVERY_MS: u16 = 1000;
 /// Looks at the clocks, of which the quickest counts.
 const LOOKS: u32 = 20;
@@ -48,6 +50,18 @@ pub struct Story {
     pub names: NameChanges,
     /// The clocks.
     pub clocks: ClockReadings,
+    /// Waited for when this goes.
+    _removal: Option<Removal>,
+}
+
+/// The kernel takes its time to remove an instance (35 ms on 6.18), which passes while the file is completed.
+#[derive(Debug)]
+struct Removal(Option<JoinHandle<()>>);
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        let _ = self.0.take().map(JoinHandle::join);
+    }
 }
 
 /// Other clocks read around a marker.
@@ -65,16 +79,22 @@ impl History {
         let instance = root.instance(&format!("rtrec-{}", std::process::id()));
         let mut undo = Undo::new();
         instance.make(&mut undo)?;
-        instance.set_buffer_size_kb(SIZE_KB, &mut undo)?;
-        instance.set_clock(clock, &mut undo)?;
+        // Nothing of it has to be put back, since it goes as a whole.
+        let mut within = Undo::new();
+        let cpus = instance.cpus()?;
+        if cpus.len() > MANY_CPUS {
+            instance.set_buffer_size_kb(SIZE_KB, &mut within)?;
+        }
+        let set = instance.set_clock(clock, &mut within);
+        within.forget();
+        set?;
         let words = Words::of(root)?;
         let events = words.events.iter().filter(|event| event.name.system != "ftrace");
         let selection = Selection { events: events.map(|event| event.name.clone()).collect(), ..Selection::default() };
         instance.enable_events(&selection, true)?;
         instance.tracing_on()?;
         let layout = instance.subbuf_layout()?;
-        let buffers: Vec<RawBuffer> = instance
-            .cpus()?
+        let buffers: Vec<RawBuffer> = cpus
             .into_iter()
             .map(|cpu| instance.raw_buffer(cpu, layout.subbuf_bytes as usize))
             .collect::<Result<_, _>>()?;
@@ -124,7 +144,15 @@ impl History {
         Story {
             names: NameChanges { clock: clock.clone(), lost, changes: in_order(taken.changes) },
             clocks: ClockReadings { clock, readings },
+            _removal: Some(self.remove()),
         }
+    }
+
+    fn remove(mut self) -> Removal {
+        let mut undo = std::mem::take(&mut self.undo);
+        let removal = thread::Builder::new().spawn(move || drop(undo.run()));
+        // Without a thread the journal has gone with its closure, which has put everything back.
+        Removal(removal.ok())
     }
 
     fn join(&mut self) -> Taken {
