@@ -363,3 +363,46 @@ pub fn leave_out(plan: &BufferPlan<'_>, threads: &[i32], watch: &dyn Watch, undo
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::watch::Silent;
+    use crate::tracefs::Tracefs;
+
+    fn add(root: &Path, words: &[&str]) -> Result<(), Error> {
+        let instance = Tracefs::at(root).top();
+        let mut undo = Undo::new();
+        let mut adding = Adding {
+            instance: &instance,
+            list: FunctionList::Filter,
+            available: None,
+            taken: Vec::new(),
+            watch: &Silent,
+        };
+        for word in words {
+            let word = FunctionPlan { word: Word::new(word).unwrap(), module: None };
+            adding.add(&word, true, &mut undo)?;
+        }
+        adding.compare()
+    }
+
+    #[test]
+    fn a_filter_that_the_kernel_forgot_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("available_filter_functions"), "vfs_open\nvfs_read\nksys_read\n").unwrap();
+        let list = folder.path().join("set_ftrace_filter");
+        std::fs::write(&list, "").unwrap();
+        add(folder.path(), &["vfs_*", "ksys_read"]).unwrap();
+        assert_eq!(std::fs::read_to_string(&list).unwrap(), "vfs_open\nvfs_read\nksys_read\n");
+        // A list that takes every word and keeps none of them stands for all functions.
+        std::fs::remove_file(&list).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &list).unwrap();
+        let Err(Error::FilterNotTaken { word, .. }) = add(folder.path(), &["vfs_read"]) else { panic!() };
+        assert_eq!(word, "vfs_read");
+        // A write that fails is an error at once.
+        std::fs::remove_file(&list).unwrap();
+        std::os::unix::fs::symlink("/dev/full", &list).unwrap();
+        assert!(matches!(add(folder.path(), &["vfs_read"]), Err(Error::Setup { .. })));
+    }
+}

@@ -17,6 +17,7 @@ xtask::lab_tests! {
     older_kernels_say_what_they_lack,
     version_6_and_the_date_are_read_by_trace_cmd,
     names_and_clocks_are_in_the_file,
+    a_stream_prints_functions_and_events,
 }
 
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -182,5 +183,22 @@ fn names_and_clocks_are_in_the_file(guest: &mut Guest) -> Result<()> {
     assert!(time.is_some_and(|time| (seconds - time).abs() < 120.0), "{seconds}: {line}");
     let quiet = sh(guest, "trace-cmd report -i t.dat > /dev/null")?.check()?;
     assert!(quiet.stderr_text().is_empty(), "{quiet}");
+    Ok(())
+}
+
+fn a_stream_prints_functions_and_events(guest: &mut Guest) -> Result<()> {
+    let before = first_snapshot(guest)?;
+    for words in ["-p function_graph -l 'vfs_*' -g vfs_read", "-p function -l 'vfs_*'"] {
+        let script = "cat /proc/uptime > /dev/null; sleep 0.5; cat /proc/uptime > /dev/null";
+        let printed =
+            text(guest, &format!("rtrec stream -q {words} -e sched:sched_process_exec -F -c sh -c '{script}'"))?;
+        assert_as_before(guest, &before, words)?;
+        assert!(printed.contains("vfs_read") && printed.contains("sched_process_exec:"), "{words}: {printed}");
+        let times: Vec<f64> = printed
+            .lines()
+            .filter_map(|line| line.split_whitespace().find_map(|word| word.strip_suffix(':')?.parse().ok()))
+            .collect();
+        assert!(times.len() > 10 && times.is_sorted(), "{words}: {printed}");
+    }
     Ok(())
 }

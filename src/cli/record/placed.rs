@@ -386,6 +386,36 @@ mod tests {
     }
 
     #[test]
+    fn a_module_restricts_the_functions_behind_it() {
+        let (settings, _) = parse("-l a --module ext4 -l b -n c -g d --module xfs --module nfs -B x -l e cmd").unwrap();
+        let told = |words: &[FunctionWord]| -> Vec<String> {
+            words.iter().map(|w| format!("{}:{}", w.word, w.module.as_deref().unwrap_or("-"))).collect()
+        };
+        let [top, x] = &settings.buffers[..] else { panic!() };
+        assert_eq!(told(&top.function_filters), ["a:-", "b:ext4", "*:xfs", "*:nfs"]);
+        assert_eq!(told(&top.function_notrace), ["c:ext4"]);
+        assert_eq!(told(&settings.graph_functions), ["d:ext4"]);
+        assert_eq!(told(&x.function_filters), ["e:-"]);
+    }
+
+    #[test]
+    fn a_profile_brings_its_events_unless_they_are_listed() {
+        let (settings, _) = parse("-B x --profile cmd").unwrap();
+        let [top, x] = &settings.buffers[..] else { panic!() };
+        assert!(top.events.is_empty() && x.events.iter().any(|event| event.word == "raw_syscalls"));
+        assert_eq!((x.tracer.as_deref(), x.max_graph_depth), (Some("function_graph"), Some(1)));
+        let (settings, _) = parse("--profile -p function -l f cmd").unwrap();
+        assert_eq!(
+            (settings.buffers[0].tracer.as_deref(), settings.buffers[0].max_graph_depth),
+            (Some("function"), None)
+        );
+        let (settings, _) = parse("--profile -S -H a:b,c/d,e cmd").unwrap();
+        let words: Vec<&str> = settings.buffers[0].events.iter().map(|event| event.word.as_str()).collect();
+        assert_eq!(words, ["a:b", "d"]);
+        assert_eq!(settings.hooks, ["a:b,c/d,e"]);
+    }
+
+    #[test]
     fn options_behind_the_command_are_the_commands() {
         let (settings, _) = parse("-e sched ls -l -e --verbose -- -o x").unwrap();
         assert_eq!(settings.command, ["ls", "-l", "-e", "--verbose", "--", "-o", "x"]);
