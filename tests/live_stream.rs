@@ -106,12 +106,18 @@ fn other_formats_and_layouts_are_those_of_report() {
     assert!(csv.starts_with("cpu,event\n") && csv.matches("cpu,event").count() == 1, "{csv}");
     assert!(stream(&["--raw"]).contains(" old_pid="));
     assert!(stream(&["-B", "rtrec-test", "-e", "sched"]).contains("rtrec-test: "));
+    // Clocks of other units, and buffers by different clocks.
+    for words in [&["-C", "counter"][..], &["-C", "mono", "-B", "rtrec-test", "-C", "local", "-e", "sched"]] {
+        let words = [words, &["--delay", "20ms"]].concat();
+        assert_eq!(numbers(&stream(&words)), [0, 1, 2, 3, 4], "{words:?}");
+    }
     assert!(stream(&["--stderr"]).is_empty());
     for (words, said) in [
         (&["-o", "x.dat"][..], "-o is refused: a stream writes no file"),
         (&["--compression", "zstd"], "--compression is refused"),
         (&["--date"], "--date is refused"),
         (&["-k"], "-k is refused"),
+        (&["--poll"], "--poll is refused"),
         (&["-p", "wakeup"], "a latency tracer keeps the worst case"),
         (&["-e", "no:such"], "no event matches"),
     ] {

@@ -71,6 +71,16 @@ struct OutputArgs {
     daemonize: bool,
     #[arg(long, hide = true)]
     proc_map: bool,
+    #[arg(short = 'a', long = "all-formats", hide = true)]
+    all_formats: bool,
+    #[arg(long, hide = true, value_name = "OCTAL")]
+    mode: Option<String>,
+    #[arg(long, hide = true, value_name = "WAY")]
+    reader: Option<String>,
+    #[arg(long, hide = true)]
+    nosplice: bool,
+    #[arg(long, hide = true)]
+    poll: bool,
     #[arg(short = 'k', hide = true)]
     keep: bool,
     #[arg(short = 'K', hide = true)]
@@ -88,6 +98,11 @@ impl OutputArgs {
             (self.ts_offset.is_some(), "--ts-offset"),
             (self.daemonize, "--daemonize"),
             (self.proc_map, "--proc-map"),
+            (self.all_formats, "-a"),
+            (self.mode.is_some(), "--mode"),
+            (self.reader.is_some(), "--reader"),
+            (self.nosplice, "--nosplice"),
+            (self.poll, "--poll"),
             (self.keep, "-k"),
             (self.keep_before, "-K"),
         ] {

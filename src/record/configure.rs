@@ -104,8 +104,11 @@ fn set_functions(plan: &BufferPlan<'_>, watch: &dyn Watch, undo: &mut Undo) -> R
     for list in [FunctionList::Filter, FunctionList::Notrace, FunctionList::Graph, FunctionList::GraphNotrace] {
         let wanted = plan.functions.iter().any(|(wanted, _)| *wanted == list);
         let own = instance.path(list.file()).exists();
-        if !wanted && (plan.common.keep_before || !own || instance.functions(list).is_ok_and(|lines| lines.is_empty()))
-        {
+        if !wanted && (!own || instance.functions(list).is_ok_and(|lines| lines.is_empty())) {
+            continue;
+        }
+        // A tracer that somebody has left on would trace all functions between emptying and filling its list.
+        if plan.common.keep_before {
             continue;
         }
         instance.clear_functions(list, undo).map_err(Error::setup("emptying the function filter"))?;

@@ -228,6 +228,8 @@ fn pump(
 ) -> Result<Stop, Error> {
     let period = delay / 2;
     let one_clock = taps.windows(2).all(|pair| pair[0].clock == pair[1].clock);
+    let slow = taps.first().is_some_and(|tap| matches!(tap.clock.as_str(), "counter" | "uptime"));
+    let slack = if slow { 0 } else { SLACK_NS };
     let mut last_round = Instant::now();
     loop {
         if let Some(stop) = waiting.over() {
@@ -237,8 +239,9 @@ fn pump(
         taps.iter_mut().try_for_each(Tap::drain)?;
         if last_round.elapsed() >= period {
             // Buffers by different clocks have no common order; they are printed as they come.
-            let cut = Some(now.unwrap_or(u64::MAX).saturating_sub(SLACK_NS));
+            let cut = now.map(|now| now.saturating_sub(slack));
             if !sink.round(round(taps, top, cut)) {
+                // As if it had written there itself.
                 waiting.child.iter().for_each(|child| child.signal(nix::sys::signal::Signal::SIGPIPE));
                 return Ok(Stop::OutputClosed);
             }

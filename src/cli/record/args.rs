@@ -111,7 +111,7 @@ pub(in crate::cli) struct SetupArgs {
     /// Take function names literally, even where this kernel does their work elsewhere
     #[arg(long)]
     pub(super) exact: bool,
-    /// End the recording after this time: 30s, 10min, 500ms; a bare number is seconds
+    /// End the recording after this time: 30s, 10min, 500ms; a bare number is seconds. The command goes on
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(super) duration: Option<Duration>,
     /// Entries of the kernel's table of task names (it has 128)
