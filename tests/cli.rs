@@ -34,7 +34,8 @@ fn man_pages_say_what_help_says() {
 
 #[test]
 fn help_and_version_work_on_any_machine() {
-    for words in [&["--help"][..], &["--version"], &["record", "--help"], &["report", "--help"]] {
+    for words in [&["--help"][..], &["--version"], &["record", "--help"], &["stream", "--help"], &["report", "--help"]]
+    {
         let output = Command::new(env!("CARGO_BIN_EXE_rtrec")).args(words).env_clear().output().unwrap();
         assert!(output.status.success() && !output.stdout.is_empty(), "{words:?}");
     }

@@ -423,7 +423,7 @@ fn only_the_last_files_of_a_rotation_are_kept() {
     let alone = Alone::with_tracefs();
     let before = alone.snapshot();
     let folder = tempfile::tempdir().unwrap();
-    let words = ["record", "-q", "-e", "sched", "--rotate", "300ms", "--keep", "2", "-o", "r.dat", "sleep", "3"];
+    let words = ["record", "-q", "-e", "sched", "--rotate", "300ms", "--keep-files", "2", "-o", "r.dat", "sleep", "3"];
     assert!(run(folder.path(), &words).status.success());
     let files = listing(folder.path());
     assert!(files.len() == 2 && files[0].as_str() > "r.dat.0001", "{files:?}");

@@ -126,6 +126,25 @@ pub(super) fn record_error(error: &Error) -> Explained {
         }
         Error::FollowWhom => Explained::new(error.to_string()).row("try", "-F for the command, or -P PID"),
         Error::NoProcess { source, .. } => Explained::new(error.to_string().split(':').next().unwrap_or_default()).row("cause", io_text(source)),
+        Error::CannotFollow(_) => Explained::new(error.to_string())
+            .row("try", "kernel 4.7 for events, 4.13 for functions; or -P with each process"),
+        Error::AllFunctions(_) => Explained::new(error.to_string())
+            .row("try", "-l FUNC, -g FUNC, --module, --max-graph-depth N, -F or -P PID to trace less,")
+            .row("", "--duration TIME to trace for a while, or --all-functions if that is meant"),
+        Error::LatencyAlone(_) => Explained::new(error.to_string()).row("try", "two recordings, or the events of the same buffer: -e"),
+        Error::FuncStackUnfiltered => Explained::new(error.to_string()).row("try", "-p function -l FUNC"),
+        Error::NoCycles(_) => Explained::new(error.to_string()).row("try", "-C x86-tsc, or -C tsc2nsec which is both"),
+        Error::NoTsc { .. } => Explained::new(error.to_string()).row("try", "-C mono_raw, which counts nanoseconds by the same hardware"),
+        Error::UnknownModule(module) => Explained::new(error.to_string())
+            .row("try", format!("modprobe {module}; lsmod lists the loaded modules")),
+        Error::FilterNotTaken { list, .. } => Explained::new(error.to_string())
+            .row("for", list.file())
+            .row("kept", "no tracer was switched on: without its filter it would have traced every function")
+            .row("try", "once more, when nobody else changes that file"),
+        Error::NoUser(_) => Explained::new(error.to_string()).row("try", "getent passwd, which lists the users"),
+        Error::Elevated => Explained::new(error.to_string()).row("try", "sudo rtrec, which says who asks"),
+        Error::Planted(_) => Explained::new(error.to_string()).row("try", "-o FILE in a folder of your own"),
+        Error::Priority { .. } => Explained::new(format!("{error}")).row("try", "a lower one, -r 0 for none, or running as root outside a container"),
         Error::Setup { step, source } => setup(step, source),
         Error::Reader { cpu, source } => Explained::new(format!("the reader of CPU {cpu} stopped"))
             .row("cause", io_text(source))
@@ -189,6 +208,9 @@ fn setup(step: &str, source: &tracefs::Error) -> Explained {
             "try",
             "events or user probes: this kernel forbids function tracing (lockdown, or ftrace_enabled cannot be changed)",
         ),
+        Some(Errno::ENOENT) if file == "buffer_subbuf_size_kb" => {
+            explained.row("try", "kernel 6.8 or newer, which has this file; or a larger buffer: -b KB")
+        }
         Some(Errno::ENOENT) if functions || file == "max_graph_depth" => {
             explained.row("try", "a kernel with CONFIG_DYNAMIC_FTRACE and CONFIG_FUNCTION_GRAPH_TRACER: this one has no such file")
         }

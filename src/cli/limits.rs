@@ -19,7 +19,7 @@ pub(super) struct LimitArgs {
     rotate: Option<BytesOrDuration>,
     /// Keep the last N of the files of --rotate
     #[arg(long, value_name = "N", requires = "rotate", value_parser = clap::value_parser!(u32).range(1..))]
-    keep: Option<u32>,
+    keep_files: Option<u32>,
     /// Stop when so much was written
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     max_size: Option<u64>,
@@ -38,8 +38,8 @@ impl LimitArgs {
     /// What they mean on a machine of so many CPUs.
     pub(super) fn settings(&self, cpus: u64) -> Limits {
         let rotation = self.rotate.map(|by| match by {
-            BytesOrDuration::Bytes(bytes) => Rotation { bytes: Some(bytes), time: None, keep: self.keep },
-            BytesOrDuration::Duration(time) => Rotation { bytes: None, time: Some(time), keep: self.keep },
+            BytesOrDuration::Bytes(bytes) => Rotation { bytes: Some(bytes), time: None, keep: self.keep_files },
+            BytesOrDuration::Duration(time) => Rotation { bytes: None, time: Some(time), keep: self.keep_files },
         });
         let tail = match (self.tail, self.max_cpu_size) {
             (Some(BytesOrDuration::Bytes(bytes)), _) => Tail { bytes: Some(bytes.div_ceil(cpus.max(1))), time: None },
@@ -81,9 +81,10 @@ mod tests {
         assert_eq!(parse("--tail|64M").unwrap().tail, Tail { bytes: Some(32 << 20), time: None });
         assert_eq!(parse("--tail|1.5min").unwrap().tail, Tail { bytes: None, time: Some(Duration::from_secs(90)) });
         assert_eq!(parse("-m|2048").unwrap().tail.bytes, Some(2 << 20));
-        let rotation = parse("--rotate|1G|--keep|3").unwrap().rotation.unwrap();
+        let rotation = parse("--rotate|1G|--keep-files|3").unwrap().rotation.unwrap();
         assert_eq!(rotation, Rotation { bytes: Some(1 << 30), time: None, keep: Some(3) });
-        for bad in ["--tail|10", "--tail|10m", "--tail|x", "--rotate|0s", "--keep|2", "--tail|1M|-m|5", "--max-size|0"]
+        for bad in
+            ["--tail|10", "--tail|10m", "--tail|x", "--rotate|0s", "--keep-files|2", "--tail|1M|-m|5", "--max-size|0"]
         {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -8,6 +8,7 @@ mod record;
 pub mod report;
 mod reset;
 mod restore;
+mod stream;
 mod units;
 
 use std::io::Write;
@@ -28,9 +29,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Record(record::RecordArgs),
+    Record(Box<record::RecordArgs>),
+    Stream(Box<stream::StreamArgs>),
     /// Print trace.dat files as text
-    Report(report::ReportArgs),
+    Report(Box<report::ReportArgs>),
     Restore(restore::RestoreArgs),
     Reset(reset::ResetArgs),
 }
@@ -49,8 +51,9 @@ pub fn main() -> ExitCode {
     };
     let (_, of_command) = matches.subcommand().expect("clap insists on a subcommand");
     match cli.command {
-        Command::Record(args) => record::run(args, of_command, cli.verbose),
-        Command::Report(args) => report::run(args),
+        Command::Record(args) => record::run(*args, of_command, cli.verbose),
+        Command::Stream(args) => stream::run(*args, of_command, cli.verbose),
+        Command::Report(args) => report::run(*args),
         Command::Restore(args) => restore::run(&args),
         Command::Reset(args) => reset::run(&args, cli.verbose),
     }

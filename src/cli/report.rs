@@ -194,6 +194,9 @@ struct Flat {
     /// Do not add the stored date
     #[arg(long, help_heading = "Time")]
     nodate: bool,
+    /// Print the time of day, as seconds since 1970; every file that rtrec recorded tells it
+    #[arg(long, conflicts_with = "raw_ts", help_heading = "Time")]
+    wall_clock: bool,
     /// Print times without any correction
     #[arg(long, help_heading = "Time")]
     raw_ts: bool,
@@ -588,6 +591,9 @@ fn report_failure(error: ReportError) -> Failure {
         ReportError::Style(error) => Failure::new("an option of a plugin was refused")
             .with("reason", error.to_string())
             .with("try", "rtrec report --help lists them at -O"),
+        error @ ReportError::NoWallClock(_) => {
+            Failure::new(error.to_string()).with("try", "recording with rtrec, or with trace-cmd record --date")
+        }
         error => Failure::new(error.to_string()),
     }
 }
@@ -640,6 +646,7 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     settings.style.options = flat.option.iter().map(|text| PluginSetting::parse(text)).collect();
     settings.with_date = !flat.nodate;
     settings.raw_time = flat.raw_ts;
+    settings.wall_clock = flat.wall_clock;
     settings.align = flat.align_ts;
     settings.boundaries = flat.boundary || flat.debug;
     settings.dump = flat.debug;

@@ -95,10 +95,7 @@ fn forget(leftover: &Leftover) {
         say!("rtrec reset: {}: {error}", family.journal().display());
     }
     if family.file("part").exists() {
-        say!(
-            "rtrec reset: its trace is still to be completed: rtrec restore {}",
-            family.output(&leftover.data.begin.output).display()
-        );
+        say!("rtrec reset: its trace is still to be completed: rtrec restore {}", leftover.data.output().display());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sizes as people write them.
+//! Sizes and times as people write them.
 
 use std::time::Duration;
 
@@ -72,6 +72,12 @@ pub(super) fn size_kb(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Permissions from three octal digits.
+pub(super) fn octal(text: &str) -> Result<u32, String> {
+    let bad = || format!("{text:?} are no permissions; write three octal digits such as 640");
+    u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(bad)
+}
+
 /// `1.4 MB` and the like, for people.
 pub(super) fn human_bytes(bytes: u64) -> String {
     match bytes {
@@ -85,6 +91,16 @@ pub(super) fn human_bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_have_units_and_permissions_are_octal() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("10min"), Ok(Duration::from_secs(600)));
+        assert!(duration("0").is_err() && duration("-1s").is_err() && duration("3 days").is_err());
+        assert_eq!(octal("640"), Ok(0o640));
+        assert!(octal("888").is_err() && octal("1777").is_err());
+    }
 
     #[test]
     fn a_bare_number_is_kib() {

@@ -12,16 +12,18 @@ pub mod chunks;
 pub mod compress;
 pub mod error;
 pub mod ids;
+pub mod own;
 pub mod reader;
 pub mod source;
 pub mod unsealed;
 mod v6;
 mod v7;
 pub mod writer;
+pub mod writer6;
 
 pub use chunk_list::{ChunkCursor, ChunkIndex};
 pub use error::{DatError, Note};
-pub use reader::{Buffer, ChunkAt, CpuData, Dat, Guest, Options, TextBuffer, TimeShift, Tsc2Nsec};
+pub use reader::{Buffer, ChunkAt, CpuData, Dat, Guest, LiveBuffer, Options, TextBuffer, TimeShift, Tsc2Nsec};
 
 #[cfg(test)]
 mod tests {

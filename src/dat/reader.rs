@@ -124,6 +124,19 @@ pub struct Buffer {
     pub cpu_count: Option<u32>,
 }
 
+/// A buffer whose sub-buffers are in memory.
+#[derive(Clone, Debug)]
+pub struct LiveBuffer {
+    /// Name of the instance, empty for the top one.
+    pub name: String,
+    /// Trace clock.
+    pub clock: String,
+    /// Layout of its sub-buffers.
+    pub layout: Layout,
+    /// Whole sub-buffers of each CPU, ascending.
+    pub cpus: Vec<(u32, Vec<u8>)>,
+}
+
 /// A buffer stored as text (latency tracers).
 #[derive(Clone, Debug)]
 pub struct TextBuffer {
@@ -270,6 +283,36 @@ impl Dat {
         Ok(dat)
     }
 
+    /// Sub-buffers in memory, as they have just come out of the kernel: name, clock, layout and each CPU's data.
+    pub fn of_subbufs(layout: Layout, live: Vec<LiveBuffer>) -> Dat {
+        let mut bytes = Vec::new();
+        let mut buffers = Vec::new();
+        for LiveBuffer { name, clock, layout, cpus } in live {
+            let mut places = Vec::new();
+            for (cpu, data) in cpus {
+                let (offset, length) = (bytes.len() as u64, data.len() as u64);
+                places.push(CpuData { cpu, offset, bytes: length, limit: offset + length });
+                bytes.extend(data);
+            }
+            buffers.push(Buffer { name, clock, layout, compressed: false, cpus: places, cpu_count: None });
+        }
+        buffers.sort_by_key(|buffer| !buffer.name.is_empty());
+        Dat {
+            source: Source::Bytes(bytes.into()),
+            version: 7,
+            abi: layout.abi,
+            user_long_bytes: layout.abi.long_bytes,
+            layout,
+            algorithm: Algorithm::None,
+            options: Options::default(),
+            buffers,
+            texts: Vec::new(),
+            notes: Vec::new(),
+            parts: [None; ids::MODULES_FILE as usize + 1],
+            sections: Vec::new(),
+        }
+    }
+
     /// The bytes of the file.
     pub fn source(&self) -> &Source {
         &self.source
@@ -341,7 +384,7 @@ impl Dat {
         Some(self.block(place))
     }
 
-    fn block(&self, place: Place) -> Result<Vec<u8>, Note> {
+    pub(super) fn block(&self, place: Place) -> Result<Vec<u8>, Note> {
         let io = |error: std::io::Error| Note::new(place.offset, error.to_string());
         if !place.compressed {
             return self.source.bytes(place.offset, place.bytes.min(MAX_BLOCK_BYTES)).map_err(io);

@@ -50,6 +50,9 @@ pub struct Begin {
     pub boot_id: String,
     /// The file to be.
     pub output: String,
+    /// Whether the temporary files are in another folder than that.
+    #[serde(default)]
+    pub elsewhere: bool,
     /// How it is compressed.
     pub compression: String,
     /// Bytes of a sub-buffer of the top-level buffer.
@@ -170,11 +173,6 @@ impl Family {
         }
         found.sort_unstable();
         Ok(found)
-    }
-
-    /// The file to be: the name that was asked for, in the folder where its files are now.
-    pub fn output(&self, asked_for: &str) -> PathBuf {
-        Path::new(asked_for).file_name().map_or_else(|| self.dir.join("trace.dat"), |name| self.dir.join(name))
     }
 
     /// Removes whatever is left of it, the journal last.
@@ -341,6 +339,17 @@ impl Unsealed {
     /// How much of the `.part` file is of the time before sealing began.
     fn head_bytes(&self) -> u64 {
         self.moves.iter().map(|moving| moving.at).min().unwrap_or(u64::MAX)
+    }
+
+    /// The file to be: the name that was asked for, in the folder where its files are now, unless they were elsewhere
+    /// from the beginning.
+    pub fn output(&self) -> PathBuf {
+        let asked_for = Path::new(&self.begin.output);
+        match asked_for.file_name() {
+            _ if self.begin.elsewhere => asked_for.to_owned(),
+            Some(name) => self.family.dir.join(name),
+            None => self.family.dir.join("trace.dat"),
+        }
     }
 
     /// The names that tasks had when recording began.

@@ -21,6 +21,9 @@ use rayon::prelude::*;
 use super::chunks::{COUNT_BYTES, Compression, Stretch};
 use super::ids;
 
+/// Bytes of a text's chunk: ten pages, as trace-cmd has them.
+const TEXT_CHUNK_BYTES: usize = 40_960;
+
 /// A file being written.
 pub struct Writer {
     file: File,
@@ -52,6 +55,8 @@ fn description(id: u16) -> &'static str {
         ids::CMDLINES => "command lines",
         ids::SECTION_OPTIONS => "options",
         ids::STRINGS => "strings",
+        super::own::NAMES => "names over time",
+        super::own::CLOCKS => "clocks",
         _ => "section",
     }
 }
@@ -134,6 +139,41 @@ impl Writer {
     pub fn reserve(&self, bytes: u64) {
         let flags = nix::fcntl::FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let _ = nix::fcntl::fallocate(&self.file, flags, self.at.cast_signed(), bytes.cast_signed());
+    }
+
+    /// Packs and writes a section that no option names (see [`super::own`]).
+    pub fn unlisted(&mut self, section: &Section<'_>) -> io::Result<()> {
+        let (flags, body) = pack(self.compression, &section.payload)?;
+        self.put_section(section.id, flags, description(section.id), &body)
+    }
+
+    /// Writes the text of a buffer, and queues the option that points to it.
+    pub fn text_buffer(&mut self, head: &BufferHead, text: &[u8]) -> io::Result<()> {
+        let at = self.at;
+        let (flags, body) = match self.compression {
+            Compression::None => (0, text.to_vec()),
+            _ => (ids::FLAG_COMPRESSED, self.chunked(text)?),
+        };
+        self.put_section(ids::BUFFER_TEXT, flags, &format!("buffer latency {}", head.name), &body)?;
+        let mut option = Vec::new();
+        option.write_u64::<NativeEndian>(at)?;
+        put_text(&mut option, &head.name);
+        put_text(&mut option, &head.clock);
+        self.option(ids::BUFFER_TEXT, &option);
+        self.end_options()
+    }
+
+    /// A text as a list of chunks.
+    fn chunked(&self, text: &[u8]) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        put_u32(&mut body, text.len().div_ceil(TEXT_CHUNK_BYTES));
+        for chunk in text.chunks(TEXT_CHUNK_BYTES) {
+            let frame = self.compression.pack_text(chunk)?;
+            body.write_u32::<NativeEndian>(word(frame.len())?)?;
+            body.write_u32::<NativeEndian>(word(chunk.len())?)?;
+            body.extend(frame);
+        }
+        Ok(body)
     }
 
     /// Queues an option for the next OPTIONS section.

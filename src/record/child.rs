@@ -19,6 +19,8 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
 use super::error::Error;
+use super::maps::{self, Maps};
+use super::privilege::Identity;
 
 /// A process that exists and has not called exec.
 #[derive(Debug)]
@@ -27,11 +29,12 @@ pub struct HeldChild {
     command: OsString,
     go: Option<File>,
     failure: File,
+    maps: Option<&'static Maps>,
 }
 
 impl HeldChild {
     /// Forks. The program is looked up before, so that a misspelled name costs nothing.
-    pub fn spawn(command: &[OsString]) -> Result<Self, Error> {
+    pub fn spawn(command: &[OsString], user: Option<&Identity>) -> Result<Self, Error> {
         let name = command.first().cloned().unwrap_or_default();
         let failed = |source: io::Error| Error::Command { command: name.clone(), source };
         let program = find_program(&name).map_err(failed)?;
@@ -47,12 +50,13 @@ impl HeldChild {
         // more than read, exec and exit anyway.
         match unsafe { fork() }.map_err(Error::system("forking the command"))? {
             ForkResult::Parent { child } => {
-                Ok(HeldChild { pid: child, command: name, go: Some(File::from(go)), failure: File::from(failure) })
+                let (go, failure) = (Some(File::from(go)), File::from(failure));
+                Ok(HeldChild { pid: child, command: name, go, failure, maps: None })
             }
             ForkResult::Child => {
                 drop(go);
                 drop(failure);
-                run_when_told(File::from(held), File::from(failing), &program, &arguments)
+                run_when_told(File::from(held), File::from(failing), &program, &arguments, user)
             }
         }
     }
@@ -62,6 +66,13 @@ impl HeldChild {
         self.pid
     }
 
+    /// Has its memory maps kept at its end.
+    pub fn keep_maps(&mut self, maps: &'static Maps) {
+        if maps::watch_exit(self.pid).is_ok() {
+            self.maps = Some(maps);
+        }
+    }
+
     /// Lets it go and waits until exec has happened; an error is exec's.
     pub fn release(mut self) -> Result<RunningChild, Error> {
         let pid = self.pid;
@@ -69,7 +80,7 @@ impl HeldChild {
         let mut errno = [0; 4];
         let heard = self.failure.read(&mut errno).unwrap_or(0);
         if heard == 0 && told.is_ok() {
-            return Ok(RunningChild { pid });
+            return Ok(RunningChild { pid, maps: self.maps });
         }
         let source = match told {
             _ if heard == errno.len() => io::Error::from_raw_os_error(NativeEndian::read_i32(&errno)),
@@ -90,7 +101,13 @@ impl Drop for HeldChild {
 }
 
 /// The child's side: never returns.
-fn run_when_told(mut held: File, mut failing: File, program: &CString, arguments: &[CString]) -> ! {
+fn run_when_told(
+    mut held: File,
+    mut failing: File,
+    program: &CString,
+    arguments: &[CString],
+    user: Option<&Identity>,
+) -> ! {
     let mut byte = [0];
     if !matches!(held.read(&mut byte), Ok(1)) {
         leave(126);
@@ -99,8 +116,11 @@ fn run_when_told(mut held: File, mut failing: File, program: &CString, arguments
     let _ = nix::sys::signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     // SAFETY: restores the default action; no handler is involved.
     let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) };
-    let Err(errno) = nix::unistd::execv(program, arguments);
-    let errno = if errno == Errno::ENOEXEC { run_by_shell(program, arguments) } else { errno };
+    let errno = match user.map_or(Ok(()), Identity::assume) {
+        Ok(()) => execute(program, arguments, user),
+        Err(errno) => errno,
+    };
+    let errno = if errno == Errno::ENOEXEC { run_by_shell(program, arguments, user) } else { errno };
     let mut bytes = [0; 4];
     NativeEndian::write_i32(&mut bytes, errno as i32);
     let _ = failing.write_all(&bytes);
@@ -108,11 +128,18 @@ fn run_when_told(mut held: File, mut failing: File, program: &CString, arguments
 }
 
 /// A script without `#!` is run by the shell, as execvp does.
-fn run_by_shell(program: &CString, arguments: &[CString]) -> Errno {
+fn run_by_shell(program: &CString, arguments: &[CString], user: Option<&Identity>) -> Errno {
     let shell = c"/bin/sh".to_owned();
     let mut words = vec![shell.clone(), program.clone()];
     words.extend(arguments.iter().skip(1).cloned());
-    let Err(errno) = nix::unistd::execv(&shell, &words);
+    execute(&shell, &words, user)
+}
+
+fn execute(program: &CString, arguments: &[CString], user: Option<&Identity>) -> Errno {
+    let Err(errno) = match user {
+        Some(user) => nix::unistd::execve(program, arguments, user.environment()),
+        None => nix::unistd::execv(program, arguments),
+    };
     errno
 }
 
@@ -125,6 +152,8 @@ fn leave(status: i32) -> ! {
 #[derive(Clone, Copy, Debug)]
 pub struct RunningChild {
     pid: Pid,
+    /// Where its maps go at its end.
+    maps: Option<&'static Maps>,
 }
 
 /// How a command ended.
@@ -155,6 +184,14 @@ impl RunningChild {
     /// How it ended; `None` while it runs.
     pub fn ended(self) -> Option<Ending> {
         match waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Stopped(pid, signal)) => {
+                maps::at_stop(pid, signal, 0, self.maps?);
+                self.ended()
+            }
+            Ok(WaitStatus::PtraceEvent(pid, signal, event)) => {
+                maps::at_stop(pid, signal, event, self.maps?);
+                self.ended()
+            }
             Ok(WaitStatus::Exited(_, status)) => Some(Ending::Exited(status)),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(Ending::Killed(signal as i32)),
             Err(Errno::ECHILD) => Some(Ending::Exited(0)),

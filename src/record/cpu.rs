@@ -21,7 +21,8 @@ use std::time::Instant;
 use byteorder::{ByteOrder, NativeEndian};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::settings::ReaderChoice;
+use super::priority;
+use super::settings::{Pace, ReaderChoice};
 use super::stretches::Stretches;
 use crate::dat::chunks::Stretch;
 use crate::tracefs;
@@ -114,6 +115,7 @@ pub struct CpuReader {
     raw: RawBuffer,
     stretches: Stretches,
     layout: Layout,
+    pace: Pace,
     /// The sub-buffer in the slot that may still grow.
     open: Option<OpenSubbuf>,
     /// Records overwritten, as of the last sub-buffer that followed a loss.
@@ -159,6 +161,7 @@ impl CpuReader {
         layout: Layout,
         stretches: Stretches,
         choice: ReaderChoice,
+        pace: Pace,
     ) -> (Self, Option<String>) {
         let (source, because) = match choice {
             ReaderChoice::Best => match raw.map() {
@@ -170,7 +173,7 @@ impl CpuReader {
             ReaderChoice::Splice => (spliced(), Some("asked for".to_owned())),
             ReaderChoice::Read => (Source::Read, Some("asked for".to_owned())),
         };
-        (CpuReader { cpu, source, raw, stretches, layout, open: None, overrun: 0, wakeups: 0 }, because)
+        (CpuReader { cpu, source, raw, stretches, layout, pace, open: None, overrun: 0, wakeups: 0 }, because)
     }
 
     /// The way it takes.
@@ -196,6 +199,7 @@ impl CpuReader {
         progress: &Progress,
     ) -> io::Result<CpuHarvest> {
         let (mut cuts, mut looked) = (0, Instant::now());
+        priority::apply(self.pace.priority)?;
         while !self.wait(stop)? {
             self.wakeups += 1;
             let before = self.stretches.raw_bytes();
@@ -214,7 +218,10 @@ impl CpuReader {
             }
             self.tell(progress);
             let taken = self.stretches.raw_bytes() - before;
-            if taken < u64::from(self.layout.subbuf_bytes) && is_readable(stop, PollTimeout::from(PAUSE_MS))? {
+            if taken < u64::from(self.layout.subbuf_bytes)
+                && self.pace.may_pause()
+                && is_readable(stop, PollTimeout::from(PAUSE_MS))?
+            {
                 break;
             }
         }
@@ -242,8 +249,11 @@ impl CpuReader {
 
     /// Sleeps until the buffer is filled by `buffer_percent`; `true` when it is time to stop.
     fn wait(&self, stop: BorrowedFd<'_>) -> io::Result<bool> {
+        if self.pace.poll {
+            return is_readable(stop, PollTimeout::ZERO);
+        }
         let mut fds = [PollFd::new(stop, PollFlags::POLLIN), PollFd::new(self.raw.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::from(LONGEST_SLEEP_MS)) {
+        match poll(&mut fds, self.pace.longest_sleep(LONGEST_SLEEP_MS)) {
             Ok(_) => Ok(fds[0].any().unwrap_or(false)),
             Err(nix::errno::Errno::EINTR) => Ok(false),
             Err(errno) => Err(errno.into()),

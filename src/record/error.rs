@@ -103,6 +103,43 @@ pub enum Error {
     },
     /// `-c` needs processes to follow.
     FollowWhom,
+    /// `-c` needs a trace option that this kernel lacks.
+    CannotFollow(&'static str),
+    /// All functions of the whole system, without end.
+    AllFunctions(String),
+    /// A latency tracer beside other buffers.
+    LatencyAlone(String),
+    /// `--func-stack` without a filter on functions.
+    FuncStackUnfiltered,
+    /// The clock does not count cycles.
+    NoCycles(String),
+    /// How cycles become nanoseconds cannot be told.
+    NoTsc {
+        /// Why.
+        reason: &'static str,
+    },
+    /// No function of this module can be traced.
+    UnknownModule(String),
+    /// A function that was written to a list is not in it.
+    FilterNotTaken {
+        /// The function.
+        word: String,
+        /// The list.
+        list: FunctionList,
+    },
+    /// The command is to run as a user that does not exist.
+    NoUser(String),
+    /// rtrec was started with more rights than its user has.
+    Elevated,
+    /// The way to the output leads through what another user has put into a folder that is open to all.
+    Planted(PathBuf),
+    /// The readers cannot have this priority.
+    Priority {
+        /// As asked for.
+        priority: u32,
+        /// Why.
+        source: io::Error,
+    },
     /// A process to trace does not exist.
     NoProcess {
         /// Its id.
@@ -179,6 +216,32 @@ impl fmt::Display for Error {
                 None => write!(f, "the top-level buffer is in use"),
             },
             Error::FollowWhom => write!(f, "-c follows the children of traced processes, but none is chosen"),
+            Error::CannotFollow(option) => {
+                write!(f, "-c needs the trace option {option}, which this kernel does not have")
+            }
+            Error::AllFunctions(tracer) => write!(f, "-p {tracer} without a limit traces every function of the system"),
+            Error::LatencyAlone(tracer) => {
+                write!(f, "{tracer} keeps one text, so no other buffer can be recorded with it")
+            }
+            Error::FuncStackUnfiltered => {
+                write!(f, "--func-stack records a stack with every function, so it needs -p function and a filter: -l")
+            }
+            Error::NoCycles(clock) => {
+                write!(f, "--tsc2nsec stores how cycles become nanoseconds, but the clock {clock} counts none")
+            }
+            Error::NoTsc { reason } => write!(f, "how cycles become nanoseconds is not known: {reason}"),
+            Error::UnknownModule(module) => write!(f, "no function of a module {module} can be traced"),
+            Error::FilterNotTaken { word, list } => {
+                write!(f, "the kernel took {word} for {}, but does not have it there", list.file())
+            }
+            Error::NoUser(name) => write!(f, "there is no user {name}"),
+            Error::Elevated => write!(f, "rtrec does not run with more rights than its user has (setuid or setgid)"),
+            Error::Planted(path) => {
+                write!(f, "{} belongs to another user and lies in a folder that is open to all", path.display())
+            }
+            Error::Priority { priority, source } => {
+                write!(f, "the readers cannot have the priority {priority}: {source}")
+            }
             Error::NoProcess { pid, source } => write!(f, "process {pid} cannot be traced: {source}"),
             Error::Setup { step, source } => write!(f, "{step} failed: {source}"),
             Error::Reader { cpu, source } => write!(f, "the reader of CPU {cpu} failed: {source}"),
@@ -204,6 +267,7 @@ impl std::error::Error for Error {
             Error::Output { source, .. }
             | Error::Command { source, .. }
             | Error::NoProcess { source, .. }
+            | Error::Priority { source, .. }
             | Error::Reader { source, .. }
             | Error::Unsealed { source, .. }
             | Error::System { source, .. } => Some(source),

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dat::unsealed::{Entry, Family, Unsealed};
+use crate::dat::unsealed::{Begin, Entry, Family, JOURNAL_VERSION, Unsealed, boot_id, start_ticks};
 use crate::tracefs::{self, Undo, undo::Step};
 
 /// Where links to the journals of running recorders are.
@@ -82,6 +82,47 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.link);
+    }
+}
+
+/// The journal of a recorder that writes no file: it has `/run/rtrec` to itself. Dropping it removes it.
+#[derive(Debug)]
+pub struct Kept {
+    family: Family,
+    journal: Journal,
+    _registration: Option<Registration>,
+}
+
+impl Kept {
+    /// Begins one. Where that cannot be done, a kill leaves the settings as they are.
+    pub fn new() -> Option<Self> {
+        fs::create_dir_all(RUNNING).ok()?;
+        let family = Family::new(Path::new(RUNNING), "stream", std::process::id());
+        let _ = fs::remove_file(family.journal());
+        let journal = Journal::new(File::create_new(family.journal()).ok()?);
+        let pid = std::process::id().cast_signed();
+        let begin = Begin {
+            version: JOURNAL_VERSION,
+            pid,
+            start_ticks: start_ticks(pid).unwrap_or_default(),
+            boot_id: boot_id(),
+            output: "stream".to_owned(),
+            ..Begin::default()
+        };
+        journal.note(&Entry::Begin(begin)).ok()?;
+        let registration = Registration::new(&family.journal());
+        Some(Kept { family, journal, _registration: registration })
+    }
+
+    /// An undo journal whose steps are kept here too.
+    pub fn undo(&self) -> Undo {
+        self.journal.undo()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.family.remove();
     }
 }
 

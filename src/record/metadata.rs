@@ -44,6 +44,19 @@ impl Texts {
         self.kallsyms.split(|&b| b == b'\n').take(100).any(|line| line.iter().take(16).any(|b| !b"0 ".contains(b)))
     }
 
+    /// System and text of every format.
+    pub fn formats(&self) -> Vec<(String, Vec<u8>)> {
+        let own = self.ftrace.iter().map(|text| ("ftrace".to_owned(), text.clone()));
+        let others =
+            self.systems.iter().flat_map(|(system, texts)| texts.iter().map(|text| (system.clone(), text.clone())));
+        own.chain(others).collect()
+    }
+
+    /// The kernel's symbols and constant strings.
+    pub fn into_tables(self) -> (Vec<u8>, Vec<u8>) {
+        (self.kallsyms, self.printk)
+    }
+
     /// The sections of a file.
     pub fn sections(&self) -> Vec<Section<'static>> {
         let systems = self.systems.iter().map(|(system, formats)| (system.as_str(), formats.as_slice()));

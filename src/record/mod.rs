@@ -6,21 +6,28 @@ pub mod child;
 mod configure;
 pub mod cpu;
 mod error;
+mod extras;
+mod history;
 mod hurry;
 pub mod journal;
 mod limits;
+mod maps;
 mod metadata;
 pub mod names;
 mod outcome;
 mod output;
 mod plan;
+mod priority;
+mod privilege;
 pub mod restore;
 mod rotate;
 mod seal;
 mod session;
 pub mod settings;
 mod signals;
+mod stream;
 mod stretches;
+mod tsc;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -35,15 +42,21 @@ use nix::fcntl::Flock;
 pub use error::Error;
 pub use metadata::configured_cpus;
 pub use outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome, Stop};
-pub use settings::{BufferSettings, EventSettings, Limits, ReaderChoice, Rotation, Settings, Tail};
+pub use settings::{
+    BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, Limits, ReaderChoice, Rotation, Settings,
+    Tail,
+};
+pub use stream::{Round, Sink, StreamTexts, stream};
 pub use watch::{Note, Progress, Silent, Watch};
 
 use child::{HeldChild, RunningChild};
 use cpu::{CpuHarvest, Orders};
+use extras::Extra;
 use hurry::Hurry;
 use journal::Leftover;
 use output::Output;
 use plan::BufferPlan;
+use privilege::Identity;
 use rotate::Rotor;
 use seal::Closing;
 use session::{Harvest, Session, open_buffer};
@@ -51,6 +64,7 @@ use signals::{Caught, Signals};
 
 use crate::dat::unsealed::{Begin, Entry, JOURNAL_VERSION, boot_id, start_ticks};
 use crate::dat::writer::{Move, Room, Writer};
+use crate::dat::writer6;
 use crate::tracefs::Instance;
 use crate::tracefs::events::EventName;
 
@@ -59,21 +73,28 @@ use crate::tracefs::events::EventName;
 /// Whatever happens, the control files hold afterwards what they held before. No temporary file is left, unless a trace
 /// could not be completed: then its files stay, for `rtrec restore` and `rtrec report`.
 pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
+    privilege::refuse_elevated()?;
     let signals = Signals::block()?;
     let root = plan::open_root(settings.tracefs.as_deref())?;
     let plans = plan::judge(settings, &root)?;
     let processes = watch_processes(settings)?;
+    priority::judge(settings.priority)?;
+    let user = settings.user.as_deref().map(Identity::of).transpose()?;
     tell_leftovers(watch);
-    let (mut output, file) = Output::claim(&settings.output)?;
-    let child = if settings.command.is_empty() { None } else { Some(HeldChild::spawn(&settings.command)?) };
+    let (mut output, file) = claim_output(settings)?;
+    let child = match settings.command.as_slice() {
+        [] => None,
+        command => Some(HeldChild::spawn(command, user.as_ref())?),
+    };
     let mut undo = output.journal().undo();
     let locks = claim_buffers(&plans)?;
     let top = root.top();
     let events = recorded_events(settings, &plans, &top)?;
     let subbuf_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
     begin_journal(&output, settings, &events, subbuf_bytes).map_err(output_failed(&output))?;
+    let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo())?;
     for plan in &plans {
-        configure::configure(plan, settings, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
+        configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
     let mut buffers =
         plans.iter().map(|plan| open_buffer(plan, settings, &output, watch)).collect::<Result<Vec<_>, _>>()?;
@@ -92,15 +113,23 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
             settings,
             output: &output,
             subbuf_bytes,
+            maps: extras.maps(),
             orders: &orders,
             closing: hurry.closing(),
         };
-        let harvest = session.record(&mut buffers, child, writer, &events, &mut undo);
+        // Not part of what was asked for, so it goes even if the settings are to stay.
+        let mut own = output.journal().undo();
+        let harvest = session.record(&mut buffers, child, writer, &events, &mut own);
         let harvest = harvest.inspect_err(|_| output.set_worth_keeping(false))?;
-        let closing = Closing::ask(&plans, &top, &harvest.threads);
+        let mut closing = Closing::ask(&plans, &top, &harvest.threads);
         drop(buffers);
         drop(locks);
+        own.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
+        if settings.keep {
+            undo.forget();
+        }
         undo.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
+        closing.extras = extras.finish(settings);
         let _ = output.journal().put_back();
         let mut outcome = closing.outcome(&plans, &harvest);
         let Harvest { child, stop, failure, texts, buffers, rotated, rotor, .. } = harvest;
@@ -164,6 +193,11 @@ impl Ready<'_> {
             (path, too_old) = self.rotor.name_next();
             output.set_path(&path);
         }
+        let file = match self.settings.file_version {
+            FileVersion::V6 => output.rewrite(writer6::rewrite)?,
+            FileVersion::V7 => file,
+        };
+        privilege::hand_over(&file, self.settings.mode).map_err(output_failed(&output))?;
         output.publish(&file)?;
         too_old.into_iter().for_each(|old| drop(std::fs::remove_file(old)));
         Ok(path)
@@ -198,7 +232,8 @@ fn begin_journal(
         pid,
         start_ticks: start_ticks(pid).unwrap_or_default(),
         boot_id: boot_id(),
-        output: output.path().to_string_lossy().into_owned(),
+        output: std::path::absolute(output.path())?.to_string_lossy().into_owned(),
+        elsewhere: settings.temp.is_some(),
         compression: settings.compression.name().to_owned(),
         subbuf_bytes,
         uname: metadata::uname(),
@@ -206,6 +241,17 @@ fn begin_journal(
         events: events.iter().map(ToString::to_string).collect(),
     };
     output.journal().note(&Entry::Begin(begin))
+}
+
+/// Opens the output for whoever asked for it.
+fn claim_output(settings: &Settings) -> Result<(Output, std::fs::File), Error> {
+    privilege::judge_path(&settings.output)?;
+    if let Some(folder) = &settings.temp {
+        privilege::judge_path(&folder.join("x"))?;
+    }
+    let (output, file) = Output::claim(&settings.output, settings.temp.as_deref())?;
+    privilege::hand_over(&file, settings.mode).map_err(output_failed(&output))?;
+    Ok((output, file))
 }
 
 fn output_failed(output: &Output) -> impl FnOnce(std::io::Error) -> Error {
@@ -246,7 +292,12 @@ fn recorded_events(
         let all = top.select_events("all").and_then(|all| top.spell_out(&all));
         return all.map_err(Error::setup("reading the list of events"));
     }
-    Ok(plans.iter().flat_map(|plan| &plan.events).flat_map(|event| event.events.iter().cloned()).collect())
+    let mut events: BTreeSet<EventName> =
+        plans.iter().flat_map(|plan| &plan.events).flat_map(|event| event.events.iter().cloned()).collect();
+    for plan in plans.iter().filter(|_| settings.keep_before) {
+        events.extend(plan.instance.enabled_events().map_err(Error::setup("reading the list of events"))?);
+    }
+    Ok(events)
 }
 
 /// Waits for a command that outlives its recording. Another signal ends the wait.

@@ -47,6 +47,10 @@ pub enum Stop {
     ProcessesEnded,
     /// A signal came.
     Signal(i32),
+    /// Nobody reads what is printed any more.
+    OutputClosed,
+    /// The time asked for is over.
+    TimeIsUp,
     /// A reader could not go on.
     ReaderFailed,
     /// As much as was wanted has been written.

@@ -23,14 +23,22 @@ pub struct Output {
 }
 
 impl Output {
-    /// Checks that `path` can become a regular file, and opens the temporary one and the journal beside it.
-    pub fn claim(path: &Path) -> Result<(Self, File), Error> {
+    /// Checks that `path` can become a regular file, and opens the temporary one and the journal beside it, or in the folder
+    /// `temp`.
+    pub fn claim(path: &Path, temp: Option<&Path>) -> Result<(Self, File), Error> {
         let failed = |source: io::Error| Error::Output { path: path.to_owned(), source };
         check(path).map_err(failed)?;
         let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::InvalidFilename.into()))?;
-        let dir = path.parent().unwrap_or(Path::new(""));
+        let dir = temp.unwrap_or_else(|| path.parent().unwrap_or(Path::new("")));
+        if let Some(dir) = temp
+            && !dir.is_dir()
+        {
+            return Err(Error::Output { path: dir.to_owned(), source: nix::errno::Errno::ENOTDIR.into() });
+        }
         let family = Family::new(dir, &name.to_string_lossy(), std::process::id());
-        let journal = Journal::new(create(&family.journal()).map_err(failed)?);
+        let journal = create(&family.journal());
+        let journal = journal.map_err(|source| Error::Output { path: temp.unwrap_or(path).to_owned(), source })?;
+        let journal = Journal::new(journal);
         let registration = Registration::new(&family.journal());
         let output =
             Output { path: path.to_owned(), family, journal, worth_keeping: false, _registration: registration };
@@ -63,12 +71,24 @@ impl Output {
         path.clone_into(&mut self.path);
     }
 
+    /// Replaces the complete file by what `write` makes of it.
+    pub fn rewrite(&mut self, write: impl FnOnce(&Path, &File) -> io::Result<()>) -> Result<File, Error> {
+        let (part, again) = (self.family.file("part"), self.family.file("again"));
+        let rewritten = || -> io::Result<File> {
+            let file = create(&again)?;
+            write(&part, &file)?;
+            fs::rename(&again, &part)?;
+            Ok(file)
+        };
+        rewritten().map_err(|source| Error::Output { path: self.path.clone(), source })
+    }
+
     /// Gives the complete file its name and removes the others.
     pub fn publish(mut self, part: &File) -> Result<(), Error> {
         let failed = |source| Error::Output { path: self.path.clone(), source };
         // What was reserved and not needed goes back.
         part.metadata().and_then(|metadata| part.set_len(metadata.len())).map_err(failed)?;
-        fs::rename(self.family.file("part"), &self.path).map_err(failed)?;
+        give_name(&self.family.file("part"), &self.path).map_err(failed)?;
         self.worth_keeping = false;
         Ok(())
     }
@@ -79,6 +99,20 @@ impl Drop for Output {
         if !self.worth_keeping {
             let _ = self.family.remove();
         }
+    }
+}
+
+/// Renames a file, from one file system to another if need be: there it is complete, too, before it gets its name.
+pub fn give_name(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::rename(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+            let name = from.file_name().unwrap_or_default();
+            let beside = to.with_file_name(name);
+            let copied = fs::copy(from, &beside).and_then(|_| fs::rename(&beside, to));
+            copied.inspect_err(|_| drop(fs::remove_file(&beside)))?;
+            fs::remove_file(from)
+        }
+        result => result,
     }
 }
 
@@ -114,7 +148,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.dat");
         fs::write(&path, "old").unwrap();
-        let (output, mut file) = Output::claim(&path).unwrap();
+        let (output, mut file) = Output::claim(&path, None).unwrap();
         create(&output.family().stretch("", 0, 0)).unwrap();
         file.write_all(b"new").unwrap();
         drop(output);
@@ -125,7 +159,7 @@ mod tests {
     #[test]
     fn an_output_worth_keeping_leaves_what_it_can_be_restored_from() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut output, _) = Output::claim(&folder.path().join("a.dat")).unwrap();
+        let (mut output, _) = Output::claim(&folder.path().join("a.dat"), None).unwrap();
         create(&output.family().stretch("", 0, 0)).unwrap();
         output.set_worth_keeping(true);
         drop(output);
@@ -137,7 +171,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.dat");
         fs::write(&path, "old").unwrap();
-        let (output, mut file) = Output::claim(&path).unwrap();
+        let (output, mut file) = Output::claim(&path, None).unwrap();
         create(&output.family().stretch("", 0, 0)).unwrap();
         file.write_all(b"new").unwrap();
         output.publish(&file).unwrap();
@@ -148,7 +182,7 @@ mod tests {
     #[test]
     fn folders_devices_and_missing_folders_are_refused_at_once() {
         for path in ["/tmp", "/dev/full", "/no/such/dir/x", ""] {
-            let Err(Error::Output { path: named, .. }) = Output::claim(Path::new(path)) else { panic!("{path}") };
+            let Err(Error::Output { path: named, .. }) = Output::claim(Path::new(path), None) else { panic!("{path}") };
             assert_eq!(named, Path::new(path));
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::error::Error;
 use super::names;
-use super::settings::{BufferSettings, EventSettings, Settings};
+use super::settings::{BufferSettings, EventSettings, FunctionWord, Settings, TSC2NSEC};
 use crate::tracefs::events::{EventName, Selection};
 use crate::tracefs::functions::{FunctionList, Word};
 use crate::tracefs::{self, Instance, Tracefs};
@@ -15,12 +15,40 @@ use crate::tracefs::{self, Instance, Tracefs};
 pub struct BufferPlan<'s> {
     /// What was asked for.
     pub settings: &'s BufferSettings,
+    /// What all buffers have in common.
+    pub common: &'s Settings,
+    /// The tracer, if this kernel has it.
+    pub tracer: Option<&'s str>,
     /// Where.
     pub instance: Instance,
     /// The events, in the order given.
     pub events: Vec<EventPlan<'s>>,
     /// The function lists to fill.
-    pub functions: Vec<(FunctionList, Vec<Word>)>,
+    pub functions: Vec<(FunctionList, Vec<FunctionPlan>)>,
+}
+
+impl BufferPlan<'_> {
+    /// Whether its tracer traces functions.
+    pub fn traces_functions(&self) -> bool {
+        self.tracer.is_some_and(|tracer| tracer.starts_with("function"))
+    }
+
+    /// The clock to set.
+    pub fn clock(&self) -> Option<&str> {
+        self.settings.clock.as_deref().map(|clock| if clock == TSC2NSEC { TSC } else { clock })
+    }
+}
+
+/// The clock that counts the CPU's cycles.
+const TSC: &str = "x86-tsc";
+
+/// A word for functions, and the module they have to be in.
+#[derive(Debug)]
+pub struct FunctionPlan {
+    /// The word.
+    pub word: Word,
+    /// The module.
+    pub module: Option<String>,
 }
 
 /// One `-e` and what it matches.
@@ -46,51 +74,108 @@ pub fn open_root(dir: Option<&Path>) -> Result<Tracefs, Error> {
 
 /// Judges all buffers. A top-level buffer of which nothing is asked is left alone.
 pub fn judge<'s>(settings: &'s Settings, root: &Tracefs) -> Result<Vec<BufferPlan<'s>>, Error> {
-    if !settings.buffers.iter().any(BufferSettings::records) {
+    if !settings.buffers.iter().any(BufferSettings::records) && !settings.keep_before {
         return Err(Error::NothingToRecord);
     }
     let traced_pids = settings.buffers.iter().any(|buffer| !buffer.pids.is_empty());
     if settings.follow_children && !settings.only_command && !traced_pids {
         return Err(Error::FollowWhom);
     }
-    settings
+    let wanted = |buffer: &&BufferSettings| buffer.instance.is_some() || buffer.records() || settings.keep_before;
+    let plans: Vec<BufferPlan<'_>> = settings
         .buffers
         .iter()
-        .filter(|buffer| buffer.instance.is_some() || buffer.records())
+        .filter(wanted)
         .map(|buffer| judge_buffer(settings, buffer, root))
-        .collect()
+        .collect::<Result<_, _>>()?;
+    judge_latency(&plans)?;
+    judge_func_stack(settings, &plans)?;
+    Ok(plans)
 }
 
-fn judge_buffer<'s>(settings: &Settings, buffer: &'s BufferSettings, root: &Tracefs) -> Result<BufferPlan<'s>, Error> {
+/// The worst case is kept in a text that has no place for the records of other buffers.
+fn judge_latency(plans: &[BufferPlan<'_>]) -> Result<(), Error> {
+    let latency = plans.iter().find(|plan| plan.settings.keeps_worst_case());
+    match latency {
+        Some(plan) if plans.len() > 1 => Err(Error::LatencyAlone(plan.settings.tracer.clone().unwrap_or_default())),
+        _ => Ok(()),
+    }
+}
+
+/// A stack with every function of the system would leave the machine no time for anything else.
+fn judge_func_stack(settings: &Settings, plans: &[BufferPlan<'_>]) -> Result<(), Error> {
+    let top = plans.iter().find(|plan| plan.instance.name().is_none());
+    let filtered = top.is_some_and(|plan| {
+        plan.tracer == Some("function") && plan.functions.iter().any(|(list, _)| *list == FunctionList::Filter)
+    });
+    if settings.func_stack && !filtered { Err(Error::FuncStackUnfiltered) } else { Ok(()) }
+}
+
+fn judge_buffer<'s>(
+    settings: &'s Settings,
+    buffer: &'s BufferSettings,
+    root: &Tracefs,
+) -> Result<BufferPlan<'s>, Error> {
     let instance = buffer.instance.as_deref().map_or_else(|| root.top(), |name| root.instance(name));
     // An instance that does not exist yet offers what the top level offers.
     let known = if instance.dir().is_dir() { instance.clone() } else { root.top() };
-    judge_tracer(buffer, &known)?;
-    judge_clock(buffer, &known)?;
+    let tracer = judge_tracer(buffer, &known)?;
+    judge_extent(settings, buffer, tracer)?;
+    judge_clock(settings, buffer, &known)?;
     let events = buffer
         .events
         .iter()
-        .map(|event| judge_events(event, &known, settings.ignore_unknown_events))
+        .map(|event| judge_events(event, &known, settings.ignore_unknown_events || event.optional))
         .collect::<Result<_, _>>()?;
-    Ok(BufferPlan { settings: buffer, instance, events, functions: judge_functions(settings, buffer)? })
+    let functions = judge_functions(settings, buffer, &known)?;
+    Ok(BufferPlan { settings: buffer, common: settings, tracer, instance, events, functions })
 }
 
-fn judge_tracer(buffer: &BufferSettings, known: &Instance) -> Result<(), Error> {
-    let Some(tracer) = buffer.tracer.as_deref().filter(|&tracer| tracer != "nop") else { return Ok(()) };
+/// All functions of the whole system, without end, is more than a machine can bear; it has to be asked for.
+fn judge_extent(settings: &Settings, buffer: &BufferSettings, tracer: Option<&str>) -> Result<(), Error> {
+    let Some(tracer) = tracer.filter(|tracer| tracer.starts_with("function")) else { return Ok(()) };
+    let selects =
+        |word: &FunctionWord| word.module.is_some() || !word.word.contains(':') || word.word.contains(":mod:");
+    let narrowed = settings.only_command
+        || !buffer.pids.is_empty()
+        || buffer.max_graph_depth.is_some_and(|depth| depth > 0)
+        || buffer.function_filters.iter().any(selects)
+        || (tracer == "function_graph" && !settings.graph_functions.is_empty());
+    if narrowed || settings.all_functions || settings.is_bounded() || settings.function_off.is_some() {
+        return Ok(());
+    }
+    Err(Error::AllFunctions(tracer.to_owned()))
+}
+
+fn judge_tracer<'s>(buffer: &'s BufferSettings, known: &Instance) -> Result<Option<&'s str>, Error> {
+    let Some(tracer) = buffer.tracer.as_deref().filter(|&tracer| tracer != "nop") else {
+        return Ok(buffer.tracer.as_deref());
+    };
     let available = known.available_tracers().map_err(Error::setup("reading the list of tracers"))?;
     if available.iter().any(|name| name == tracer) {
-        return Ok(());
+        return Ok(Some(tracer));
+    }
+    if buffer.optional_tracer {
+        return Ok(None);
     }
     Err(Error::UnknownTracer { tracer: tracer.to_owned(), available })
 }
 
-fn judge_clock(buffer: &BufferSettings, known: &Instance) -> Result<(), Error> {
-    let Some(clock) = &buffer.clock else { return Ok(()) };
-    let clocks = known.clocks().map_err(Error::setup("reading the list of clocks"))?;
-    if clocks.offers(clock) {
+fn judge_clock(settings: &Settings, buffer: &BufferSettings, known: &Instance) -> Result<(), Error> {
+    if buffer.clock.is_none() && !settings.tsc2nsec {
         return Ok(());
     }
-    Err(Error::UnknownClock { clock: clock.clone(), available: clocks.choices })
+    let clocks = known.clocks().map_err(Error::setup("reading the list of clocks"))?;
+    let current = clocks.chosen.as_deref().unwrap_or("local");
+    let clock = buffer.clock.as_deref().unwrap_or(current);
+    if settings.tsc2nsec && ![TSC, TSC2NSEC].contains(&clock) {
+        return Err(Error::NoCycles(clock.to_owned()));
+    }
+    if clocks.offers(if clock == TSC2NSEC { TSC } else { clock }) {
+        return Ok(());
+    }
+    let clock = clock.to_owned();
+    Err(Error::UnknownClock { clock, available: clocks.choices })
 }
 
 fn judge_events<'s>(event: &'s EventSettings, known: &Instance, ignore: bool) -> Result<EventPlan<'s>, Error> {
@@ -119,7 +204,11 @@ pub fn named_events(known: &Instance, word: &str) -> Result<BTreeSet<EventName>,
     known.spell_out(&selection).map_err(Error::setup("reading the list of events"))
 }
 
-fn judge_functions(settings: &Settings, buffer: &BufferSettings) -> Result<Vec<(FunctionList, Vec<Word>)>, Error> {
+fn judge_functions(
+    settings: &Settings,
+    buffer: &BufferSettings,
+    known: &Instance,
+) -> Result<Vec<(FunctionList, Vec<FunctionPlan>)>, Error> {
     let graph = buffer.tracer.as_deref() == Some("function_graph") && buffer.instance.is_none();
     let notrace = if graph { FunctionList::GraphNotrace } else { FunctionList::Notrace };
     let roots = if buffer.instance.is_none() { settings.graph_functions.as_slice() } else { &[] };
@@ -130,13 +219,21 @@ fn judge_functions(settings: &Settings, buffer: &BufferSettings) -> Result<Vec<(
         (FunctionList::Graph, roots),
     ] {
         if !words.is_empty() {
-            let words = words.iter().map(|word| judge_word(word)).collect::<Result<_, _>>()?;
+            let words = words.iter().map(|word| judge_word(word, known)).collect::<Result<_, _>>()?;
             lists.push((list, words));
         }
     }
     Ok(lists)
 }
 
-fn judge_word(word: &str) -> Result<Word, Error> {
-    Word::new(word).map_err(|error| Error::BadPattern { word: word.to_owned(), reason: error.what })
+fn judge_word(word: &FunctionWord, known: &Instance) -> Result<FunctionPlan, Error> {
+    if let Some(module) = &word.module {
+        let has = known.functions_of_module(module).map_err(Error::setup("reading the list of functions"))?;
+        if has.is_empty() {
+            return Err(Error::UnknownModule(module.clone()));
+        }
+    }
+    let parsed =
+        Word::new(&word.word).map_err(|error| Error::BadPattern { word: word.word.clone(), reason: error.what })?;
+    Ok(FunctionPlan { word: parsed, module: word.module.clone() })
 }

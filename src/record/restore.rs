@@ -52,12 +52,12 @@ fn parse_names(text: &[u8]) -> BTreeMap<i32, Vec<u8>> {
 /// Completes a trace under the name it was to have, or another, and removes the temporary files.
 pub fn restore(leftover: &Leftover, tracefs: Option<&Path>, output: Option<&Path>) -> io::Result<(PathBuf, Restored)> {
     let family = &leftover.data.family;
-    let path = output.map_or_else(|| family.output(&leftover.data.begin.output), Path::to_owned);
+    let path = output.map_or_else(|| leftover.data.output(), Path::to_owned);
     let temporary = family.file("restored");
     let _ = fs::remove_file(&temporary);
     let restored = complete(leftover, tracefs, super::output::create(&temporary)?);
     let restored = restored.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-    rename_or_copy(&temporary, &path)?;
+    super::output::give_name(&temporary, &path)?;
     // The control files may still have to be put back: then the journal stays.
     if leftover.steps.is_empty() || !leftover.data.is_of_this_boot() {
         family.remove()?;
@@ -65,14 +65,4 @@ pub fn restore(leftover: &Leftover, tracefs: Option<&Path>, output: Option<&Path
         family.remove_data()?;
     }
     Ok((path, restored))
-}
-
-fn rename_or_copy(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
-            fs::copy(from, to)?;
-            fs::remove_file(from)
-        }
-        result => result,
-    }
 }

@@ -5,13 +5,15 @@ use std::fs::File;
 use std::io;
 
 use super::cpu::CpuHarvest;
+use super::history::Story;
 use super::metadata;
 use super::outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome};
 use super::plan::BufferPlan;
 use super::rotate::BufferData;
 use super::session::Harvest;
-use crate::dat::ids;
+use super::settings::TSC2NSEC;
 use crate::dat::writer::{self, BufferHead, Moving, Section, Writer};
+use crate::dat::{ids, own};
 use crate::tracefs::buffer::BufferStats;
 use crate::tracefs::functions::FunctionList;
 use crate::tracefs::{Instance, file};
@@ -21,11 +23,24 @@ pub struct Closing {
     trace_clock: String,
     command_lines: Vec<u8>,
     buffers: Vec<BufferReport>,
+    /// What the extra options have brought.
+    pub extras: Extras,
+}
+
+/// Options and sections that only some recordings have.
+#[derive(Default)]
+pub struct Extras {
+    /// Option ids and their data.
+    pub options: Vec<(u16, Vec<u8>)>,
+    /// Names over time, and the trace clock beside others.
+    pub story: Option<Story>,
 }
 
 struct BufferReport {
     head: BufferHead,
     stats: Vec<(u32, String)>,
+    /// What a latency tracer has, instead of records.
+    text: Option<Vec<u8>>,
 }
 
 impl Closing {
@@ -35,6 +50,7 @@ impl Closing {
             trace_clock: file::read_text(&top.path("trace_clock")).unwrap_or_default(),
             command_lines: metadata::command_lines(top, threads),
             buffers: plans.iter().map(report_buffer).collect(),
+            extras: Extras::default(),
         }
     }
 
@@ -50,7 +66,8 @@ impl Closing {
             })
             .collect();
         let quiet = |cpu: &CpuOutcome| cpu.stats.read == 0 && cpu.file_bytes == 0;
-        let empty = harvest.rotated.is_empty() && buffers.iter().all(|buffer| buffer.cpus.iter().all(quiet));
+        let texts = self.buffers.iter().any(|buffer| buffer.text.is_some());
+        let empty = !texts && harvest.rotated.is_empty() && buffers.iter().all(|buffer| buffer.cpus.iter().all(quiet));
         Outcome {
             trouble: None,
             files: Vec::new(),
@@ -71,6 +88,8 @@ impl Closing {
 fn report_buffer(plan: &BufferPlan<'_>) -> BufferReport {
     let instance = &plan.instance;
     let clock = instance.clocks().ok().and_then(|clocks| clocks.chosen).unwrap_or_else(|| "local".to_owned());
+    let clock = if plan.settings.clock.as_deref() == Some(TSC2NSEC) { TSC2NSEC.to_owned() } else { clock };
+    let latency = plan.settings.keeps_worst_case();
     let cpus = instance.cpus().unwrap_or_default();
     BufferReport {
         head: BufferHead {
@@ -78,6 +97,7 @@ fn report_buffer(plan: &BufferPlan<'_>) -> BufferReport {
             clock,
             subbuf_bytes: instance.subbuf_layout().map_or(4096, |layout| layout.subbuf_bytes),
         },
+        text: latency.then(|| file::read(&instance.path("trace")).unwrap_or_default()),
         stats: cpus.into_iter().filter_map(|cpu| Some((cpu, instance.stats_text(cpu).ok()?))).collect(),
     }
 }
@@ -132,6 +152,14 @@ pub fn seal(mut out: Writer, closing: &Closing, mut data: BufferData, moving: &m
             out.option_text(ids::CPUSTAT, &format!("CPU: {cpu}\n{text}"));
         }
     }
+    for (id, data) in &closing.extras.options {
+        out.option(*id, data);
+    }
+    if let Some(story) = &closing.extras.story {
+        let names = Section { id: own::NAMES, payload: story.names.encode().into() };
+        let clocks = Section { id: own::CLOCKS, payload: story.clocks.encode().into() };
+        [names, clocks].iter().try_for_each(|section| out.unlisted(section))?;
+    }
     out.option_u32(ids::CPUCOUNT, metadata::configured_cpus());
     out.end_options()?;
     // Readers expect a top-level buffer, if an empty one.
@@ -140,8 +168,11 @@ pub fn seal(mut out: Writer, closing: &Closing, mut data: BufferData, moving: &m
         let subbuf_bytes = closing.heads().next().map_or(4096, |head| head.subbuf_bytes);
         out.buffer(&BufferHead { name: String::new(), clock, subbuf_bytes }, &mut [], moving)?;
     }
-    for (head, cpus) in closing.heads().zip(&mut data) {
-        out.buffer(head, cpus, moving)?;
+    for (buffer, cpus) in closing.buffers.iter().zip(&mut data) {
+        match &buffer.text {
+            Some(text) => out.text_buffer(&buffer.head, text)?,
+            None => out.buffer(&buffer.head, cpus, moving)?,
+        }
     }
     out.seal()
 }

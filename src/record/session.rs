@@ -15,9 +15,11 @@ use super::child::{HeldChild, RunningChild};
 use super::cpu::{self, CpuHarvest, CpuReader, Delivery, Desk, Orders};
 use super::error::Error;
 use super::limits::{self, Figures, Guard};
+use super::maps::Maps;
 use super::outcome::Stop;
 use super::output::Output;
 use super::plan::BufferPlan;
+use super::privilege;
 use super::rotate::{self, BufferData, Rotor};
 use super::seal::{self, Closing};
 use super::settings::Settings;
@@ -53,6 +55,12 @@ pub(super) fn open_buffer(
 ) -> Result<OpenBuffer, Error> {
     let instance = &plan.instance;
     let layout = instance.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
+    let subbuf_bytes = layout.subbuf_bytes as usize;
+    let mut open = OpenBuffer { readers: Vec::new(), progress: Vec::new(), files: Vec::new(), subbuf_bytes };
+    if plan.settings.keeps_worst_case() {
+        // What it has is a text, which is read at the end.
+        return Ok(open);
+    }
     let cpus = instance.traced_cpus().map_err(Error::setup("reading the CPU mask"))?;
     let name = instance.name().unwrap_or_default();
     let failed = |source| Error::Output { path: output.path().to_owned(), source };
@@ -63,14 +71,12 @@ pub(super) fn open_buffer(
         cpus: cpus.clone(),
     };
     output.journal().note(&Entry::Buffer(entry)).map_err(failed)?;
-    let subbuf_bytes = layout.subbuf_bytes as usize;
-    let mut open = OpenBuffer { readers: Vec::new(), progress: Vec::new(), files: Vec::new(), subbuf_bytes };
     for cpu in cpus {
         let raw = instance.raw_buffer(cpu, subbuf_bytes).map_err(Error::setup("opening a CPU's buffer"))?;
         let files = Files::new(output.family().clone(), name, cpu);
         let stretches = Stretches::begin(files.clone(), settings.compression, subbuf_bytes, settings.limits.tail)
             .map_err(failed)?;
-        let (reader, because) = CpuReader::new(cpu, raw, layout, stretches, settings.reader);
+        let (reader, because) = CpuReader::new(cpu, raw, layout, stretches, settings.reader, settings.pace());
         watch.note(Note::Way { instance: instance.name().map(str::to_owned), cpu, way: reader.way(), because });
         open.readers.push(reader);
         open.progress.push(cpu::Progress::default());
@@ -89,6 +95,8 @@ pub(super) struct Session<'a> {
     pub(super) settings: &'a Settings,
     pub(super) output: &'a Output,
     pub(super) subbuf_bytes: u32,
+    /// Where the maps of the command go, if they are wanted.
+    pub(super) maps: Option<&'static Maps>,
     pub(super) orders: &'a Orders,
     /// Made readable when recording has ended, for whoever listens for a second signal.
     pub(super) closing: &'a EventFd,
@@ -231,6 +239,10 @@ impl Session<'_> {
             plan.instance.tracing_on().map_err(Error::setup("starting the buffer"))?;
         }
         let started = Instant::now();
+        let mut child = child;
+        if let (Some(child), Some(maps)) = (&mut child, self.maps) {
+            child.keep_maps(maps);
+        }
         let child = child.map(HeldChild::release).transpose()?;
         self.watch.note(Note::Started);
         Ok((child, started))
@@ -280,6 +292,11 @@ impl Session<'_> {
         }
         let period = if self.watch.wants_progress() { PROGRESS_PERIOD } else { Duration::from_secs(1) };
         let period = if self.needs_care() { limits::PERIOD } else { period };
+        let left = self.settings.duration.map(|duration| duration.saturating_sub(course.started.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Some(Stop::TimeIsUp);
+        }
+        let period = left.map_or(period, |left| left.min(period));
         if signals::sleep_on(&fds, Some(period)).is_err() {
             return Some(Stop::ReaderFailed);
         }
@@ -335,7 +352,8 @@ impl Session<'_> {
             let stretches = segments(&data, self.plans);
             let copy = rotate::begin_copy(family, self.settings.compression, self.subbuf_bytes)?;
             let closing = Closing::ask(self.plans, self.top, &metadata::living_threads());
-            seal::seal(copy, &closing, data, &mut |_| Ok(Room::Plenty))?;
+            let file = seal::seal(copy, &closing, data, &mut |_| Ok(Room::Plenty))?;
+            privilege::hand_over(&file, self.settings.mode)?;
             rotate::publish_copy(family, &path, too_old)?;
             for (instance, cpu, segment) in stretches {
                 Files::new(family.clone(), instance, cpu).remove(segment);
@@ -462,7 +480,7 @@ pub(super) fn event_fd() -> Result<EventFd, Error> {
 }
 
 /// All threads of this process, those of rayon's pool included, which are started for that.
-fn own_threads() -> Vec<i32> {
+pub(super) fn own_threads() -> Vec<i32> {
     rayon::broadcast(|_| ());
     let tasks = procfs::process::Process::myself().and_then(|process| process.tasks());
     tasks.map(|tasks| tasks.flatten().map(|task| task.tid).collect()).unwrap_or_default()

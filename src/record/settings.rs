@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use nix::poll::PollTimeout;
+
 use crate::dat::chunks::Compression;
 
 /// One recording.
@@ -18,7 +20,7 @@ pub struct Settings {
     /// What each buffer records; the first is the top-level one.
     pub buffers: Vec<BufferSettings>,
     /// Functions where graphs begin. The kernel has one list for all instances.
-    pub graph_functions: Vec<String>,
+    pub graph_functions: Vec<FunctionWord>,
     /// Trace the command only.
     pub only_command: bool,
     /// Trace the children of traced processes too.
@@ -33,6 +35,44 @@ pub struct Settings {
     pub compression: Compression,
     /// Which way data leaves the kernel.
     pub reader: ReaderChoice,
+    /// The longest time a reader sleeps; zero wakes it for every record.
+    pub interval: Option<Duration>,
+    /// Readers look again and again instead of sleeping.
+    pub poll: bool,
+    /// SCHED_FIFO priority of the readers; 0 leaves them as they are.
+    pub priority: Option<u32>,
+    /// Record a stack with every traced function.
+    pub func_stack: bool,
+    /// Switch function tracing off.
+    pub function_off: Option<FunctionOff>,
+    /// Leave the settings as the recording had them.
+    pub keep: bool,
+    /// Take the kernel's settings as they are, and add to them.
+    pub keep_before: bool,
+    /// Run the command as this user.
+    pub user: Option<String>,
+    /// Leave rtrec's own threads in the trace.
+    pub no_filter: bool,
+    /// Entries of the kernel's table of names.
+    pub cmdlines_size: Option<u32>,
+    /// Where temporary files go.
+    pub temp: Option<PathBuf>,
+    /// Store the wall clock's offset, for reports by date.
+    pub date: bool,
+    /// Ticks that a report is to add to every time.
+    pub ts_offset: Option<i64>,
+    /// Store how to turn cycles into nanoseconds.
+    pub tsc2nsec: bool,
+    /// Version of the file.
+    pub file_version: FileVersion,
+    /// Pairs of events whose distance `report --profile` measures.
+    pub hooks: Vec<String>,
+    /// Tracing all functions of the whole system is meant.
+    pub all_functions: bool,
+    /// End the recording after this time.
+    pub duration: Option<Duration>,
+    /// Permissions of the file; 0600 if not given.
+    pub mode: Option<u32>,
     /// What bounds it.
     pub limits: Limits,
 }
@@ -81,6 +121,62 @@ pub struct Rotation {
     pub keep: Option<u32>,
 }
 
+impl Settings {
+    /// How the readers work.
+    pub fn pace(&self) -> Pace {
+        Pace { interval: self.interval, poll: self.poll, priority: self.priority }
+    }
+
+    /// Whether something keeps the recording from growing without end.
+    pub fn is_bounded(&self) -> bool {
+        self.duration.is_some() || self.limits.bounds_size()
+    }
+}
+
+/// How readers work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// The longest time a reader sleeps.
+    pub interval: Option<Duration>,
+    /// Readers look again and again instead of sleeping.
+    pub poll: bool,
+    /// SCHED_FIFO priority.
+    pub priority: Option<u32>,
+}
+
+impl Pace {
+    /// The longest sleep; `usual` if nothing was said. Zero means that the kernel wakes for every record.
+    pub fn longest_sleep(self, usual_ms: u16) -> PollTimeout {
+        let asked = self.interval.filter(|interval| !interval.is_zero());
+        let ms = asked.map_or(u128::from(usual_ms), |interval| interval.as_micros().div_ceil(1000));
+        PollTimeout::try_from(ms.min(60_000)).unwrap_or(PollTimeout::from(usual_ms))
+    }
+
+    /// Whether a reader may let the buffer fill after a wake-up that brought little.
+    pub fn may_pause(self) -> bool {
+        !self.poll && self.interval.is_none_or(|interval| !interval.is_zero())
+    }
+}
+
+/// How function tracing is switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionOff {
+    /// By the option `function-trace` of the buffer; for the whole system where there is no such option.
+    Option,
+    /// By both.
+    Both,
+}
+
+/// Version of a trace.dat file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileVersion {
+    /// One sequence, nothing packed: for readers before trace-cmd 3.0.
+    V6,
+    /// Sections.
+    #[default]
+    V7,
+}
+
 /// Which way data leaves the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReaderChoice {
@@ -100,12 +196,14 @@ pub struct BufferSettings {
     pub instance: Option<String>,
     /// Tracer.
     pub tracer: Option<String>,
+    /// A kernel without the tracer does without.
+    pub optional_tracer: bool,
     /// Events in the order given.
     pub events: Vec<EventSettings>,
     /// Functions to trace.
-    pub function_filters: Vec<String>,
+    pub function_filters: Vec<FunctionWord>,
     /// Functions to leave out.
-    pub function_notrace: Vec<String>,
+    pub function_notrace: Vec<FunctionWord>,
     /// Trace options, `no` in front switches one off.
     pub options: Vec<String>,
     /// Size of each CPU's buffer in KiB.
@@ -118,12 +216,36 @@ pub struct BufferSettings {
     pub max_graph_depth: Option<u32>,
     /// CPUs to trace, as `tracing_cpumask` takes them.
     pub cpumask: Option<String>,
+    /// Size of a sub-buffer in KiB.
+    pub subbuf_size_kb: Option<u64>,
+    /// Store the memory maps of the traced processes.
+    pub proc_map: bool,
 }
+
+/// A user's word for functions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FunctionWord {
+    /// A name, glob, regular expression or command.
+    pub word: String,
+    /// Only functions of this module.
+    pub module: Option<String>,
+}
+
+/// The pseudo clock: cycles, with what turns them into nanoseconds in the file.
+pub const TSC2NSEC: &str = "tsc2nsec";
+
+/// Tracers that keep the worst case only; what they have is a text, not records.
+const LATENCY_TRACERS: [&str; 6] = ["irqsoff", "preemptoff", "preemptirqsoff", "wakeup", "wakeup_rt", "wakeup_dl"];
 
 impl BufferSettings {
     /// Whether anything is to be recorded in it.
     pub fn records(&self) -> bool {
-        self.tracer.is_some() || self.events.iter().any(|event| !event.disable)
+        self.tracer.is_some() || self.proc_map || self.events.iter().any(|event| !event.disable)
+    }
+
+    /// Whether its tracer keeps the worst case only, as a text.
+    pub fn keeps_worst_case(&self) -> bool {
+        self.tracer.as_deref().is_some_and(|tracer| LATENCY_TRACERS.contains(&tracer))
     }
 
     /// Whether its tracer traces functions.
@@ -137,6 +259,8 @@ impl BufferSettings {
 pub struct EventSettings {
     /// The word given: a name or glob of systems and events.
     pub word: String,
+    /// It is no error if this kernel has no such event.
+    pub optional: bool,
     /// The kernel filter, several joined by `&&`.
     pub filter: Option<String>,
     /// Triggers.
@@ -160,6 +284,25 @@ impl Default for Settings {
             all_formats: false,
             compression: Compression::Zstd,
             reader: ReaderChoice::Best,
+            interval: None,
+            poll: false,
+            priority: None,
+            func_stack: false,
+            function_off: None,
+            keep: false,
+            keep_before: false,
+            user: None,
+            no_filter: false,
+            cmdlines_size: None,
+            temp: None,
+            date: false,
+            ts_offset: None,
+            tsc2nsec: false,
+            file_version: FileVersion::V7,
+            hooks: Vec::new(),
+            all_functions: false,
+            duration: None,
+            mode: None,
             limits: Limits::default(),
         }
     }

@@ -74,7 +74,7 @@ impl Drop for Signals {
 pub fn sleep_on(fds: &[BorrowedFd<'_>], time: Option<Duration>) -> io::Result<()> {
     let mut fds: Vec<PollFd<'_>> = fds.iter().map(|&fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     let timeout = time.map_or(PollTimeout::NONE, |time| {
-        PollTimeout::try_from(time.as_millis().min(60_000)).unwrap_or(PollTimeout::MAX)
+        PollTimeout::try_from(time.as_micros().div_ceil(1000).min(60_000)).unwrap_or(PollTimeout::MAX)
     });
     match poll(&mut fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),

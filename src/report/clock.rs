@@ -2,6 +2,7 @@
 //!
 //! Order of corrections: guest shift, cycles to nanoseconds, then the stored and the asked-for offsets.
 
+use crate::dat::own::ClockReadings;
 use crate::dat::{Dat, TimeShift, Tsc2Nsec};
 
 /// How the time of a buffer is written.
@@ -29,8 +30,42 @@ pub struct Correction {
     pub tsc: Option<Tsc2Nsec>,
     /// Hz of the clock, when the user said so.
     pub hz: Option<u64>,
+    /// To the time of day.
+    pub wall: Option<Wall>,
     /// Sum of all offsets.
     pub add: i64,
+}
+
+/// The trace clock beside the time of day, at the start and at the end of a recording.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wall {
+    /// Trace clock and CLOCK_REALTIME at the start, in nanoseconds.
+    start: (u64, i64),
+    /// Between start and end, if they are far enough apart to tell that the clocks run differently.
+    span: Option<(u64, i64)>,
+}
+
+/// Shorter spans tell more about the reading than about the clocks.
+const LEAST_SPAN_NS: u64 = 1_000_000_000;
+
+impl Wall {
+    /// From the readings of a file.
+    pub fn new(readings: &ClockReadings, tsc: Option<Tsc2Nsec>) -> Option<Wall> {
+        let scaled = Correction { tsc, ..Correction::default() };
+        let mut points = readings.readings.iter().map(|reading| (scaled.apply(reading.ticks, 0), reading.realtime_ns));
+        let start = points.next()?;
+        let span = points.next_back().map(|end| (end.0.saturating_sub(start.0), end.1 - start.1));
+        Some(Wall { start, span: span.filter(|span| span.0 >= LEAST_SPAN_NS) })
+    }
+
+    fn apply(self, time: u64) -> u64 {
+        let since = time.wrapping_sub(self.start.0) as i64;
+        let since = match self.span {
+            Some((ticks, wall)) => (i128::from(since) * i128::from(wall) / i128::from(ticks)) as i64,
+            None => since,
+        };
+        self.start.1.wrapping_add(since) as u64
+    }
 }
 
 impl Correction {
@@ -38,12 +73,12 @@ impl Correction {
     pub fn stored(dat: &Dat, with_date: bool) -> Correction {
         let date = dat.options.date_us.filter(|_| with_date).unwrap_or(0);
         let add = date.wrapping_mul(1000).wrapping_add(dat.options.offset.unwrap_or(0));
-        Correction { guest: None, tsc: dat.options.tsc2nsec, hz: None, add }
+        Correction { guest: None, tsc: dat.options.tsc2nsec, hz: None, wall: None, add }
     }
 
     /// Whether anything but an addition is to be done.
     pub fn is_plain(&self) -> bool {
-        self.guest.is_none() && self.tsc.is_none() && self.hz.is_none()
+        self.guest.is_none() && self.tsc.is_none() && self.hz.is_none() && self.wall.is_none()
     }
 
     /// The corrected time of a record.
@@ -62,6 +97,9 @@ impl Correction {
         }
         if let Some(hz) = self.hz.filter(|hz| *hz > 0) {
             time = (u128::from(time) * 1_000_000_000 / u128::from(hz)) as u64;
+        }
+        if let Some(wall) = self.wall {
+            time = wall.apply(time);
         }
         time
     }
@@ -93,6 +131,19 @@ mod tests {
         let tsc = Some(Tsc2Nsec { mult: 0x314d_e9a6, shift: 31, offset: 0 });
         let correction = Correction { tsc, ..Correction::default() };
         assert_eq!(correction.apply(210_741_493_054, 0), 81_175_559_244);
+    }
+
+    #[test]
+    fn the_time_of_day_follows_the_faster_clock() {
+        use crate::dat::own::ClockReading;
+        let reading = |ticks, realtime_ns| ClockReading { ticks, realtime_ns, ..ClockReading::default() };
+        let readings = |readings| ClockReadings { clock: "local".into(), readings };
+        let wall = Wall::new(&readings(vec![reading(100, 5_000), reading(200, 5_300)]), None).unwrap();
+        assert_eq!(wall.apply(150), 5_050, "too short to tell a difference");
+        let second = 1_000_000_000;
+        let wall = Wall::new(&readings(vec![reading(0, 7), reading(second, 7 + 1_000_010_000)]), None).unwrap();
+        assert_eq!(wall.apply(second / 2), 7 + 500_005_000);
+        assert!(Wall::new(&readings(vec![]), None).is_none());
     }
 
     #[test]

@@ -109,6 +109,12 @@ impl Input {
         Ok(Input::new(dat, path.to_string_lossy().into_owned(), name))
     }
 
+    /// Reads records by these formats and tables from now on.
+    pub fn take_trace(&mut self, trace: Trace) {
+        self.common = Common::of(trace.formats.any(), trace.abi);
+        self.trace = trace;
+    }
+
     /// Takes an opened container.
     pub fn new(dat: Dat, path: String, name: String) -> Input {
         let dat = Arc::new(dat);

@@ -203,7 +203,7 @@ impl<'a, 't> TextLines<'a, 't> {
         if !self.marks(batch, index, lane, cpu, out) || self.compat == Compat::Rtrec {
             out.extend_from_slice(&lane.prefix);
         }
-        self.task(lane, lane.common.pid(data), seq, memory, out);
+        self.task(lane, lane.common.pid(data), seq, item.time, memory, out);
         origin.text.put(out);
         let raw = event.is_some_and(|event| event.raw);
         if self.columns.raw.is_all() && self.compat != Compat::V31 {
@@ -277,8 +277,8 @@ impl<'a, 't> TextLines<'a, 't> {
 
     /// `            comm-pid  `
     #[inline]
-    fn task(&self, lane: &Lane<'_>, pid: i32, seq: u64, memory: &mut Memory, out: &mut Vec<u8>) {
-        let comm = lane.names.at(pid, seq);
+    fn task(&self, lane: &Lane<'_>, pid: i32, seq: u64, time: u64, memory: &mut Memory, out: &mut Vec<u8>) {
+        let comm = lane.comm(pid, seq, time);
         // Names stay where they are, so the place of a name stands for the name.
         let place = comm.as_ptr() as usize;
         let slot = &mut memory.tasks[pid as u32 as usize % Memory::TASKS];

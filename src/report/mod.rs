@@ -13,9 +13,11 @@
 
 pub mod clock;
 mod dump;
+pub mod history;
 pub mod input;
 pub mod line;
 pub mod lists;
+pub mod live;
 mod merge;
 mod pool;
 mod profile;
@@ -32,6 +34,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 pub use clock::{Correction, Unit, unit_of};
+pub use history::History;
 pub use input::{Common, Input};
 pub use line::Columns;
 pub use profile::{Hook, HookError, Profile};
@@ -40,11 +43,12 @@ pub use select::{FilterArg, Gate, SelectError, Selection};
 use crate::dat::{Buffer, CpuData, Dat, Note};
 use crate::plugins::{Compat, Decoders, Style, StyleError, Trace};
 use crate::wire::tables::Names;
+use clock::Wall;
 use merge::{Batch, How, Merge};
 use pool::{Pool, Render};
 use seek::{Starts, Timelines};
 use stream::{Finder, Stream, Want};
-use tail::{History, Search, Tail};
+use tail::{Learned, Search, Tail};
 
 /// One buffer of one file: what its records have in common.
 pub struct Lane<'t> {
@@ -68,9 +72,18 @@ pub struct Lane<'t> {
     pub prefix: Vec<u8>,
     /// The file has the events of a function graph and they are drawn.
     pub draws_graph: bool,
+    /// Names over time, if the file tells them.
+    pub history: Option<Arc<History>>,
 }
 
 impl<'t> Lane<'t> {
+    /// The name of a task at the time of the record numbered `seq`.
+    #[inline]
+    pub fn comm(&self, pid: i32, seq: u64, time: u64) -> &[u8] {
+        let told = self.history.as_ref().and_then(|history| history.at(pid, time));
+        told.unwrap_or_else(|| self.names.at(pid, seq))
+    }
+
     fn finder<'d>(&self, dat: &'d Dat, wants: &'d [Want]) -> Finder<'d> {
         Finder { dat, layout: self.buffer.layout, common: self.common, wants }
     }
@@ -148,8 +161,12 @@ pub struct Settings {
     pub columns: Columns,
     /// Add the stored wall-clock offset.
     pub with_date: bool,
+    /// Begin with a heading: the number of CPUs, the names of columns.
+    pub heading: bool,
     /// Apply no correction at all.
     pub raw_time: bool,
+    /// Show the time of day, which files of rtrec's tell.
+    pub wall_clock: bool,
     /// Subtract the first time of all files.
     pub align: bool,
     /// Mark where sub-buffers begin.
@@ -185,7 +202,9 @@ impl Default for Settings {
             style: Style::default(),
             columns: Columns::default(),
             with_date: true,
+            heading: true,
             raw_time: false,
+            wall_clock: false,
             align: false,
             boundaries: false,
             dump: false,
@@ -217,6 +236,8 @@ pub enum ReportError {
     WakeupMerge,
     /// A pair of events to profile.
     Hook(HookError),
+    /// A file that does not tell the time of day.
+    NoWallClock(String),
 }
 
 impl fmt::Display for ReportError {
@@ -226,6 +247,7 @@ impl fmt::Display for ReportError {
             ReportError::Write(error) => write!(f, "{error}"),
             ReportError::TextMerge(file) => write!(f, "{file} holds text and cannot be merged with other files"),
             ReportError::Hook(error) => write!(f, "{error}"),
+            ReportError::NoWallClock(file) => write!(f, "{file} does not tell the time of day"),
             ReportError::WakeupMerge => f.write_str("wake-up latencies are those of a single file"),
         }
     }
@@ -278,6 +300,9 @@ pub fn lanes<'t>(
             && !settings.columns.raw.holds("ftrace", "funcgraph_entry")
             && input.trace.formats.find("ftrace", "funcgraph_entry").is_some();
         let correction = correction(inputs, file, settings);
+        if settings.wall_clock && correction.wall.is_none() && input.dat.options.date_us.is_none() {
+            return Err(ReportError::NoWallClock(input.path.clone()));
+        }
         let knows_hz = correction.hz.is_some() && settings.style.compat == Compat::Rtrec;
         for buffer in &input.dat.buffers {
             let name = label(input, buffer);
@@ -296,13 +321,30 @@ pub fn lanes<'t>(
                 },
                 prefix: prefix(name, width),
                 draws_graph: graph,
+                history: None,
             });
         }
     }
     if settings.align {
         align(inputs, &mut lanes);
     }
+    if settings.style.compat == Compat::Rtrec {
+        add_histories(inputs, &mut lanes);
+    }
     Ok(lanes)
+}
+
+/// Names over time, for the buffers by whose clock they were told.
+fn add_histories(inputs: &[Input], lanes: &mut [Lane<'_>]) {
+    for (file, input) in inputs.iter().enumerate() {
+        let Some(changes) = input.dat.name_changes() else { continue };
+        let same = |clock: &str| clock == changes.clock || (clock == "tsc2nsec" && changes.clock == "x86-tsc");
+        let mut of_file = lanes.iter_mut().filter(|lane| lane.file == file && same(&lane.buffer.clock)).peekable();
+        // Corrections are those of a file; only a guest's depend on the CPU.
+        let Some(first) = of_file.peek().filter(|lane| lane.correction.guest.is_none()) else { continue };
+        let history = Arc::new(History::new(changes.clone(), &first.correction));
+        of_file.for_each(|lane| lane.history = Some(Arc::clone(&history)));
+    }
 }
 
 fn correction(inputs: &[Input], file: usize, settings: &Settings) -> Correction {
@@ -310,7 +352,9 @@ fn correction(inputs: &[Input], file: usize, settings: &Settings) -> Correction 
         return Correction::default();
     }
     let dat = &inputs[file].dat;
-    let mut correction = Correction::stored(dat, settings.with_date);
+    let wall = dat.clock_readings().filter(|_| settings.wall_clock);
+    let mut correction = Correction::stored(dat, settings.with_date && wall.is_none());
+    correction.wall = wall.and_then(|readings| Wall::new(&readings, correction.tsc));
     correction.hz = settings.hz.get(file).copied().flatten();
     correction.add = correction.add.wrapping_add(settings.offsets.get(file).copied().unwrap_or(0));
     // A guest is shown on its host's clock when the host's file is here.
@@ -378,7 +422,7 @@ pub fn run<'a, 't>(
     if settings.wakeups && inputs.len() > 1 {
         return Err(ReportError::WakeupMerge);
     }
-    if matches!(settings.format, Format::Text | Format::Profile) {
+    if matches!(settings.format, Format::Text | Format::Profile) && settings.heading {
         if settings.style.compat != Compat::Rtrec {
             profile::list_hooks(inputs, &settings.profile, out).map_err(ReportError::Write)?;
         }
@@ -430,7 +474,7 @@ pub fn run<'a, 't>(
     let (tail, gate) = match settings.tail.filter(|_| settings.format.has_records()) {
         None => (Tail { starts, skip: 0 }, gate),
         Some(count) => {
-            let history = trackers.iter().map(|list| History::of(list)).collect();
+            let history = trackers.iter().map(|list| Learned::of(list)).collect();
             Search { lanes, pool: &pool, how: &how, settings, streams: &open, all: starts, history }.find(count, gate)
         }
     };
@@ -473,7 +517,8 @@ fn emit<'a, 'd, 't>(
             let json = settings.format == Format::Json;
             let files = inputs.iter().map(|input| input.name.clone()).collect();
             let records = records::Records::new(lanes, origins, &settings.fields, json, files);
-            out.write_all(&records.heading()).and_then(|()| render(merge, pool, skip, &records, out))
+            let heading = if settings.heading { records.heading() } else { Vec::new() };
+            out.write_all(&heading).and_then(|()| render(merge, pool, skip, &records, out))
         }
         Format::Summary => {
             let mut summary = stats::Summary::new(lanes, origins);

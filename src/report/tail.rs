@@ -55,23 +55,23 @@ pub(super) struct Search<'s, 'a, 'd, 't> {
     /// Where to begin if everything is to be read.
     pub(super) all: Starts,
     /// What the trackers make of records, per file.
-    pub(super) history: Vec<History>,
+    pub(super) history: Vec<Learned>,
 }
 
 /// What earlier records have to do with later ones in one file.
 #[derive(Default)]
-pub(super) struct History {
+pub(super) struct Learned {
     /// Names are learned.
     learns: bool,
     /// Events whose text depends on earlier records.
     ids: Vec<u16>,
 }
 
-impl History {
-    pub(super) fn of(trackers: &[Tracked<'_>]) -> History {
+impl Learned {
+    pub(super) fn of(trackers: &[Tracked<'_>]) -> Learned {
         let learns = trackers.iter().any(|tracked| tracked.only_names);
         let rest = trackers.iter().filter(|tracked| !tracked.only_names);
-        History { learns, ids: rest.flat_map(|tracked| tracked.ids.iter().copied()).collect() }
+        Learned { learns, ids: rest.flat_map(|tracked| tracked.ids.iter().copied()).collect() }
     }
 }
 

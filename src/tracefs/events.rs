@@ -143,6 +143,16 @@ impl Instance {
         undo.clear_list(&path, lines)
     }
 
+    /// The events that are switched on.
+    pub fn enabled_events(&self) -> Result<Vec<EventName>, Error> {
+        let text = file::read_text(&self.path("set_event"))?;
+        let name = |line: &str| {
+            let (system, event) = line.trim().split_once(':')?;
+            Some(EventName { system: system.to_owned(), event: event.to_owned() })
+        };
+        Ok(text.lines().filter_map(name).collect())
+    }
+
     /// Switches a selection on or off. [`Instance::clear_events`] has noted the state before.
     pub fn enable_events(&self, selection: &Selection, on: bool) -> Result<(), Error> {
         let value = if on { "1" } else { "0" };

@@ -115,6 +115,14 @@ impl Instance {
         Ok(text.lines().map(|line| without_annotation(line).to_owned()).collect())
     }
 
+    /// The functions of a module that can be traced.
+    pub fn functions_of_module(&self, module: &str) -> Result<Vec<String>, Error> {
+        let text = file::read_text(&self.top_path("available_filter_functions"))?;
+        let of_module =
+            |line: &&str| line.split_once(" [").is_some_and(|(_, rest)| rest.trim_end_matches(']') == module);
+        Ok(text.lines().filter(of_module).map(|line| without_annotation(line).to_owned()).collect())
+    }
+
     fn function_path(&self, list: FunctionList) -> PathBuf {
         let own = self.path(list.file());
         // The graph lists are global and exist at the top level only.

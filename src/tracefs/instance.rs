@@ -172,6 +172,20 @@ impl Instance {
         }
     }
 
+    /// Sets the size of a sub-buffer. The size of the buffers, which the kernel rounds anew, is noted too.
+    pub fn set_subbuf_size_kb(&self, size_kb: u64, undo: &mut Undo) -> Result<(), Error> {
+        let size = self.path("buffer_size_kb");
+        if let Some(old) = parse_size_kb(&file::read_text(&size)?) {
+            undo.push(Step::value(size, old.to_string()));
+        }
+        undo.set(&self.path("buffer_subbuf_size_kb"), &size_kb.to_string())
+    }
+
+    /// Whether somebody waits for every single record: readers are then woken for each.
+    pub fn wake_for_every_record(&self, undo: &mut Undo) -> Result<(), Error> {
+        undo.set(&self.path("buffer_percent"), "0")
+    }
+
     /// Sees to it that readers are not woken for every single record, which would itself make records.
     pub fn fill_before_waking(&self, undo: &mut Undo) -> Result<(), Error> {
         let path = self.path("buffer_percent");

@@ -168,6 +168,11 @@ impl Undo {
         file::write(path, "", Mode::Truncate)
     }
 
+    /// Lets everything stay as it is.
+    pub fn forget(&mut self) {
+        self.steps.clear();
+    }
+
     /// The steps noted so far, oldest first.
     pub fn steps(&self) -> &[Step] {
         &self.steps

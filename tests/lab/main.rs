@@ -4,5 +4,6 @@
 //! `cargo test --test lab` a kernel that is not there fails its tests: a check that did not run has not passed.
 
 mod guest;
+mod options;
 mod parity;
 mod record;

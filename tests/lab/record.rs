@@ -40,12 +40,12 @@ fn snapshot(guest: &mut Guest) -> Result<String> {
 }
 
 /// A snapshot of a kernel whose buffers have seen their first use, after which their size reads differently.
-fn first_snapshot(guest: &mut Guest) -> Result<String> {
+pub(crate) fn first_snapshot(guest: &mut Guest) -> Result<String> {
     guest.text("echo 1408 > /sys/kernel/tracing/buffer_size_kb")?;
     snapshot(guest)
 }
 
-fn assert_as_before(guest: &mut Guest, before: &str, after_what: &str) -> Result<()> {
+pub(crate) fn assert_as_before(guest: &mut Guest, before: &str, after_what: &str) -> Result<()> {
     let after = snapshot(guest)?;
     let changed: Vec<String> = before
         .lines()

@@ -1,0 +1,69 @@
+//! `rtrec record`: arguments to settings, and the words on stderr while it runs.
+//!
+//! [`args`] is what clap sees, [`placed`] makes settings of it, [`tell`] has the words, [`daemon`] the way to the background.
+
+mod args;
+mod daemon;
+mod placed;
+mod tell;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+
+pub(super) use args::{RecordArgs, SetupArgs};
+pub(super) use placed::setup;
+pub(super) use tell::Stderr;
+
+use super::{explain, say, say_raw};
+use crate::record::{self, Outcome, Settings};
+
+/// Runs the subcommand.
+pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
+    let (settings, idle_invert) = match placed::settings(&args, matches) {
+        Ok(settings) => settings,
+        Err(sentence) => {
+            say!("rtrec record: {sentence}");
+            return ExitCode::from(2);
+        }
+    };
+    let quiet = args.setup.quiet;
+    let watch = Stderr {
+        name: "record",
+        quiet,
+        verbose: !quiet && (verbose || args.setup.verbose || idle_invert),
+        live: !quiet && !args.daemonize && settings.command.is_empty() && std::io::stderr().is_terminal(),
+        started: None,
+    };
+    if args.daemonize {
+        return daemon::run(|started| record(&settings, &Stderr { started: Some(started), ..watch }));
+    }
+    record(&settings, &watch)
+}
+
+fn record(settings: &Settings, watch: &Stderr) -> ExitCode {
+    match record::run(settings, watch) {
+        Ok(outcome) => {
+            watch.tell(&outcome, settings);
+            if let Some(trouble) = &outcome.trouble {
+                say_raw(&explain::record_error(trouble).text("record"));
+            }
+            ExitCode::from(status(&outcome))
+        }
+        Err(error) => {
+            watch.clear_live();
+            let explained = explain::record_error(&error);
+            say_raw(&explained.text("record"));
+            ExitCode::from(explained.status)
+        }
+    }
+}
+
+/// The command's status; a recording without a command ends well by any of its stops. Trouble that left a trace is 1.
+pub(super) fn status(outcome: &Outcome) -> u8 {
+    match outcome.ending.map_or(0, record::child::Ending::status) {
+        0 => u8::from(outcome.trouble.is_some()),
+        status => status,
+    }
+}

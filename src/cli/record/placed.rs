@@ -1,0 +1,441 @@
+//! Options whose meaning depends on those before them: from the order of the command line to settings.
+
+use clap::ArgMatches;
+
+use super::args::{RecordArgs, SetupArgs};
+use crate::dat::chunks::Compression;
+use crate::record::{
+    BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, ReaderChoice, Settings, configured_cpus,
+};
+
+/// An option whose meaning depends on those before it.
+enum Placed {
+    Instance(String),
+    Event(String),
+    Filter(String),
+    Trigger(String),
+    Invert,
+    Tracer(String),
+    Function(String),
+    Notrace(String),
+    Graph(String),
+    Module(String),
+    Option(String),
+    Size(u64),
+    SubbufSize(u64),
+    Clock(String),
+    Pid(i32),
+    Mask(String),
+    Depth(u32),
+    Profile,
+    Hook(String),
+    ProcMap,
+}
+
+/// All placed options in the order of the command line.
+fn placed(args: &SetupArgs, proc_map: &[bool], matches: &ArgMatches) -> Vec<Placed> {
+    let mut all: Vec<(usize, Placed)> = Vec::new();
+    fn add<T: Clone>(
+        all: &mut Vec<(usize, Placed)>,
+        matches: &ArgMatches,
+        id: &str,
+        values: &[T],
+        make: impl Fn(T) -> Placed,
+    ) {
+        if values.is_empty() {
+            return;
+        }
+        let places = matches.indices_of(id).into_iter().flatten();
+        all.extend(places.zip(values).map(|(place, value)| (place, make(value.clone()))));
+    }
+    add(&mut all, matches, "instance", &args.instance, Placed::Instance);
+    add(&mut all, matches, "event", &args.event, Placed::Event);
+    add(&mut all, matches, "filter", &args.filter, Placed::Filter);
+    add(&mut all, matches, "trigger", &args.trigger, Placed::Trigger);
+    add(&mut all, matches, "invert", &args.invert, |_| Placed::Invert);
+    add(&mut all, matches, "tracer", &args.tracer, Placed::Tracer);
+    add(&mut all, matches, "function", &args.function, Placed::Function);
+    add(&mut all, matches, "notrace", &args.notrace, Placed::Notrace);
+    add(&mut all, matches, "graph_function", &args.graph_function, Placed::Graph);
+    add(&mut all, matches, "module", &args.module, Placed::Module);
+    add(&mut all, matches, "option", &args.option, Placed::Option);
+    add(&mut all, matches, "stacktrace", &args.stacktrace, |_| Placed::Option("stacktrace".to_owned()));
+    add(&mut all, matches, "buffer_size", &args.buffer_size, Placed::Size);
+    add(&mut all, matches, "subbuf_size", &args.subbuf_size, Placed::SubbufSize);
+    add(&mut all, matches, "clock", &args.clock, Placed::Clock);
+    add(&mut all, matches, "pid", &args.pid, Placed::Pid);
+    add(&mut all, matches, "cpumask", &args.cpumask, Placed::Mask);
+    add(&mut all, matches, "max_graph_depth", &args.max_graph_depth, Placed::Depth);
+    add(&mut all, matches, "profile", &args.profile, |_| Placed::Profile);
+    add(&mut all, matches, "hook", &args.hook, Placed::Hook);
+    add(&mut all, matches, "proc_map", proc_map, |_| Placed::ProcMap);
+    all.sort_by_key(|(place, _)| *place);
+    all.into_iter().map(|(_, placed)| placed).collect()
+}
+
+/// The buffers as the options so far have made them.
+struct Buffers {
+    all: Vec<BufferSettings>,
+    at: usize,
+    invert: bool,
+    /// A `-v` with no `-e` behind it.
+    idle_invert: bool,
+    /// The module of the functions that follow, and whether there were any.
+    module: Option<(String, bool)>,
+    graph_functions: Vec<FunctionWord>,
+    hooks: Vec<String>,
+    /// Buffers with `--profile`.
+    profiles: Vec<usize>,
+}
+
+impl Buffers {
+    fn of(placed: Vec<Placed>) -> Result<Buffers, String> {
+        let mut buffers = Buffers {
+            all: vec![BufferSettings::default()],
+            at: 0,
+            invert: false,
+            idle_invert: false,
+            module: None,
+            graph_functions: Vec::new(),
+            hooks: Vec::new(),
+            profiles: Vec::new(),
+        };
+        placed.into_iter().try_for_each(|option| buffers.take(option))?;
+        buffers.end_module();
+        Ok(buffers)
+    }
+
+    fn take(&mut self, option: Placed) -> Result<(), String> {
+        let buffer = &mut self.all[self.at];
+        match option {
+            Placed::Instance(name) => self.enter(name),
+            Placed::Event(word) => {
+                self.idle_invert &= !self.invert;
+                buffer.events.push(EventSettings { word, disable: self.invert, ..Default::default() });
+            }
+            Placed::Filter(filter) => {
+                let event = buffer.events.last_mut().ok_or("-f is the filter of an event; put it behind an -e")?;
+                event.filter = Some(joined(event.filter.take(), &filter));
+            }
+            Placed::Trigger(trigger) => {
+                let event = buffer.events.last_mut().ok_or("-R is the trigger of an event; put it behind an -e")?;
+                event.triggers.push(trigger);
+            }
+            Placed::Invert => (self.invert, self.idle_invert) = (true, true),
+            Placed::Tracer(tracer) => {
+                if buffer.tracer.replace(tracer.trim().to_owned()).is_some() {
+                    return Err("a buffer has one tracer; -p was given twice".to_owned());
+                }
+            }
+            Placed::Function(word) => buffer.function_filters.push(of_module(word, &mut self.module)),
+            Placed::Notrace(word) => buffer.function_notrace.push(of_module(word, &mut self.module)),
+            Placed::Graph(word) => self.graph_functions.push(of_module(word, &mut self.module)),
+            Placed::Module(module) => {
+                self.end_module();
+                self.module = Some((module, false));
+            }
+            Placed::Option(option) => buffer.options.push(option),
+            Placed::Size(size_kb) => buffer.size_kb = Some(size_kb),
+            Placed::SubbufSize(size_kb) => buffer.subbuf_size_kb = Some(size_kb),
+            Placed::Clock(clock) => buffer.clock = Some(clock),
+            Placed::Pid(pid) => buffer.pids.push(pid),
+            Placed::Mask(mask) => buffer.cpumask = Some(cpumask(&mask)?),
+            Placed::Depth(depth) => buffer.max_graph_depth = Some(depth),
+            Placed::Profile => self.profiles.push(self.at),
+            Placed::Hook(hook) => {
+                buffer.events.extend(hook_events(&hook)?);
+                self.hooks.push(hook);
+            }
+            Placed::ProcMap => buffer.proc_map = true,
+        }
+        Ok(())
+    }
+
+    /// Makes an instance the current one.
+    fn enter(&mut self, name: String) {
+        self.end_module();
+        let known = self.all.iter().position(|buffer| buffer.instance.as_deref() == Some(name.as_str()));
+        self.at = known.unwrap_or(self.all.len());
+        if known.is_none() {
+            self.all.push(BufferSettings { instance: Some(name), ..Default::default() });
+        }
+        self.invert = false;
+    }
+
+    /// A module of which no function was named stands for all its functions.
+    fn end_module(&mut self) {
+        if let Some((module, false)) = self.module.take() {
+            let all = FunctionWord { word: "*".to_owned(), module: Some(module) };
+            self.all[self.at].function_filters.push(all);
+        }
+    }
+}
+
+fn of_module(word: String, module: &mut Option<(String, bool)>) -> FunctionWord {
+    let module = module.as_mut().map(|(name, used)| {
+        *used = true;
+        name.clone()
+    });
+    FunctionWord { word, module }
+}
+
+/// The two events of a hook.
+fn hook_events(hook: &str) -> Result<Vec<EventSettings>, String> {
+    let bad = || format!("{hook:?} is no hook; write [SYSTEM:]EVENT,FIELD[,PID]/[SYSTEM:]EVENT,FIELD[,FLAGS]");
+    let (start, end) = hook.split_once('/').ok_or_else(bad)?;
+    let event = |side: &str| {
+        let parts: Vec<&str> = side.split(',').collect();
+        let named = (2..=3).contains(&parts.len()) && parts.iter().all(|part| !part.is_empty());
+        named.then(|| EventSettings { word: parts[0].to_owned(), ..Default::default() }).ok_or_else(bad)
+    };
+    let events = vec![event(start)?, event(end)?];
+    let flags = end.split(',').nth(2).unwrap_or_default();
+    if !flags.bytes().all(|flag| b"pPsSgG".contains(&flag)) {
+        return Err(format!("{flags:?} are no flags of a hook; there are p, s and g"));
+    }
+    Ok(events)
+}
+
+/// What a profile is made of. What a kernel lacks is left out.
+fn add_profile(buffer: &mut BufferSettings) {
+    if buffer.tracer.is_none() {
+        buffer.tracer = Some("function_graph".to_owned());
+        buffer.optional_tracer = true;
+        buffer.max_graph_depth.get_or_insert(1);
+    }
+    let event = |word: &str, triggers: &[&str]| EventSettings {
+        word: word.to_owned(),
+        optional: true,
+        triggers: triggers.iter().map(|&trigger| trigger.to_owned()).collect(),
+        ..Default::default()
+    };
+    buffer.events.extend([
+        event("sched:sched_switch", &["stacktrace"]),
+        event("sched:sched_wakeup", &["stacktrace"]),
+        event("exceptions:page_fault_user", &[]),
+        event("irq:irq_handler_entry", &[]),
+        event("irq:irq_handler_exit", &[]),
+        event("irq:softirq_entry", &[]),
+        event("irq:softirq_exit", &[]),
+        event("irq:softirq_raise", &[]),
+        event("sched:sched_process_exec", &[]),
+        event("raw_syscalls", &[]),
+    ]);
+}
+
+/// What the options of the set-up say, and whether a `-v` asks for more words; an error is a sentence.
+pub(in crate::cli) fn setup(
+    args: &SetupArgs,
+    proc_map: &[bool],
+    matches: &ArgMatches,
+) -> Result<(Settings, bool), String> {
+    args.refused.reason()?;
+    let mut buffers = Buffers::of(placed(args, proc_map, matches))?;
+    if args.profile_listed && buffers.profiles.is_empty() {
+        return Err("-S belongs to --profile".to_owned());
+    }
+    for at in buffers.profiles.iter().copied().filter(|_| !args.profile_listed) {
+        add_profile(&mut buffers.all[at]);
+    }
+    let mut all = buffers.all;
+    // The first clock is the default of all instances.
+    let clock = all.iter().find_map(|buffer| buffer.clock.clone());
+    all.iter_mut().for_each(|buffer| buffer.clock = buffer.clock.take().or_else(|| clock.clone()));
+    let settings = Settings {
+        tracefs: args.tracefs.clone(),
+        command: args.command.clone(),
+        buffers: all,
+        graph_functions: buffers.graph_functions,
+        hooks: buffers.hooks,
+        only_command: args.only_command,
+        follow_children: args.follow_children,
+        exact_names: args.exact,
+        ignore_unknown_events: args.ignore_unknown,
+        interval: args.interval.map(std::time::Duration::from_micros),
+        priority: args.priority,
+        func_stack: args.func_stack,
+        function_off: match (args.no_functions_at_all, args.no_function_trace) {
+            (true, _) => Some(FunctionOff::Both),
+            (_, true) => Some(FunctionOff::Option),
+            _ => None,
+        },
+        user: args.user.clone(),
+        no_filter: args.no_filter,
+        cmdlines_size: args.cmdlines_size,
+        tsc2nsec: args.tsc2nsec,
+        all_functions: args.all_functions,
+        duration: args.duration,
+        ..Settings::default()
+    };
+    if settings.only_command && settings.command.is_empty() {
+        return Err("-F traces the command only, but there is no command".to_owned());
+    }
+    if settings.user.is_some() && settings.command.is_empty() {
+        return Err("--user is whom the command runs as, but there is no command".to_owned());
+    }
+    Ok((settings, buffers.idle_invert))
+}
+
+/// What the options of `record` say; an error is a sentence.
+pub(super) fn settings(args: &RecordArgs, matches: &ArgMatches) -> Result<(Settings, bool), String> {
+    if args.tcp {
+        return Err(
+            "-t is refused: it is the protocol of -N, and recording over the network is not there yet".to_owned()
+        );
+    }
+    let (setup, idle_invert) = setup(&args.setup, &args.proc_map, matches)?;
+    if args.file_version == FileVersion::V6 && args.compression.is_some_and(|wanted| wanted != Compression::None) {
+        return Err("--compression needs --file-version 7: files of version 6 are never compressed".to_owned());
+    }
+    if args.date && args.ts_offset.is_some() {
+        return Err("--date and --ts-offset both say what to add to times; give one of them".to_owned());
+    }
+    let whose = setup.command.is_empty() && setup.buffers.iter().all(|buffer| buffer.pids.is_empty());
+    if whose && setup.buffers.iter().any(|buffer| buffer.proc_map) {
+        return Err("--proc-map stores the maps of a command or of -P, but there is neither".to_owned());
+    }
+    let settings = Settings {
+        output: args.output.clone(),
+        mode: Some(args.mode),
+        temp: args.temp.clone(),
+        limits: args.limits.settings(u64::from(configured_cpus())),
+        all_formats: args.all_formats,
+        compression: match args.file_version {
+            FileVersion::V6 => Compression::None,
+            FileVersion::V7 => args.compression.unwrap_or(Compression::Zstd),
+        },
+        file_version: args.file_version,
+        date: args.date,
+        ts_offset: args.ts_offset,
+        keep: args.keep || args.keep_before,
+        keep_before: args.keep_before,
+        reader: if args.nosplice { ReaderChoice::Read } else { args.reader.unwrap_or_default() },
+        poll: args.poll,
+        ..setup
+    };
+    Ok((settings, idle_invert))
+}
+
+/// `a`, then `(a)&&(b)`, as trace-cmd joins the filters of one event.
+fn joined(before: Option<String>, filter: &str) -> String {
+    match before {
+        None => filter.to_owned(),
+        Some(before) if before.contains("&&(") => format!("{before}&&({filter})"),
+        Some(before) => format!("({before})&&({filter})"),
+    }
+}
+
+/// `tracing_cpumask` takes hex digits; all ones stand for every CPU.
+fn cpumask(mask: &str) -> Result<String, String> {
+    if mask == "-1" {
+        let count = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_CONF).ok().flatten().unwrap_or(1);
+        let groups = (count as usize).div_ceil(32);
+        let last = count as usize - (groups - 1) * 32;
+        let first = if last >= 32 { u32::MAX } else { (1u32 << last) - 1 };
+        let rest = std::iter::repeat_n(format!("{:08x}", u32::MAX), groups - 1);
+        return Ok(std::iter::once(format!("{first:x}")).chain(rest).collect::<Vec<_>>().join(","));
+    }
+    let digits = mask.trim_start_matches("0x");
+    let fits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit() || b == b',');
+    fits.then(|| digits.to_owned())
+        .ok_or_else(|| format!("{mask:?} is no mask of CPUs; write it in hex, or -1 for all"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<(Settings, bool), String> {
+        let words = std::iter::once("record").chain(line.split_whitespace());
+        let matches =
+            RecordArgs::augment_args(Command::new("record")).try_get_matches_from(words).map_err(|e| e.to_string())?;
+        settings(&RecordArgs::from_arg_matches(&matches).unwrap(), &matches)
+    }
+
+    #[test]
+    fn filters_and_triggers_belong_to_the_event_before_them() {
+        let (settings, _) = parse("-e a -f x==1 -f y==2 -f z==3 -e b -R stacktrace -e c cmd").unwrap();
+        let events = &settings.buffers[0].events;
+        assert_eq!(events[0].filter.as_deref(), Some("(x==1)&&(y==2)&&(z==3)"));
+        assert_eq!(
+            (events[1].filter.as_deref(), events[1].triggers.as_slice()),
+            (None, &["stacktrace".to_owned()][..])
+        );
+        assert!(events[2].filter.is_none() && events[2].triggers.is_empty());
+        assert!(parse("-f x==1 -e a cmd").is_err() && parse("-R x -e a cmd").is_err());
+    }
+
+    #[test]
+    fn an_instance_takes_the_options_behind_it() {
+        let (settings, _) =
+            parse("-e a -b 64 -B one -e b -p function -C mono -B two -e c -b 1M -B one -e d cmd").unwrap();
+        let [top, one, two] = &settings.buffers[..] else { panic!() };
+        assert_eq!((top.size_kb, one.size_kb, two.size_kb), (Some(64), None, Some(1024)));
+        assert_eq!((one.instance.as_deref(), two.instance.as_deref()), (Some("one"), Some("two")));
+        assert_eq!(one.events.iter().map(|event| event.word.as_str()).collect::<Vec<_>>(), ["b", "d"]);
+        assert_eq!(one.tracer.as_deref(), Some("function"));
+        assert!([top, one, two].iter().all(|buffer| buffer.clock.as_deref() == Some("mono")));
+    }
+
+    #[test]
+    fn v_inverts_what_follows_until_the_next_instance() {
+        let (settings, verbose) = parse("-e a -v -e b -B x -e c cmd").unwrap();
+        assert!(!settings.buffers[0].events[0].disable && settings.buffers[0].events[1].disable);
+        assert!(!settings.buffers[1].events[0].disable && !verbose);
+        let (settings, verbose) = parse("-e a -v cmd").unwrap();
+        assert!(!settings.buffers[0].events[0].disable && verbose, "with nothing to invert it asks for more words");
+    }
+
+    #[test]
+    fn a_module_restricts_the_functions_behind_it() {
+        let (settings, _) = parse("-l a --module ext4 -l b -n c -g d --module xfs --module nfs -B x -l e cmd").unwrap();
+        let told = |words: &[FunctionWord]| -> Vec<String> {
+            words.iter().map(|w| format!("{}:{}", w.word, w.module.as_deref().unwrap_or("-"))).collect()
+        };
+        let [top, x] = &settings.buffers[..] else { panic!() };
+        assert_eq!(told(&top.function_filters), ["a:-", "b:ext4", "*:xfs", "*:nfs"]);
+        assert_eq!(told(&top.function_notrace), ["c:ext4"]);
+        assert_eq!(told(&settings.graph_functions), ["d:ext4"]);
+        assert_eq!(told(&x.function_filters), ["e:-"]);
+    }
+
+    #[test]
+    fn a_profile_brings_its_events_unless_they_are_listed() {
+        let (settings, _) = parse("-B x --profile cmd").unwrap();
+        let [top, x] = &settings.buffers[..] else { panic!() };
+        assert!(top.events.is_empty() && x.events.iter().any(|event| event.word == "raw_syscalls"));
+        assert_eq!((x.tracer.as_deref(), x.max_graph_depth), (Some("function_graph"), Some(1)));
+        let (settings, _) = parse("--profile -p function -l f cmd").unwrap();
+        assert_eq!(
+            (settings.buffers[0].tracer.as_deref(), settings.buffers[0].max_graph_depth),
+            (Some("function"), None)
+        );
+        let (settings, _) = parse("--profile -S -H a:b,c/d,e cmd").unwrap();
+        let words: Vec<&str> = settings.buffers[0].events.iter().map(|event| event.word.as_str()).collect();
+        assert_eq!(words, ["a:b", "d"]);
+        assert_eq!(settings.hooks, ["a:b,c/d,e"]);
+    }
+
+    #[test]
+    fn options_behind_the_command_are_the_commands() {
+        let (settings, _) = parse("-e sched ls -l -e --verbose -- -o x").unwrap();
+        assert_eq!(settings.command, ["ls", "-l", "-e", "--verbose", "--", "-o", "x"]);
+        assert_eq!(settings.buffers[0].events.len(), 1);
+        let (settings, _) = parse("-esched -p function -- -odd-name -x").unwrap();
+        assert_eq!(settings.command, ["-odd-name", "-x"]);
+        assert!(parse("-e sched --no-such-option ls").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        assert!(parse("-p function -p nop cmd").is_err());
+        assert!(parse("-e a -F").is_err());
+        assert!(parse("-e a -M xyz cmd").is_err());
+        assert!(parse("-e a -b 0 cmd").is_err());
+        assert!(parse("-e a -P x cmd").is_err());
+        assert_eq!(parse("-e a -P 1,2 -P 3 cmd").unwrap().0.buffers[0].pids, [1, 2, 3]);
+        assert_eq!(parse("-e a -M 0x3 cmd").unwrap().0.buffers[0].cpumask.as_deref(), Some("3"));
+    }
+}

@@ -1,0 +1,102 @@
+//! What only some recordings bring: the date, memory maps, the scale of cycles, names over time, hooks.
+
+use super::error::Error;
+use super::history::{History, Story};
+use super::maps::Maps;
+use super::plan::BufferPlan;
+use super::seal::Extras;
+use super::settings::{Settings, TSC2NSEC};
+use super::tsc::{self, Scale};
+use super::watch::{Note, Watch};
+use crate::dat::ids;
+use crate::tracefs::{Tracefs, Undo};
+
+/// The parts that are at work while recording.
+pub struct Extra {
+    history: Option<History>,
+    maps: Option<&'static Maps>,
+    pids: Vec<i32>,
+    scale: Option<Scale>,
+}
+
+impl Extra {
+    /// Starts them. A help that cannot be had is told; what was asked for and cannot be had is an error.
+    pub fn begin(
+        settings: &Settings,
+        plans: &[BufferPlan<'_>],
+        root: &Tracefs,
+        watch: &dyn Watch,
+        undo: Undo,
+    ) -> Result<Extra, Error> {
+        let scale = scale(settings, plans, root)?;
+        let history = match History::begin(root, &clock(plans, root), undo) {
+            Ok(history) => Some(history),
+            Err(source) if settings.date => return Err(Error::Setup { step: "comparing the clocks", source }),
+            Err(source) => {
+                watch.note(Note::Hindered { what: "names that change are not recorded", source });
+                None
+            }
+        };
+        let wanted = plans.iter().filter(|plan| plan.settings.proc_map);
+        let pids: Vec<i32> = wanted.clone().flat_map(|plan| plan.settings.pids.iter().copied()).collect();
+        // One for the life of the program: the running command, of which copies are made, points to it.
+        let maps: Option<&'static Maps> = wanted.clone().next().map(|_| &*Box::leak(Box::default()));
+        maps.iter().for_each(|maps| pids.iter().for_each(|&pid| maps.read(pid)));
+        Ok(Extra { history, maps, pids, scale })
+    }
+
+    /// Where the maps of the command go.
+    pub fn maps(&self) -> Option<&'static Maps> {
+        self.maps
+    }
+
+    /// Ends them and tells what goes into the file.
+    pub fn finish(self, settings: &Settings) -> Extras {
+        let story = self.history.map(History::finish);
+        let mut options: Vec<(u16, Vec<u8>)> = Vec::new();
+        if settings.date {
+            let offset = story.as_ref().and_then(|story| date_us(story, self.scale));
+            options.extend(offset.map(|offset| (ids::DATE, text(format!("{offset:#x}")))));
+        }
+        options.extend(settings.ts_offset.map(|offset| (ids::OFFSET, text(offset.to_string()))));
+        options.extend(self.scale.map(|scale| (ids::TSC2NSEC, scale.option())));
+        options.extend(settings.hooks.iter().map(|hook| (ids::HOOK, text(hook.clone()))));
+        if let Some(maps) = self.maps {
+            self.pids.iter().for_each(|&pid| maps.read(pid));
+            options.extend(maps.texts().into_iter().map(|maps| (ids::PROCMAPS, text(maps))));
+        }
+        Extras { options, story }
+    }
+}
+
+/// How cycles become nanoseconds, if that is wanted.
+pub fn scale(settings: &Settings, plans: &[BufferPlan<'_>], root: &Tracefs) -> Result<Option<Scale>, Error> {
+    if !settings.tsc2nsec && plans.iter().all(|plan| plan.settings.clock.as_deref() != Some(TSC2NSEC)) {
+        return Ok(None);
+    }
+    let cpus = root.top().cpus().map_err(Error::setup("listing the CPUs"))?;
+    tsc::scale(&cpus).map(Some)
+}
+
+/// The clock of the first buffer, by which names and dates are told.
+fn clock(plans: &[BufferPlan<'_>], root: &Tracefs) -> String {
+    let top = root.top();
+    let first = plans.first();
+    let current = |instance: &crate::tracefs::Instance| instance.clocks().ok().and_then(|clocks| clocks.chosen);
+    let chosen = first.and_then(|plan| plan.clock().map(str::to_owned).or_else(|| current(&plan.instance)));
+    chosen.unwrap_or_else(|| if first.is_some() { "local".to_owned() } else { current(&top).unwrap_or_default() })
+}
+
+/// Microseconds from the trace clock to the wall clock.
+fn date_us(story: &Story, scale: Option<Scale>) -> Option<i64> {
+    let reading = story.clocks.readings.first()?;
+    let ns = scale.map_or(reading.ticks, |scale| scale.nanoseconds(reading.ticks));
+    Some((reading.realtime_ns - ns as i64) / 1000)
+}
+
+/// A text as options hold it.
+fn text(text: String) -> Vec<u8> {
+    let mut bytes = text.into_bytes();
+    bytes.push(0);
+    bytes
+}

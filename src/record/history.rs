@@ -1,0 +1,329 @@
+//! The names of tasks over time, and the trace clock beside the wall clock: a small instance of its own watches both.
+//!
+//! The kernel keeps the last name of a pid only. So the instance records every new task and every renaming, and a thread
+//! takes them out once a second. Markers written between two looks at other clocks tell how those run beside
+//! the trace clock, at the start and at the end. All of it is a help: without it a recording is merely poorer.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use byteorder::NativeEndian;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::time::{ClockId, clock_gettime};
+
+use crate::dat::own::{ClockReading, ClockReadings, NameChange, NameChanges};
+use crate::tracefs::buffer::{BufferStats, RawBuffer};
+use crate::tracefs::events::{EventName, Selection};
+use crate::tracefs::{Error, Instance, Operation, Tracefs, Undo};
+use crate::wire::abi::Abi;
+use crate::wire::format::{EventFormat, Field};
+use crate::wire::subbuf::Layout;
+
+/// Holds the renamings of one second; a storm of 2000 new tasks a second and CPU fits. A new instance has 1410, and
+/// making it smaller takes 8 ms on 6.18, so that is done for the memory of large machines only.
+const SIZE_KB: u64 = 128;
+const MANY_CPUS: usize = 8;
+const DRAIN_EVERY_MS: u16 = 1000;
+/// Looks at the clocks, of which the quickest counts.
+const LOOKS: u32 = 20;
+const MARK: &str = "rtrec clock ";
+
+/// A watch on names and clocks that is running.
+pub struct History {
+    instance: Instance,
+    clock: String,
+    looks: Vec<Look>,
+    stop: Arc<EventFd>,
+    // Before `undo`: the thread's files must be closed before the instance can go.
+    thread: Option<JoinHandle<Taken>>,
+    undo: Undo,
+}
+
+/// What it has seen.
+#[derive(Debug, Default)]
+pub struct Story {
+    /// The names.
+    pub names: NameChanges,
+    /// The clocks.
+    pub clocks: ClockReadings,
+    /// Waited for when this goes.
+    _removal: Option<Removal>,
+}
+
+/// The kernel takes its time to remove an instance (35 ms on 6.18), which passes while the file is completed.
+#[derive(Debug)]
+struct Removal(Option<JoinHandle<()>>);
+
+impl Drop for Removal {
+    fn drop(&mut self) {
+        let _ = self.0.take().map(JoinHandle::join);
+    }
+}
+
+/// Other clocks read around a marker.
+#[derive(Clone, Copy)]
+struct Look {
+    number: u32,
+    realtime_ns: i64,
+    monotonic_ns: i64,
+    width_ns: u64,
+}
+
+impl History {
+    /// Starts watching, by the clock named.
+    ///
+    /// `undo` is an empty journal that is its own.
+    pub fn begin(root: &Tracefs, clock: &str, mut undo: Undo) -> Result<Self, Error> {
+        let instance = root.instance(&format!("rtrec-{}", std::process::id()));
+        instance.make(&mut undo)?;
+        // Nothing of it has to be put back, since it goes as a whole.
+        let mut within = Undo::new();
+        let cpus = instance.cpus()?;
+        if cpus.len() > MANY_CPUS {
+            instance.set_buffer_size_kb(SIZE_KB, &mut within)?;
+        }
+        let set = instance.set_clock(clock, &mut within);
+        within.forget();
+        set?;
+        let words = Words::of(root)?;
+        let events = words.events.iter().filter(|event| event.name.system != "ftrace");
+        let selection = Selection { events: events.map(|event| event.name.clone()).collect(), ..Selection::default() };
+        instance.enable_events(&selection, true)?;
+        instance.tracing_on()?;
+        let layout = instance.subbuf_layout()?;
+        let buffers: Vec<RawBuffer> = cpus
+            .into_iter()
+            .map(|cpu| instance.raw_buffer(cpu, layout.subbuf_bytes as usize))
+            .collect::<Result<_, _>>()?;
+        let failed = |error: io::Error| Error::new(Operation::Open, instance.dir(), error);
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let stop = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(|errno| failed(errno.into()))?);
+        let told = Arc::clone(&stop);
+        let taker = Taker { words, layout, buffers, taken: Taken::default() };
+        let thread = thread::Builder::new().name("rtrec/names".to_owned()).spawn(move || taker.run(&told));
+        let thread = Some(thread.map_err(failed)?);
+        let mut history = History { instance, clock: clock.to_owned(), looks: Vec::new(), stop, thread, undo };
+        history.look()?;
+        Ok(history)
+    }
+
+    /// Looks at the clocks around a marker, a few times; the quickest look is the best.
+    fn look(&mut self) -> Result<(), Error> {
+        let marker = self.instance.marker()?;
+        let first = self.looks.len() as u32;
+        for number in first..first + LOOKS {
+            let (monotonic, realtime) = (now(ClockId::CLOCK_MONOTONIC), now(ClockId::CLOCK_REALTIME));
+            let text = format!("{MARK}{number}");
+            let written = nix::unistd::write(&marker, text.as_bytes());
+            let (realtime_after, monotonic_after) = (now(ClockId::CLOCK_REALTIME), now(ClockId::CLOCK_MONOTONIC));
+            written.map_err(|errno| Error::new(Operation::Write, &self.instance.path("trace_marker"), errno.into()))?;
+            self.looks.push(Look {
+                number,
+                realtime_ns: realtime + (realtime_after - realtime) / 2,
+                monotonic_ns: monotonic + (monotonic_after - monotonic) / 2,
+                width_ns: realtime_after.abs_diff(realtime),
+            });
+        }
+        Ok(())
+    }
+
+    /// Stops watching and tells what was seen.
+    pub fn finish(mut self) -> Story {
+        let _ = self.look();
+        let _ = self.instance.tracing_off();
+        let taken = self.join();
+        let cpus = self.instance.cpus().unwrap_or_default();
+        let stats: Vec<BufferStats> = cpus.into_iter().flat_map(|cpu| self.instance.stats(cpu)).collect();
+        let lost = stats.iter().map(BufferStats::lost).sum();
+        let (start, end) = self.looks.split_at(self.looks.len().min(LOOKS as usize));
+        let readings = [start, end].into_iter().filter_map(|looks| best(looks, &taken.marks)).collect();
+        let clock = self.clock.clone();
+        Story {
+            names: NameChanges { clock: clock.clone(), lost, changes: in_order(taken.changes) },
+            clocks: ClockReadings { clock, readings },
+            _removal: Some(self.remove()),
+        }
+    }
+
+    fn remove(mut self) -> Removal {
+        let mut undo = std::mem::take(&mut self.undo);
+        let removal = thread::Builder::new().spawn(move || drop(undo.run()));
+        // Without a thread the journal has gone with its closure, which has put everything back.
+        Removal(removal.ok())
+    }
+
+    fn join(&mut self) -> Taken {
+        let _ = self.stop.write(1);
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        self.join();
+        self.undo.run();
+    }
+}
+
+fn now(clock: ClockId) -> i64 {
+    clock_gettime(clock).map_or(0, |time| time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+}
+
+/// The quickest look whose marker has been found.
+fn best(looks: &[Look], marks: &HashMap<u32, u64>) -> Option<ClockReading> {
+    let found = looks.iter().filter_map(|look| Some((look, *marks.get(&look.number)?)));
+    let (look, ticks) = found.min_by_key(|(look, _)| look.width_ns)?;
+    let Look { realtime_ns, monotonic_ns, width_ns, .. } = *look;
+    Some(ClockReading { ticks, realtime_ns, monotonic_ns, width_ns })
+}
+
+/// By time; a first renaming also tells the name from before.
+fn in_order(mut changes: Vec<(NameChange, Option<Vec<u8>>)>) -> Vec<NameChange> {
+    changes.sort();
+    let mut known = std::collections::HashSet::new();
+    let mut all = Vec::with_capacity(changes.len());
+    for (change, before) in changes {
+        let first = known.insert(change.pid);
+        if let Some(name) = before.filter(|_| first) {
+            all.push(NameChange { ticks: 0, pid: change.pid, name });
+        }
+        all.push(change);
+    }
+    all.sort();
+    all
+}
+
+/// One event and where in it the words are.
+struct Event {
+    name: EventName,
+    id: u16,
+    pid: Option<Field>,
+    comm: Field,
+    before: Option<Field>,
+}
+
+/// The events that tell names, and the marker.
+struct Words {
+    events: Vec<Event>,
+}
+
+impl Words {
+    fn of(root: &Tracefs) -> Result<Words, Error> {
+        let top = root.top();
+        let mut events = vec![event(&top, "ftrace", "print", None, "buf", None)];
+        events.push(event(&top, "task", "task_newtask", Some("pid"), "comm", None));
+        events.push(event(&top, "task", "task_rename", Some("pid"), "newcomm", Some("oldcomm")));
+        if events.iter().skip(1).all(Option::is_none) {
+            events.push(event(&top, "sched", "sched_process_fork", Some("child_pid"), "child_comm", None));
+        }
+        Ok(Words { events: events.into_iter().flatten().collect() })
+    }
+}
+
+fn event(
+    top: &Instance,
+    system: &str,
+    name: &str,
+    pid: Option<&str>,
+    comm: &str,
+    before: Option<&str>,
+) -> Option<Event> {
+    let name = EventName { system: system.to_owned(), event: name.to_owned() };
+    let format = EventFormat::parse(system, &top.event_format(&name).ok()?, Abi::HOST).ok()?;
+    let field = |name: Option<&str>| name.and_then(|name| format.field(name)).cloned();
+    let comm = field(Some(comm))?;
+    // The names of 7.0 are dynamic texts; located alike.
+    Some(Event { name, id: format.id, pid: field(pid), comm, before: field(before) })
+}
+
+/// What has been taken out of the instance.
+#[derive(Default)]
+struct Taken {
+    /// A name, and the one before it if told.
+    changes: Vec<(NameChange, Option<Vec<u8>>)>,
+    /// Number of a marker, and when it was written.
+    marks: HashMap<u32, u64>,
+}
+
+/// Takes the records out.
+struct Taker {
+    words: Words,
+    layout: Layout,
+    buffers: Vec<RawBuffer>,
+    taken: Taken,
+}
+
+impl Taker {
+    fn run(mut self, stop: &EventFd) -> Taken {
+        loop {
+            let mut fds = [PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
+            let stopped = poll(&mut fds, PollTimeout::from(DRAIN_EVERY_MS)).is_ok_and(|ready| ready > 0);
+            self.drain();
+            if stopped {
+                return self.taken;
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        let mut page = vec![0; self.layout.subbuf_bytes as usize];
+        for buffer in &mut self.buffers {
+            while matches!(buffer.read_subbuf(&mut page), Ok(true)) {
+                take_page(&self.words, &self.layout, &page, &mut self.taken);
+            }
+        }
+    }
+}
+
+fn take_page(words: &Words, layout: &Layout, page: &[u8], taken: &mut Taken) {
+    let Ok(head) = layout.head(page) else { return };
+    let mut walk = layout.walk(&head);
+    while let Some(Ok(found)) = walk.next::<NativeEndian>(page) {
+        let Some(data) = page.get(found.start as usize..(found.start + found.len) as usize) else { return };
+        let id = Abi::HOST.u16(data);
+        let Some(event) = words.events.iter().find(|event| Some(event.id) == id) else { continue };
+        let text = event.comm.text(data, Abi::HOST);
+        let Some(pid) = &event.pid else {
+            let number = std::str::from_utf8(text).ok().and_then(|text| text.trim().strip_prefix(MARK)?.parse().ok());
+            taken.marks.extend(number.map(|number: u32| (number, found.ticks)));
+            continue;
+        };
+        let pid = pid.int(data, Abi::HOST).unwrap_or(0) as i32;
+        let change = NameChange { ticks: found.ticks, pid, name: text.to_vec() };
+        let before = event.before.as_ref().map(|field| field.text(data, Abi::HOST).to_vec());
+        taken.changes.push((change, before));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_renaming_tells_the_name_before_it() {
+        let change = |ticks, pid, name: &[u8]| NameChange { ticks, pid, name: name.to_vec() };
+        let changes = vec![
+            (change(20, 7, b"ls"), Some(b"sh".to_vec())),
+            (change(30, 7, b"x"), Some(b"ls".to_vec())),
+            (change(10, 8, b"sh"), None),
+            (change(40, 8, b"cat"), Some(b"sh".to_vec())),
+        ];
+        let all = in_order(changes);
+        let told: Vec<(u64, i32, &[u8])> = all.iter().map(|c| (c.ticks, c.pid, c.name.as_slice())).collect();
+        assert_eq!(told, [(0, 7, &b"sh"[..]), (10, 8, b"sh"), (20, 7, b"ls"), (30, 7, b"x"), (40, 8, b"cat")]);
+    }
+
+    #[test]
+    fn the_quickest_look_whose_marker_was_found_counts() {
+        let look = |number, width_ns| Look { number, realtime_ns: i64::from(number), monotonic_ns: 0, width_ns };
+        let looks = [look(0, 500), look(1, 90), look(2, 40)];
+        let marks = HashMap::from([(0, 1000), (1, 1100)]);
+        let reading = best(&looks, &marks).unwrap();
+        assert_eq!((reading.ticks, reading.realtime_ns), (1100, 1));
+        assert!(best(&looks[2..], &marks).is_none());
+    }
+}
