@@ -87,12 +87,13 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     drop(buffers);
     drop(locks);
     own.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
+    // Before the settings are put back: what others have set may watch for an instance being removed.
+    report.extras = extras.finish(settings);
     if settings.keep {
         undo.forget();
     }
     undo.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
     let Harvest { child, stop, failure, texts, buffers, .. } = harvest;
-    report.extras = extras.finish(settings);
     let sealed = seal::seal(texts, report, buffers).map_err(output_failed(&output));
     let sealed = sealed.and_then(|outcome| publish(output, settings).map(|()| outcome));
     let ending = child.and_then(|child| finish_command(child, stop, &signals));
