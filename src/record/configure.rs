@@ -421,4 +421,25 @@ mod tests {
         std::os::unix::fs::symlink("/dev/full", &list).unwrap();
         assert!(matches!(add(folder.path(), &["vfs_read"]), Err(Error::Setup { .. })));
     }
+
+    #[test]
+    fn functions_of_a_module_are_written_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let available = "vfs_open\next4_open [ext4]\next4_sync [ext4]\nxfs_open [xfs]\n";
+        std::fs::write(folder.path().join("available_filter_functions"), available).unwrap();
+        let instance = Tracefs::at(folder.path()).top();
+        let written = |list: FunctionList, word: &str| {
+            let path = folder.path().join(list.file());
+            std::fs::write(&path, "").unwrap();
+            let mut adding = Adding { instance: &instance, list, available: None, taken: Vec::new(), watch: &Silent };
+            let word = FunctionPlan { word: Word::new(word).unwrap(), module: Some("ext4".into()) };
+            adding.add(&word, true, &mut Undo::new()).map(|()| std::fs::read_to_string(&path).unwrap())
+        };
+        assert_eq!(written(FunctionList::Filter, "*").unwrap(), "ext4_open:mod:ext4\next4_sync:mod:ext4\n");
+        assert_eq!(written(FunctionList::Notrace, "*_open").unwrap(), "ext4_open:mod:ext4\n");
+        assert_eq!(written(FunctionList::Graph, "ext4_sync").unwrap(), "ext4_sync\n");
+        for word in ["vfs_open", "xfs_open", "no*"] {
+            assert!(matches!(written(FunctionList::Filter, word), Err(Error::UnknownFunction { .. })), "{word}");
+        }
+    }
 }

@@ -50,18 +50,6 @@ pub struct Story {
     pub names: NameChanges,
     /// The clocks.
     pub clocks: ClockReadings,
-    /// Waited for when this goes.
-    _removal: Option<Removal>,
-}
-
-/// The kernel takes its time to remove an instance (35 ms on 6.18), which passes while the file is completed.
-#[derive(Debug)]
-struct Removal(Option<JoinHandle<()>>);
-
-impl Drop for Removal {
-    fn drop(&mut self) {
-        let _ = self.0.take().map(JoinHandle::join);
-    }
 }
 
 /// Other clocks read around a marker.
@@ -131,7 +119,7 @@ impl History {
         Ok(())
     }
 
-    /// Stops watching and tells what was seen.
+    /// Stops watching, removes the instance (35 ms on 6.18) and tells what was seen.
     pub fn finish(mut self) -> Story {
         let _ = self.look();
         let _ = self.instance.tracing_off();
@@ -145,15 +133,7 @@ impl History {
         Story {
             names: NameChanges { clock: clock.clone(), lost, changes: in_order(taken.changes) },
             clocks: ClockReadings { clock, readings },
-            _removal: Some(self.remove()),
         }
-    }
-
-    fn remove(mut self) -> Removal {
-        let mut undo = std::mem::take(&mut self.undo);
-        let removal = thread::Builder::new().spawn(move || drop(undo.run()));
-        // Without a thread the journal has gone with its closure, which has put everything back.
-        Removal(removal.ok())
     }
 
     fn join(&mut self) -> Taken {

@@ -124,12 +124,12 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         let mut closing = Closing::ask(&plans, &top, &harvest.threads);
         drop(buffers);
         drop(locks);
+        closing.extras = extras.finish(settings);
         own.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
         if settings.keep {
             undo.forget();
         }
         undo.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
-        closing.extras = extras.finish(settings);
         let _ = output.journal().put_back();
         let mut outcome = closing.outcome(&plans, &harvest);
         let Harvest { child, stop, failure, texts, buffers, rotated, rotor, .. } = harvest;
