@@ -4,9 +4,9 @@ mod common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use common::{Alone, listing, rtrec, run, stderr, stdout, wait_until};
+use common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rtrec::dat::Dat;
@@ -35,19 +35,14 @@ fn refused(alone: &Alone, dir: &Path, words: &[&str], said: &str) {
     assert!(!dir.join("a.dat").exists());
 }
 
-fn start(dir: &Path, words: &[&str]) -> Child {
-    let mut command = rtrec();
-    command.current_dir(dir).args(["record", "-q", "-o", "a.dat"]).args(words);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("rtrec starts")
+fn start(dir: &Path, words: &[&str]) -> Recorder {
+    let all: Vec<&str> = ["record", "-q", "-o", "a.dat"].iter().chain(words).copied().collect();
+    Recorder::start(dir, &all)
 }
 
-fn is_recording(alone: &Alone) -> bool {
-    alone.read("tracing_on") == "1\n" && alone.read("set_event").contains("sched:")
-}
-
-fn interrupt(child: Child) -> Output {
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
-    child.wait_with_output().unwrap()
+fn interrupt(recorder: Recorder) -> Output {
+    recorder.send(Signal::SIGINT);
+    recorder.output()
 }
 
 /// The real trace-cmd, oldest and newest, if the cache has them, reads a file.
@@ -126,16 +121,16 @@ fn readers_have_the_priority_asked_for() {
         let mut child = start(folder.path(), &["-e", "sched", "-r", priority]);
         let mut refused = false;
         wait_until("the recording", || {
-            refused = child.try_wait().unwrap().is_some();
-            refused || is_recording(&alone)
+            refused = child.0.try_wait().unwrap().is_some();
+            refused || records(folder.path())
         });
         if refused {
-            let output = child.wait_with_output().unwrap();
+            let output = child.output();
             assert!(stderr(&output).contains("cannot have the priority 7: "), "{}", stderr(&output));
             println!("this machine permits no priority");
             continue;
         }
-        let tasks = procfs_tasks(child.id());
+        let tasks = procfs_tasks(child.0.id());
         let readers: Vec<&(String, i32)> =
             tasks.iter().filter(|task| task.0.starts_with("rtrec/") && task.0 != "rtrec/names").collect();
         assert!(!readers.is_empty(), "{tasks:?}");
@@ -238,7 +233,7 @@ fn the_table_of_names_and_the_folder_of_temporary_files_are_as_asked() {
     let before = alone.snapshot();
     let temp = scratch.path().to_str().unwrap();
     let child = start(folder.path(), &["-e", "sched", "--cmdlines-size", "20000", "--temp", temp]);
-    wait_until("the recording", || is_recording(&alone));
+    wait_until("the recording", || records(scratch.path()));
     // The kernel rounds up to what its pages hold.
     assert!(alone.read("saved_cmdlines_size").trim().parse::<u32>().unwrap() >= 20_000);
     assert!(!listing(scratch.path()).is_empty(), "temporary files are there");
@@ -361,7 +356,7 @@ fn a_recording_in_the_background_ends_by_a_signal_to_its_pid_file() {
     let before = alone.snapshot();
     let output = run(folder.path(), &["record", "--daemonize", "-e", "sched", "-o", "a.dat"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(is_recording(&alone), "it returns once recording is running");
+    assert_eq!(alone.read("tracing_on"), "1\n", "it returns once recording is running");
     let pid_file = Path::new("/var/run/rtrec-record.pid");
     let pid: i32 = std::fs::read_to_string(pid_file).unwrap().trim().parse().unwrap();
     let second = run(folder.path(), &["record", "--daemonize", "-B", "rtrec-test", "-e", "sched", "-o", "b.dat"]);
@@ -424,7 +419,7 @@ fn function_tracing_is_switched_off_and_back() {
     }
     let before = alone.snapshot();
     let child = start(folder.path(), &["-d", "-e", "sched"]);
-    wait_until("the recording", || is_recording(&alone));
+    wait_until("the recording", || records(folder.path()));
     assert_eq!(alone.read("options/function-trace"), "0\n");
     assert!(interrupt(child).status.success());
     alone.assert_as_before(&before);
@@ -446,7 +441,7 @@ fn existing_instances_keep_what_they_had() {
     let after = std::panic::catch_unwind(|| alone.assert_as_before(&before));
     // Two recorders at once, each on an instance of its own.
     let one = start(folder.path(), &["-B", "rtrec-test", "-e", "sched"]);
-    wait_until("the first", || alone.read("instances/rtrec-test/set_event").contains("sched:"));
+    wait_until("the first", || records(folder.path()));
     let two = run(folder.path(), &["record", "-q", "-B", "rtrec-two", "-e", "sched", "-o", "b.dat", "true"]);
     let one = interrupt(one);
     let both = std::panic::catch_unwind(|| alone.assert_as_before(&before));

@@ -55,8 +55,6 @@ pub struct Begin {
     pub elsewhere: bool,
     /// How it is compressed.
     pub compression: String,
-    /// Bytes of a sub-buffer of the top-level buffer.
-    pub subbuf_bytes: u32,
     /// `sysname nodename release machine`.
     pub uname: String,
     /// CPUs the machine is configured for.
@@ -266,7 +264,7 @@ impl Unsealed {
         let (mut part, head_bytes) = (File::open(self.family.file("part"))?, self.head_bytes());
         io::copy(&mut io::Read::take(&mut part, head_bytes), &mut into)?;
         into.rewind()?;
-        let (mut out, mut there) = Writer::resume(into, compression, self.begin.subbuf_bytes)?;
+        let (mut out, mut there) = Writer::resume(into, compression)?;
         let more = texts(&there);
         there.extend(more.iter().map(|section| section.id));
         out.sections(&more)?;
@@ -289,7 +287,8 @@ impl Unsealed {
         let mut heads = Vec::new();
         if self.buffers.iter().all(|buffer| !buffer.name.is_empty()) {
             let clock = "local".to_owned();
-            heads.push((BufferHead { name: String::new(), clock, subbuf_bytes: self.begin.subbuf_bytes }, Vec::new()));
+            let subbuf_bytes = self.buffers.first().map_or(4096, |buffer| buffer.subbuf_bytes);
+            heads.push((BufferHead { name: String::new(), clock, subbuf_bytes }, Vec::new()));
         }
         for buffer in &self.buffers {
             let cpus = buffer.cpus.iter().map(|&cpu| Ok((cpu, self.salvage(buffer, cpu, compression)?)));

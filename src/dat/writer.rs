@@ -85,8 +85,10 @@ impl Writer {
     /// Goes on with a file whose writer died, or a copy of one: its whole metadata sections count, the rest is overwritten.
     ///
     /// Tells which sections are there.
-    pub fn resume(mut file: File, compression: Compression, subbuf_bytes: u32) -> io::Result<(Self, Vec<u16>)> {
-        let head = header(compression, subbuf_bytes);
+    pub fn resume(mut file: File, compression: Compression) -> io::Result<(Self, Vec<u16>)> {
+        let mut subbuf_bytes = [0; 4];
+        file.read_exact_at(&mut subbuf_bytes, SUBBUF_BYTES_AT)?;
+        let head = header(compression, NativeEndian::read_u32(&subbuf_bytes));
         let mut found = vec![0; head.len()];
         file.read_exact_at(&mut found, 0)?;
         if found != head {
@@ -335,6 +337,9 @@ impl Writer {
         self.file.write_all_at(&bytes, at)
     }
 }
+
+/// Where the header says how large a sub-buffer is: behind magic, version, byte order and size of long.
+const SUBBUF_BYTES_AT: u64 = ids::MAGIC.len() as u64 + 4;
 
 /// The header up to the offset of the first OPTIONS section.
 fn header(compression: Compression, subbuf_bytes: u32) -> Vec<u8> {

@@ -90,14 +90,14 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let locks = claim_buffers(&plans)?;
     let top = root.top();
     let events = recorded_events(settings, &plans, &top)?;
-    let subbuf_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
-    begin_journal(&output, settings, &events, subbuf_bytes).map_err(output_failed(&output))?;
+    begin_journal(&output, settings, &events).map_err(output_failed(&output))?;
     let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo())?;
     for plan in &plans {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
     let mut buffers =
         plans.iter().map(|plan| open_buffer(plan, settings, &output, watch)).collect::<Result<Vec<_>, _>>()?;
+    let subbuf_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
     let writer = Writer::create(file, settings.compression, subbuf_bytes).map_err(output_failed(&output))?;
     let orders = Orders::default();
     let hurry = Hurry::new(&orders)?;
@@ -112,7 +112,6 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
             watch,
             settings,
             output: &output,
-            subbuf_bytes,
             maps: extras.maps(),
             orders: &orders,
             closing: hurry.closing(),
@@ -220,12 +219,7 @@ fn tell_leftovers(watch: &dyn Watch) {
 }
 
 /// Writes down what a restored trace needs to be known.
-fn begin_journal(
-    output: &Output,
-    settings: &Settings,
-    events: &BTreeSet<EventName>,
-    subbuf_bytes: u32,
-) -> io::Result<()> {
+fn begin_journal(output: &Output, settings: &Settings, events: &BTreeSet<EventName>) -> io::Result<()> {
     let pid = std::process::id().cast_signed();
     let begin = Begin {
         version: JOURNAL_VERSION,
@@ -235,7 +229,6 @@ fn begin_journal(
         output: std::path::absolute(output.path())?.to_string_lossy().into_owned(),
         elsewhere: settings.temp.is_some(),
         compression: settings.compression.name().to_owned(),
-        subbuf_bytes,
         uname: metadata::uname(),
         cpus: metadata::configured_cpus(),
         events: events.iter().map(ToString::to_string).collect(),

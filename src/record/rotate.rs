@@ -98,10 +98,10 @@ impl Rotor {
 }
 
 /// A file with a copy of the metadata that was written so far, under the name `rotated` of the family.
-pub fn begin_copy(family: &Family, compression: Compression, subbuf_bytes: u32) -> io::Result<Writer> {
+pub fn begin_copy(family: &Family, compression: Compression) -> io::Result<Writer> {
     let mut copy = super::output::create(&family.file("rotated"))?;
     io::copy(&mut File::open(family.file("part"))?, &mut copy)?;
-    Ok(Writer::resume(copy, compression, subbuf_bytes)?.0)
+    Ok(Writer::resume(copy, compression)?.0)
 }
 
 /// Gives a sealed copy its name and removes the stretches that are in it.

@@ -94,7 +94,6 @@ pub(super) struct Session<'a> {
     pub(super) watch: &'a dyn Watch,
     pub(super) settings: &'a Settings,
     pub(super) output: &'a Output,
-    pub(super) subbuf_bytes: u32,
     /// Where the maps of the command go, if they are wanted.
     pub(super) maps: Option<&'static Maps>,
     pub(super) orders: &'a Orders,
@@ -350,7 +349,7 @@ impl Session<'_> {
         let complete = || -> io::Result<()> {
             let family = self.output.family();
             let stretches = segments(&data, self.plans);
-            let copy = rotate::begin_copy(family, self.settings.compression, self.subbuf_bytes)?;
+            let copy = rotate::begin_copy(family, self.settings.compression)?;
             let closing = Closing::ask(self.plans, self.top, &metadata::living_threads());
             let file = seal::seal(copy, &closing, data, &mut |_| Ok(Room::Plenty))?;
             privilege::hand_over(&file, self.settings.mode)?;

@@ -179,7 +179,10 @@ impl<'a, 't> Records<'a, 't> {
                 (Column::Pid, _) => text::signed(out, i64::from(lane.common.pid(data))),
                 (Column::System, Some(event)) => out.extend_from_slice(&event.system),
                 (Column::Event, Some(event)) => out.extend_from_slice(&event.name),
-                (Column::Comm, _) => self.comm(lane, lane.common.pid(data), batch.first + index as u64, memory, out),
+                (Column::Comm, _) => {
+                    let pid = lane.common.pid(data);
+                    self.comm(lane.comm(pid, batch.first + index as u64, item.time), pid, memory, out);
+                }
                 (Column::Flags, _) => self.flags(lane, decoder, &record, memory, out),
                 (Column::Own(field), _) => self.own(decoder, &record, lane, field, out),
                 (column, _) => {
@@ -206,8 +209,7 @@ impl<'a, 't> Records<'a, 't> {
 
     /// The name of a task; it stays where it is, so its place stands for it.
     #[inline]
-    fn comm(&self, lane: &Lane<'_>, pid: i32, seq: u64, memory: &mut Memory, out: &mut Vec<u8>) {
-        let comm = lane.names.at(pid, seq);
+    fn comm(&self, comm: &[u8], pid: i32, memory: &mut Memory, out: &mut Vec<u8>) {
         let place = comm.as_ptr() as usize;
         let slot = &mut memory.tasks[pid as u32 as usize % Memory::TASKS];
         if slot.0 != place || slot.1.is_empty() {
