@@ -17,13 +17,13 @@ xtask::lab_tests! {
 }
 
 /// A guest's emulated processor takes its time.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub(super) const PATIENCE: Duration = Duration::from_secs(240);
 
-fn sh(guest: &mut Guest, script: &str) -> Result<Outcome> {
+pub(super) fn sh(guest: &mut Guest, script: &str) -> Result<Outcome> {
     guest.run(&Request::sh(script).timeout(PATIENCE))
 }
 
-fn text(guest: &mut Guest, script: &str) -> Result<String> {
+pub(super) fn text(guest: &mut Guest, script: &str) -> Result<String> {
     Ok(sh(guest, script)?.check()?.stdout_text())
 }
 
@@ -40,12 +40,12 @@ fn snapshot(guest: &mut Guest) -> Result<String> {
 }
 
 /// A snapshot of a kernel whose buffers have seen their first use, after which their size reads differently.
-fn first_snapshot(guest: &mut Guest) -> Result<String> {
+pub(super) fn first_snapshot(guest: &mut Guest) -> Result<String> {
     guest.text("echo 1408 > /sys/kernel/tracing/buffer_size_kb")?;
     snapshot(guest)
 }
 
-fn assert_as_before(guest: &mut Guest, before: &str, after_what: &str) -> Result<()> {
+pub(super) fn assert_as_before(guest: &mut Guest, before: &str, after_what: &str) -> Result<()> {
     let after = snapshot(guest)?;
     let changed: Vec<String> = before
         .lines()
