@@ -5,9 +5,9 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use common::faults::{Load, Random, Small, bytes_in_whole_chunks, data_of_cpus, events, raw_bytes, row, tries};
@@ -29,30 +29,72 @@ struct Tally {
     complete: usize,
 }
 
-/// Kills so many recorders; `one` makes a try in a fresh folder and tells what it found.
-fn kill_many(count: usize, mut one: impl FnMut(&Path, &mut Random, &mut Tally)) -> Tally {
-    let mut random = Random(u64::from(std::process::id()) << 20 | u64::from(line!()));
-    println!("seed {}", random.0);
-    let mut tally = Tally::default();
+/// A recorder to be killed, in a folder and an instance of its own; the first of those at work has the top-level buffer too.
+struct Lane {
+    folder: tempfile::TempDir,
+    instance: String,
+    is_first: bool,
+    random: Random,
+    tally: Tally,
+}
+
+impl Lane {
+    fn new(number: usize) -> Lane {
+        let seed = (u64::from(std::process::id()) << 8 | number as u64) + 1;
+        let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let instance = format!("rtrec-test-{number}");
+        Lane { folder: tempdir(), instance, is_first: number == 0, random, tally: Tally::default() }
+    }
+}
+
+fn tempdir() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Recorders that are killed at the same time: mostly they wait for the kernel.
+const LANES: usize = 4;
+
+/// Kills so many recorders; `one` makes a try and tells what it found.
+fn kill_many(count: usize, one: impl Fn(&Path, &mut Lane) + Sync) -> Tally {
+    println!("seed {}", std::process::id());
+    let mut lanes: Vec<Lane> = (0..LANES).map(Lane::new).collect();
     for begin in (0..count).step_by(BATCH) {
         let alone = Alone::with_tracefs();
         let (all, brief) = (alone.snapshot(), alone.brief_snapshot(&SYSTEMS));
         let _load = Load::start();
-        for _ in begin..count.min(begin + BATCH) {
-            let folder = tempfile::tempdir().unwrap();
-            one(folder.path(), &mut random, &mut tally);
-            put_back(&alone, folder.path(), &brief);
+        for first in (begin..count.min(begin + BATCH)).step_by(LANES) {
+            let now = (count.min(begin + BATCH) - first).min(LANES);
+            lanes[..now].iter_mut().for_each(|lane| lane.folder = tempdir());
+            let panicked = std::thread::scope(|scope| {
+                let one = &one;
+                let tries = lanes[..now].iter_mut();
+                let tries: Vec<_> =
+                    tries.map(|lane| scope.spawn(move || one(&lane.folder.path().to_owned(), lane))).collect();
+                tries.into_iter().filter_map(|one| one.join().err()).last()
+            });
+            if let Some(panic) = panicked {
+                lanes.iter().for_each(|lane| drop(run(lane.folder.path(), &["reset", "--stale", "."])));
+                std::panic::resume_unwind(panic);
+            }
+            lanes[..now].iter().for_each(|lane| reset(lane.folder.path()));
+            assert_same(&brief, &alone.brief_snapshot(&SYSTEMS));
         }
         alone.assert_as_before(&all);
     }
-    tally
+    let mut total = Tally::default();
+    for Lane { tally, .. } in lanes {
+        total.expected += tally.expected;
+        total.recovered += tally.recovered;
+        total.with_data += tally.with_data;
+        total.complete += tally.complete;
+    }
+    total
 }
 
-/// The kernel is as it was, and no file is left that nobody needs.
-fn put_back(alone: &Alone, folder: &Path, before: &BTreeMap<PathBuf, String>) {
+/// The kernel is put back, and no file is left that nobody needs.
+fn reset(folder: &Path) {
     let reset = run(folder, &["reset", "--stale", "."]);
     assert!(reset.status.success(), "{}", stderr(&reset));
-    assert_same(before, &alone.brief_snapshot(&SYSTEMS));
     let hidden: Vec<String> = listing(folder).into_iter().filter(|name| name.starts_with('.')).collect();
     assert!(hidden.is_empty(), "left in the folder: {hidden:?}");
 }
@@ -65,10 +107,11 @@ fn restore(folder: &Path) {
 }
 
 /// Kills a recorder of all three systems at a moment within the time, restores what it left, and compares.
-fn killed_within(micros: u64, folder: &Path, random: &mut Random, tally: &mut Tally) {
-    let words = "record -q -b 64 -e sched -e raw_syscalls -B rtrec-test -e irq -o a.dat";
+fn killed_within(micros: u64, folder: &Path, lane: &mut Lane) {
+    let top = if lane.is_first { "-e sched -e irq " } else { "" };
+    let words = format!("record -q -b 64 {top}-B {} -b 64 -e sched -e raw_syscalls -o a.dat", lane.instance);
     let recorder = Recorder::start(folder, &words.split(' ').collect::<Vec<_>>());
-    std::thread::sleep(Duration::from_micros(random.below(micros)));
+    std::thread::sleep(Duration::from_micros(lane.random.below(micros)));
     recorder.killed();
     let whole = bytes_in_whole_chunks(folder);
     let formats = records(folder);
@@ -82,23 +125,23 @@ fn killed_within(micros: u64, folder: &Path, random: &mut Random, tally: &mut Ta
         // are taken from the running kernel by `restore` only.
         let lines = stdout(&run(folder, &["report", "a.dat"])).lines().count();
         assert!(lines > 1 && (!formats || unsealed == Some(lines)), "{unsealed:?} lines, then {lines}");
-        tally.with_data += 1;
+        lane.tally.with_data += 1;
     }
-    tally.expected += whole;
-    tally.recovered += recovered;
+    lane.tally.expected += whole;
+    lane.tally.recovered += recovered;
 }
 
 #[test]
 fn a_recorder_killed_while_it_starts_loses_nothing() {
     let count = tries(40) / 4;
-    let tally = kill_many(count, |folder, random, tally| killed_within(200_000, folder, random, tally));
+    let tally = kill_many(count, |folder, lane| killed_within(200_000, folder, lane));
     row("SIGKILL while starting", count, bytes(tally.expected), bytes(tally.recovered));
 }
 
 #[test]
 fn a_recorder_killed_while_it_records_loses_nothing() {
     let count = tries(40) / 4;
-    let tally = kill_many(count, |folder, random, tally| killed_within(1_500_000, folder, random, tally));
+    let tally = kill_many(count, |folder, lane| killed_within(1_200_000, folder, lane));
     assert!(tally.with_data > 0, "no kill came late enough");
     row("SIGKILL while recording", count, bytes(tally.expected), bytes(tally.recovered));
 }
@@ -165,13 +208,14 @@ fn compare(folder: &Path, tally: &mut Tally) {
 #[test]
 fn a_recorder_killed_while_it_rotates_loses_nothing() {
     let count = tries(40) / 4;
-    let tally = kill_many(count, |folder, random, tally| {
-        let words = "record -q -B rtrec-test -b 256 --compression none --rotate 40K -e sched -e raw_syscalls -o a.dat";
+    let tally = kill_many(count, |folder, lane| {
+        let settings = "-b 256 --compression none --rotate 40K -e sched -e raw_syscalls -o a.dat";
+        let words = format!("record -q -B {} {settings}", lane.instance);
         let recorder = Recorder::start(folder, &words.split(' ').collect::<Vec<_>>());
         wait_until("it rotates", || listing(folder).iter().any(|name| name.ends_with("0001")));
-        std::thread::sleep(Duration::from_micros(random.below(250_000)));
+        std::thread::sleep(Duration::from_micros(lane.random.below(250_000)));
         recorder.killed();
-        compare(folder, tally);
+        compare(folder, &mut lane.tally);
         for name in listing(folder) {
             assert!(!name.starts_with("a.dat.") || events(folder, &name) > 0, "{name}");
         }
@@ -181,21 +225,23 @@ fn a_recorder_killed_while_it_rotates_loses_nothing() {
 }
 
 /// Kills a recorder between the order to stop and its end.
-fn killed_while_sealing(folder: &Path, random: &mut Random, tally: &mut Tally) {
-    let words = "record -q -B rtrec-test -b 8M --compression none --free-space 1 -e sched -e raw_syscalls -o a.dat";
+fn killed_while_sealing(folder: &Path, lane: &mut Lane, before_restoring: impl FnOnce()) {
+    let settings = "-b 8M --compression none --free-space 1 -e sched -e raw_syscalls -o a.dat";
+    let words = format!("record -q -B {} {settings}", lane.instance);
     let recorder = Recorder::start(folder, &words.split(' ').collect::<Vec<_>>());
     wait_until("it records", || records(folder));
     std::thread::sleep(Duration::from_millis(250));
     recorder.send(Signal::SIGINT);
-    std::thread::sleep(Duration::from_micros(random.below(40_000)));
+    std::thread::sleep(Duration::from_micros(lane.random.below(40_000)));
     recorder.killed();
-    compare(folder, tally);
+    before_restoring();
+    compare(folder, &mut lane.tally);
 }
 
 #[test]
 fn a_recorder_killed_while_it_completes_the_file_loses_nothing() {
     let count = tries(40) / 8;
-    let tally = kill_many(count, killed_while_sealing);
+    let tally = kill_many(count, |folder, lane| killed_while_sealing(folder, lane, || ()));
     let expected = format!("{} ({} complete)", bytes(tally.expected), tally.complete);
     row("SIGKILL while sealing", count, expected, bytes(tally.recovered));
 }
@@ -203,12 +249,11 @@ fn a_recorder_killed_while_it_completes_the_file_loses_nothing() {
 #[test]
 fn a_recorder_killed_while_it_completes_the_file_on_a_small_disk_loses_nothing() {
     let count = tries(40) / 8;
-    let tally = kill_many(count, |folder, random, tally| {
+    let tally = kill_many(count, |folder, lane| {
         // Less than what sealing wants to be free: data is moved piece by piece, its place given back.
         let small = Small::mount(folder, "18m");
-        killed_while_sealing(&small.0, random, tally);
-        let reset = run(&small.0, &["reset", "--stale", "."]);
-        assert!(reset.status.success(), "{}", stderr(&reset));
+        killed_while_sealing(&small.0, lane, || small.resize("96m"));
+        reset(&small.0);
     });
     let expected = format!("{} ({} complete)", bytes(tally.expected), tally.complete);
     row("SIGKILL while sealing, disk nearly full", count, expected, bytes(tally.recovered));

@@ -105,6 +105,16 @@ impl Small {
     }
 }
 
+impl Small {
+    /// Makes it larger or smaller.
+    pub fn resize(&self, size: &str) {
+        let size = format!("size={size}");
+        let flags = nix::mount::MsFlags::MS_REMOUNT;
+        nix::mount::mount(None::<&str>, &self.0, None::<&str>, flags, Some(size.as_str()))
+            .expect("it changes its size");
+    }
+}
+
 impl Drop for Small {
     fn drop(&mut self) {
         let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
