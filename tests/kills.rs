@@ -31,6 +31,8 @@ struct Tally {
 
 /// A recorder to be killed, in a folder and an instance of its own; the first of those at work has the top-level buffer too.
 struct Lane {
+    /// Goes before the folder that it is in.
+    small: Option<Small>,
     folder: tempfile::TempDir,
     instance: String,
     is_first: bool,
@@ -43,7 +45,20 @@ impl Lane {
         let seed = (u64::from(std::process::id()) << 8 | number as u64) + 1;
         let random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let instance = format!("rtrec-test-{number}");
-        Lane { folder: tempdir(), instance, is_first: number == 0, random, tally: Tally::default() }
+        Lane { small: None, folder: tempdir(), instance, is_first: number == 0, random, tally: Tally::default() }
+    }
+}
+
+impl Lane {
+    /// Everything anew for the next try.
+    fn clear(&mut self) {
+        self.small = None;
+        self.folder = tempdir();
+    }
+
+    /// Where it records.
+    fn dir(&self) -> &Path {
+        self.small.as_ref().map_or(self.folder.path(), |small| &small.0)
     }
 }
 
@@ -64,19 +79,23 @@ fn kill_many(count: usize, one: impl Fn(&Path, &mut Lane) + Sync) -> Tally {
         let _load = Load::start();
         for first in (begin..count.min(begin + BATCH)).step_by(LANES) {
             let now = (count.min(begin + BATCH) - first).min(LANES);
-            lanes[..now].iter_mut().for_each(|lane| lane.folder = tempdir());
+            lanes[..now].iter_mut().for_each(Lane::clear);
             let panicked = std::thread::scope(|scope| {
-                let one = &one;
-                let tries = lanes[..now].iter_mut();
-                let tries: Vec<_> =
-                    tries.map(|lane| scope.spawn(move || one(&lane.folder.path().to_owned(), lane))).collect();
+                let mut tries = Vec::new();
+                for lane in &mut lanes[..now] {
+                    let one = &one;
+                    tries.push(scope.spawn(move || {
+                        let folder = lane.folder.path().to_owned();
+                        one(&folder, lane);
+                    }));
+                }
                 tries.into_iter().filter_map(|one| one.join().err()).last()
             });
             if let Some(panic) = panicked {
-                lanes.iter().for_each(|lane| drop(run(lane.folder.path(), &["reset", "--stale", "."])));
+                lanes.iter().for_each(|lane| drop(run(lane.dir(), &["reset", "--stale", "."])));
                 std::panic::resume_unwind(panic);
             }
-            lanes[..now].iter().for_each(|lane| reset(lane.folder.path()));
+            lanes[..now].iter().for_each(|lane| reset(lane.dir()));
             assert_same(&brief, &alone.brief_snapshot(&SYSTEMS));
         }
         alone.assert_as_before(&all);
@@ -224,6 +243,12 @@ fn a_recorder_killed_while_it_rotates_loses_nothing() {
     row("SIGKILL while rotating", count, bytes(tally.expected), bytes(tally.recovered));
 }
 
+/// Whether the journal says so, or is gone with the other temporary files.
+fn is_put_back(folder: &Path) -> bool {
+    let journal = listing(folder).into_iter().find(|name| name.ends_with(".journal"));
+    journal.is_none_or(|name| fs::read_to_string(folder.join(name)).map_or(true, |text| text.contains("put_back")))
+}
+
 /// Kills a recorder between the order to stop and its end.
 fn killed_while_sealing(folder: &Path, lane: &mut Lane, before_restoring: impl FnOnce()) {
     let settings = "-b 8M --compression none --free-space 1 -e sched -e raw_syscalls -o a.dat";
@@ -232,7 +257,11 @@ fn killed_while_sealing(folder: &Path, lane: &mut Lane, before_restoring: impl F
     wait_until("it records", || records(folder));
     std::thread::sleep(Duration::from_millis(250));
     recorder.send(Signal::SIGINT);
-    std::thread::sleep(Duration::from_micros(lane.random.below(40_000)));
+    // Half of them while the kernel is put back, half when it has been and data is moved.
+    if lane.random.below(2) == 0 {
+        wait_until("the kernel is put back", || is_put_back(folder));
+    }
+    std::thread::sleep(Duration::from_micros(lane.random.below(15_000)));
     recorder.killed();
     before_restoring();
     compare(folder, &mut lane.tally);
@@ -252,8 +281,9 @@ fn a_recorder_killed_while_it_completes_the_file_on_a_small_disk_loses_nothing()
     let tally = kill_many(count, |folder, lane| {
         // Less than what sealing wants to be free: data is moved piece by piece, its place given back.
         let small = Small::mount(folder, "18m");
-        killed_while_sealing(&small.0, lane, || small.resize("96m"));
-        reset(&small.0);
+        let dir = small.0.clone();
+        lane.small = Some(small);
+        killed_while_sealing(&dir, lane, || Small::resize(&dir, "96m"));
     });
     let expected = format!("{} ({} complete)", bytes(tally.expected), tally.complete);
     row("SIGKILL while sealing, disk nearly full", count, expected, bytes(tally.recovered));

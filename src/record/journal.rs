@@ -184,5 +184,10 @@ fn fate(step: &Step) -> Fate {
         return Fate::Overtaken;
     }
     let errors = step.apply();
-    if errors.is_empty() { Fate::Done } else { Fate::Failed(errors) }
+    // Somebody else may have removed the instance just now.
+    match errors.is_empty() {
+        true => Fate::Done,
+        false if step.is_moot() => Fate::Moot,
+        false => Fate::Failed(errors),
+    }
 }

@@ -107,11 +107,10 @@ impl Small {
 
 impl Small {
     /// Makes it larger or smaller.
-    pub fn resize(&self, size: &str) {
+    pub fn resize(dir: &Path, size: &str) {
         let size = format!("size={size}");
         let flags = nix::mount::MsFlags::MS_REMOUNT;
-        nix::mount::mount(None::<&str>, &self.0, None::<&str>, flags, Some(size.as_str()))
-            .expect("it changes its size");
+        nix::mount::mount(None::<&str>, dir, None::<&str>, flags, Some(size.as_str())).expect("it changes its size");
     }
 }
 
