@@ -47,7 +47,19 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
 fn native(tries: usize, rows: &mut Vec<Row>, failed: &mut Vec<String>) -> Result<()> {
     let release = host::text(Command::new("uname").arg("-r"))?;
     let mut command = project::cargo();
-    command.args(["test", "--package", "rtrec", "--test", "kills", "--test", "faults", "--no-fail-fast", "--"]);
+    command.args([
+        "test",
+        "--package",
+        "rtrec",
+        "--test",
+        "kills",
+        "--test",
+        "faults",
+        "--test",
+        "disks",
+        "--no-fail-fast",
+        "--",
+    ]);
     command.args(["--test-threads", "1", "--nocapture"]);
     command.env("RTREC_FAULT_TRIES", tries.to_string()).env("RTREC_TEST_BINARY", project::static_rtrec()?);
     collect(&format!("native {}", release.trim()), &mut command, rows, failed)
