@@ -1,4 +1,4 @@
-//! What goes wrong around a recorder on the running kernel: kills, full disks, vanished folders, meddlers.
+//! What goes wrong around a recorder on the running kernel: full disks, vanished folders, meddlers. Kills are in `kills.rs`.
 //!
 //! Each test prints a row of the fault table: fault, tries, expected, recovered, tracefs as before. `cargo xtask faults`
 //! runs them with many tries and shows the table.
@@ -6,168 +6,13 @@
 mod common;
 
 use std::fs;
-use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use byteorder::{ByteOrder, NativeEndian};
+use common::faults::{Load, Small, bytes_in_whole_chunks, events, raw_bytes, row};
 use common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
-/// A row of the fault table. Rows are printed only when all they claim was asserted.
-fn row(fault: &str, tries: usize, expected: impl ToString, recovered: impl ToString) {
-    println!("FAULT|{fault}|{tries}|{}|{}|yes", expected.to_string(), recovered.to_string());
-}
-
-/// System calls and switches as fast as a shell makes them, in a process group of its own that ends with it.
-struct Load(Child);
-
-impl Load {
-    fn start() -> Load {
-        let script = "while :; do /bin/true; done";
-        let mut command = Command::new("sh");
-        Load(command.args(["-c", script]).process_group(0).stdout(Stdio::null()).spawn().expect("sh starts"))
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(-(self.0.id() as i32)), Signal::SIGKILL);
-        let _ = self.0.wait();
-    }
-}
-
-/// Numbers that look random, from a seed that is printed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
-
-/// How often a fault is tried: few times in the tests, many in the suite.
-fn tries(few: usize) -> usize {
-    std::env::var("RTREC_FAULT_TRIES").ok().and_then(|tries| tries.parse().ok()).unwrap_or(few)
-}
-
-/// Bytes of sub-buffers in whole chunks of all chunk files of a folder, counted independently of rtrec.
-fn bytes_in_whole_chunks(dir: &Path) -> u64 {
-    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    let chunked = files.filter(|path| path.to_string_lossy().contains(".cpu"));
-    chunked.map(|path| whole_chunks(&fs::read(path).unwrap())).sum()
-}
-
-fn whole_chunks(bytes: &[u8]) -> u64 {
-    let word = |at: usize| bytes.get(at..at + 4).map(|word| NativeEndian::read_u32(word) as usize);
-    let (mut at, mut sum) = (4, 0);
-    while let (Some(packed), Some(raw)) = (word(at), word(at + 4)) {
-        at += 8 + packed;
-        if at > bytes.len() {
-            break;
-        }
-        sum += raw as u64;
-    }
-    sum
-}
-
-/// Records in a report.
-fn events(dir: &Path, file: &str) -> usize {
-    let output = run(dir, &["report", file]);
-    assert!(output.status.success(), "{}", stderr(&output));
-    stdout(&output).lines().skip(1).filter(|line| !line.contains("EVENTS DROPPED]")).count()
-}
-
-#[test]
-fn a_killed_recorder_loses_nothing_that_had_reached_the_disk() {
-    let alone = Alone::with_tracefs();
-    let before = alone.snapshot();
-    let seed = std::process::id().into();
-    println!("seed {seed}");
-    let mut random = Random(seed);
-    let tries = tries(12);
-    let (mut expected, mut recovered, mut restored) = (0, 0, 0);
-    let _load = Load::start();
-    for _ in 0..tries {
-        let folder = tempfile::tempdir().unwrap();
-        let words = [
-            "record",
-            "-q",
-            "-b",
-            "64",
-            "-e",
-            "sched",
-            "-e",
-            "raw_syscalls",
-            "-B",
-            "rtrec-test",
-            "-e",
-            "irq",
-            "-o",
-            "a.dat",
-        ];
-        let recorder = Recorder::start(folder.path(), &words);
-        std::thread::sleep(Duration::from_micros(random.below(2_000_000)));
-        recorder.killed();
-        let whole = bytes_in_whole_chunks(folder.path());
-        let reset = run(folder.path(), &["reset", "--stale", "."]);
-        assert!(reset.status.success(), "{}", stderr(&reset));
-        alone.assert_as_before(&before);
-        if listing(folder.path()).iter().any(|name| name.ends_with(".part")) && whole > 0 {
-            // What `report` shows of the unfinished file is what the restored one holds.
-            let formats = records(folder.path());
-            let unsealed = stdout(&run(folder.path(), &["report", "a.dat"]));
-            let output = run(folder.path(), &["restore", "a.dat"]);
-            assert!(output.status.success(), "{}", stderr(&output));
-            assert_eq!(listing(folder.path()), ["a.dat"], "{}", stderr(&output));
-            recovered += raw_bytes(folder.path(), "a.dat");
-            assert!(events(folder.path(), "a.dat") > 0);
-            // Formats that were not written yet are taken from the running kernel by `restore` only.
-            if formats {
-                assert_eq!(unsealed.lines().count(), stdout(&run(folder.path(), &["report", "a.dat"])).lines().count());
-            }
-            restored += 1;
-        }
-        expected += whole;
-    }
-    assert_eq!(recovered, expected);
-    println!("{restored} of {tries} left data");
-    assert!(restored > 0, "no kill came late enough");
-    row("SIGKILL at a random moment", tries, format!("{expected} bytes"), format!("{recovered} bytes"));
-}
-
-/// Bytes of sub-buffers in a sealed file, by rtrec's library.
-fn raw_bytes(dir: &Path, file: &str) -> u64 {
-    let dat = rtrec::dat::Dat::open(&dir.join(file)).unwrap();
-    let data = dat.buffers.iter().flat_map(|buffer| &buffer.cpus).filter(|cpu| cpu.bytes > 0);
-    let bytes = fs::read(dir.join(file)).unwrap();
-    data.map(|cpu| whole_chunks(&bytes[cpu.offset as usize..][..cpu.bytes as usize])).sum()
-}
-
-/// A small file system, gone when dropped.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(folder: &Path, size: &str) -> Small {
-        let dir = folder.join("small");
-        fs::create_dir(&dir).unwrap();
-        let size = format!("size={size}");
-        let flags = nix::mount::MsFlags::empty();
-        nix::mount::mount(Some("none"), &dir, Some("tmpfs"), flags, Some(size.as_str())).expect("a small tmpfs mounts");
-        Small(dir)
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = nix::mount::umount2(&self.0, nix::mount::MntFlags::MNT_DETACH);
-    }
-}
+use nix::sys::signal::Signal;
 
 /// Makes enough records to fill a few megabytes, and ends with status 3.
 const FILLING: &str = "i=0; while [ $i -lt 30 ]; do cat /proc/self/maps /proc/self/status; find /usr/share -name '*.x'; i=$((i+1)); done >/dev/null; exit 3";

@@ -44,6 +44,9 @@ pub(super) fn run(args: &ResetArgs, verbose: bool) -> ExitCode {
             }
         }
     }
+    if !args.dry_run {
+        found.iter().filter(|leftover| leftover.is_litter()).for_each(|leftover| drop(leftover.data.family.remove()));
+    }
     found.retain(Leftover::needs_reset);
     // The same journal may be known here and named by the user.
     found.sort_by_key(|leftover| (leftover.data.begin.pid, leftover.data.begin.start_ticks));
@@ -90,11 +93,11 @@ fn reset(leftover: &Leftover, dry_run: bool, verbose: bool) -> bool {
 /// What is put back is not to be put back again; without data nothing of the recorder is needed any more.
 fn forget(leftover: &Leftover) {
     let family = &leftover.data.family;
-    let gone = if family.file("part").exists() { leftover.forget_steps() } else { family.remove() };
+    let gone = if leftover.data.is_void() { family.remove() } else { leftover.forget_steps() };
     if let Err(error) = gone {
         say!("rtrec reset: {}: {error}", family.journal().display());
     }
-    if family.file("part").exists() {
+    if !leftover.data.is_void() {
         say!("rtrec reset: its trace is still to be completed: rtrec restore {}", leftover.data.output().display());
     }
 }

@@ -35,6 +35,19 @@ pub(super) fn run(args: &RestoreArgs) -> ExitCode {
         Ok(_) => return failed(&args.file, "there is no unfinished recording", "a folder in which to look"),
         Err(error) => return failed(&args.file, &error.to_string(), "the file that was being recorded, or its folder"),
     };
+    let (void, found): (Vec<_>, Vec<_>) = found.into_iter().partition(|leftover| leftover.data.is_void());
+    void.iter().filter(|leftover| leftover.is_litter()).for_each(|leftover| drop(leftover.data.family.remove()));
+    if found.is_empty() {
+        say!(
+            "rtrec restore: {}: its recorder had recorded nothing that is not in a complete file",
+            args.file.display()
+        );
+        let reset = void.iter().any(Leftover::needs_reset);
+        if reset {
+            say!("rtrec restore: control files are still as it left them: rtrec reset --stale puts them back");
+        }
+        return ExitCode::SUCCESS;
+    }
     if found.len() > 1 && args.output.is_some() {
         return failed(&args.file, "several recordings were left here; -o can name one only", "naming one of them");
     }

@@ -33,6 +33,8 @@ pub enum Entry {
     Buffer(BufferEntry),
     /// A stretch is being moved into the `.part` file.
     Moving(MovingEntry),
+    /// A complete file is about to get its name.
+    Publishing(PublishingEntry),
     /// The control files are as they were.
     PutBack,
 }
@@ -92,6 +94,17 @@ pub struct MovingEntry {
     pub at: u64,
 }
 
+/// A complete file that was about to be renamed when the recorder died.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub struct PublishingEntry {
+    /// The name that it was to get.
+    pub path: String,
+    /// Which of the family it is: `part`, or `rotated` for one of several.
+    pub kind: String,
+    /// The names of the stretches that are in it.
+    pub stretches: Vec<String>,
+}
+
 impl From<Move<'_>> for MovingEntry {
     fn from(step: Move<'_>) -> Self {
         MovingEntry { buffer: step.buffer.to_owned(), cpu: step.cpu, segment: step.segment, at: step.at }
@@ -141,6 +154,17 @@ impl Family {
         }
         families.sort_by(|a, b| a.stem.cmp(&b.stem));
         Ok(families)
+    }
+
+    /// The recorder's process.
+    pub fn pid(&self) -> Option<i32> {
+        self.stem.rsplit("rtrec-").next()?.parse().ok()
+    }
+
+    /// Whether a file that was about to get its name has got it: it is there, and not under its old name.
+    fn has_published(&self, file: &PublishingEntry) -> bool {
+        let name = Path::new(&file.path).file_name().unwrap_or_default();
+        !self.file(&file.kind).exists() && (Path::new(&file.path).exists() || self.dir.join(name).exists())
     }
 
     /// One of its files.
@@ -213,6 +237,8 @@ pub struct Unsealed {
     /// The buffers it recorded.
     pub buffers: Vec<BufferEntry>,
     moves: Vec<MovingEntry>,
+    /// Stretches that are in a file that has got its name.
+    published: Vec<String>,
 }
 
 /// The stretches of each CPU.
@@ -232,23 +258,39 @@ pub struct Restored {
 impl Unsealed {
     /// Reads a family's journal. A last line that is cut does not count.
     pub fn open(family: Family) -> io::Result<Self> {
-        let mut unsealed =
-            Unsealed { begin: Begin::default(), buffers: Vec::new(), moves: Vec::new(), family: family.clone() };
+        let mut unsealed = Unsealed {
+            begin: Begin::default(),
+            buffers: Vec::new(),
+            moves: Vec::new(),
+            published: Vec::new(),
+            family: family.clone(),
+        };
+        let mut publishing = None;
         for line in BufReader::new(File::open(family.journal())?).split(b'\n') {
             // Lines about control files are not ours to read.
             match serde_json::from_slice(&line?) {
                 Ok(Entry::Begin(begin)) => unsealed.begin = begin,
                 Ok(Entry::Buffer(buffer)) => unsealed.buffers.push(buffer),
                 Ok(Entry::Moving(moving)) => unsealed.moves.push(moving),
+                Ok(Entry::Publishing(last)) => publishing = Some(last),
                 Ok(Entry::PutBack) | Err(_) => {}
             }
         }
-        if unsealed.begin.version != JOURNAL_VERSION {
-            let found = unsealed.begin.version;
+        if let Some(last) = publishing.filter(|last| family.has_published(last)) {
+            unsealed.published = last.stretches;
+        }
+        let found = unsealed.begin.version;
+        // None at all: its recorder died before it had begun.
+        if found != JOURNAL_VERSION && unsealed.begin != Begin::default() {
             let told = format!("{} is of form {found}, not {JOURNAL_VERSION}", family.journal().display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, told));
         }
         Ok(unsealed)
+    }
+
+    /// Whether there is nothing to restore: its recorder died before it recorded, or when the trace was complete.
+    pub fn is_void(&self) -> bool {
+        self.begin == Begin::default() || fs::metadata(self.family.file("part")).map_or(true, |part| part.len() == 0)
     }
 
     /// Puts a sealed trace together in the empty file `into`, changing nothing of what is there.
@@ -305,6 +347,9 @@ impl Unsealed {
     fn salvage(&self, buffer: &BufferEntry, cpu: u32, compression: Compression) -> io::Result<Vec<Stretch>> {
         let mut stretches = Vec::new();
         for (segment, path) in self.family.stretches(&buffer.name, cpu)? {
+            if self.published.contains(&stretch_kind(&buffer.name, cpu, segment)) {
+                continue;
+            }
             let mut file = File::open(path)?;
             let moved =
                 |moving: &&MovingEntry| moving.buffer == buffer.name && moving.cpu == cpu && moving.segment == segment;
@@ -359,6 +404,9 @@ impl Unsealed {
 
     /// Whether the recorder is still at work.
     pub fn is_alive(&self) -> bool {
+        if self.begin == Begin::default() {
+            return self.family.pid().is_some_and(|pid| start_ticks(pid).is_some());
+        }
         self.begin.boot_id == boot_id() && start_ticks(self.begin.pid) == Some(self.begin.start_ticks)
     }
 
@@ -377,6 +425,9 @@ pub fn open(path: &Path) -> io::Result<Option<(File, Unsealed)>> {
     };
     let Some(family) = family.filter(|family| family.journal().exists()) else { return Ok(None) };
     let unsealed = Unsealed::open(family)?;
+    if unsealed.is_void() {
+        return Ok(None);
+    }
     let into = tempfile::tempfile_in(unsealed.family.folder()).or_else(|_| tempfile::tempfile())?;
     let restored = unsealed.put_together(into, |_| vec![unsealed.names_section()])?;
     Ok(Some((restored.file, unsealed)))

@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -28,12 +29,14 @@ struct StepLine {
 #[derive(Clone, Debug)]
 pub struct Journal {
     file: Arc<Mutex<File>>,
+    /// The last line may be cut, by a disk that is full.
+    torn: Arc<AtomicBool>,
 }
 
 impl Journal {
     /// A journal in an empty file.
     pub fn new(file: File) -> Self {
-        Journal { file: Arc::new(Mutex::new(file)) }
+        Journal { file: Arc::new(Mutex::new(file)), torn: Arc::default() }
     }
 
     /// Adds a line about the data.
@@ -54,9 +57,13 @@ impl Journal {
     }
 
     fn put(&self, line: &impl Serialize) -> io::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut text = if self.torn.load(Ordering::Relaxed) { vec![b'\n'] } else { Vec::new() };
+        serde_json::to_writer(&mut text, line)?;
         text.push(b'\n');
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(&text)
+        let written = file.write_all(&text);
+        self.torn.store(written.is_err(), Ordering::Relaxed);
+        written
     }
 }
 
@@ -199,6 +206,11 @@ impl Leftover {
         Journal::new(File::options().append(true).open(self.data.family.journal())?).put_back()
     }
 
+    /// Whether its recorder is gone and its files are of no use to anybody.
+    pub fn is_litter(&self) -> bool {
+        self.data.is_void() && !self.data.is_alive() && (self.steps.is_empty() || !self.data.is_of_this_boot())
+    }
+
     /// Whether its recorder is gone and has left control files changed.
     pub fn needs_reset(&self) -> bool {
         !self.steps.is_empty() && self.data.is_of_this_boot() && !self.data.is_alive()
@@ -213,5 +225,10 @@ fn fate(step: &Step) -> Fate {
         return Fate::Overtaken;
     }
     let errors = step.apply();
-    if errors.is_empty() { Fate::Done } else { Fate::Failed(errors) }
+    // Somebody else may have removed the instance just now.
+    match errors.is_empty() {
+        true => Fate::Done,
+        false if step.is_moot() => Fate::Moot,
+        false => Fate::Failed(errors),
+    }
 }

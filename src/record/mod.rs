@@ -185,8 +185,8 @@ impl Ready<'_> {
             if room == Room::Short { noted.map(|()| room) } else { Ok(room) }
         };
         let harvests = self.buffers.into_iter();
-        let data = harvests.map(|cpus| cpus.into_iter().map(|cpu| (cpu.cpu, cpu.data)).collect()).collect();
-        let file = seal::seal(texts, self.closing, data, &mut moving).map_err(unsealed)?;
+        let mut data = harvests.map(|cpus| cpus.into_iter().map(|cpu| (cpu.cpu, cpu.data)).collect()).collect();
+        let file = seal::seal(texts, self.closing, &mut data, &mut moving).map_err(unsealed)?;
         let mut too_old = None;
         if self.settings.limits.rotation.is_some() {
             (path, too_old) = self.rotor.name_next();

@@ -12,10 +12,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::cpu::Delivery;
+use super::journal::Journal;
 use super::limits::Figures;
 use super::settings::Rotation;
 use crate::dat::chunks::{Compression, Stretch};
-use crate::dat::unsealed::Family;
+use crate::dat::unsealed::{Entry, Family, PublishingEntry};
 use crate::dat::writer::Writer;
 
 /// Every CPU's data of each buffer.
@@ -85,6 +86,14 @@ impl Rotor {
         all
     }
 
+    /// Takes back what could not be put into a file of its own.
+    pub fn give_back(&mut self, data: BufferData) {
+        for (buffer, cpus) in data.into_iter().enumerate() {
+            let cut = self.cut;
+            self.deliveries.extend(cpus.into_iter().map(|(cpu, data)| Delivery { buffer, cpu, cut, data }));
+        }
+    }
+
     /// The name of the next file, and which older one has to go for it.
     pub fn name_next(&mut self) -> (PathBuf, Option<PathBuf>) {
         let mut name = self.path.clone().into_os_string();
@@ -104,9 +113,20 @@ pub fn begin_copy(family: &Family, compression: Compression) -> io::Result<Write
     Ok(Writer::resume(copy, compression)?.0)
 }
 
-/// Gives a sealed copy its name and removes the stretches that are in it.
-pub fn publish_copy(family: &Family, path: &Path, too_old: Option<PathBuf>) -> io::Result<()> {
-    fs::rename(family.file("rotated"), path)?;
+/// Gives a sealed copy its name. From then on the stretches in it are there twice, which the journal tells `restore`.
+pub fn publish_copy(family: &Family, journal: &Journal, path: &Path, stretches: Vec<String>) -> io::Result<()> {
+    let shown = path.to_string_lossy().into_owned();
+    journal.note(&Entry::Publishing(PublishingEntry { path: shown, kind: "rotated".to_owned(), stretches }))?;
+    fs::rename(family.file("rotated"), path)
+}
+
+/// Makes room of a copy that could not be completed. It stays, empty: `restore` takes its absence for success.
+pub fn abandon_copy(family: &Family) {
+    let _ = File::options().write(true).truncate(true).open(family.file("rotated"));
+}
+
+/// Removes the file that has to go for a new one.
+pub fn remove_old(too_old: Option<PathBuf>) -> io::Result<()> {
     match too_old.map(fs::remove_file) {
         Some(Err(e)) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),

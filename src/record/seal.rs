@@ -137,7 +137,7 @@ fn why_empty(plans: &[BufferPlan<'_>], harvest: &Harvest) -> Emptiness {
 }
 
 /// Writes what is missing and moves each CPU's data in.
-pub fn seal(mut out: Writer, closing: &Closing, mut data: BufferData, moving: &mut Moving<'_>) -> io::Result<File> {
+pub fn seal(mut out: Writer, closing: &Closing, data: &mut BufferData, moving: &mut Moving<'_>) -> io::Result<File> {
     let payload = writer::long_text(&closing.command_lines).into();
     out.sections(&[Section { id: ids::CMDLINES, payload }])?;
     out.option_text(ids::TRACECLOCK, &closing.trace_clock);
@@ -168,7 +168,7 @@ pub fn seal(mut out: Writer, closing: &Closing, mut data: BufferData, moving: &m
         let subbuf_bytes = closing.heads().next().map_or(4096, |head| head.subbuf_bytes);
         out.buffer(&BufferHead { name: String::new(), clock, subbuf_bytes }, &mut [], moving)?;
     }
-    for (buffer, cpus) in closing.buffers.iter().zip(&mut data) {
+    for (buffer, cpus) in closing.buffers.iter().zip(data) {
         match &buffer.text {
             Some(text) => out.text_buffer(&buffer.head, text)?,
             None => out.buffer(&buffer.head, cpus, moving)?,

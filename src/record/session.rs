@@ -27,7 +27,7 @@ use super::signals::{self, Caught, Signals};
 use super::stretches::{self, Files, Stretches};
 use super::watch::{Note, Progress, Watch};
 use super::{configure, metadata};
-use crate::dat::unsealed::{BufferEntry, Entry};
+use crate::dat::unsealed::{BufferEntry, Entry, stretch_kind};
 use crate::dat::writer::{Room, Writer};
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, Undo};
@@ -344,22 +344,29 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn complete_file(&self, data: BufferData, rotor: &mut Rotor) -> Result<std::path::PathBuf, Error> {
+    /// Completes a file of a cut. What could not be put into it goes into the last file.
+    fn complete_file(&self, mut data: BufferData, rotor: &mut Rotor) -> Result<std::path::PathBuf, Error> {
         let (path, too_old) = rotor.name_next();
-        let complete = || -> io::Result<()> {
-            let family = self.output.family();
-            let stretches = segments(&data, self.plans);
+        let family = self.output.family();
+        let stretches = segments(&data, self.plans);
+        let mut complete = || -> io::Result<()> {
             let copy = rotate::begin_copy(family, self.settings.compression)?;
             let closing = Closing::ask(self.plans, self.top, &metadata::living_threads());
-            let file = seal::seal(copy, &closing, data, &mut |_| Ok(Room::Plenty))?;
+            let file = seal::seal(copy, &closing, &mut data, &mut |_| Ok(Room::Plenty))?;
             privilege::hand_over(&file, self.settings.mode)?;
-            rotate::publish_copy(family, &path, too_old)?;
-            for (instance, cpu, segment) in stretches {
-                Files::new(family.clone(), instance, cpu).remove(segment);
-            }
-            Ok(())
+            let names = stretches.iter().map(|(instance, cpu, segment)| stretch_kind(instance, *cpu, *segment));
+            rotate::publish_copy(family, self.output.journal(), &path, names.collect())
         };
-        complete().map_err(|source| Error::Output { path: path.clone(), source })?;
+        let failed = |source| Error::Output { path: path.clone(), source };
+        if let Err(source) = complete() {
+            rotate::abandon_copy(family);
+            rotor.give_back(data);
+            return Err(failed(source));
+        }
+        for (instance, cpu, segment) in stretches {
+            Files::new(family.clone(), instance, cpu).remove(segment);
+        }
+        rotate::remove_old(too_old).map_err(failed)?;
         Ok(path)
     }
 

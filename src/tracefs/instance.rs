@@ -10,7 +10,7 @@ use super::buffer::{BufferStats, RawBuffer};
 use super::error::{Error, Operation};
 use super::error_log;
 use super::file::{self, Mode};
-use super::undo::{Step, Undo};
+use super::undo::{Step, Undo, add_lines};
 use crate::wire::abi::Abi;
 use crate::wire::subbuf::Layout;
 
@@ -264,8 +264,8 @@ impl Instance {
     }
 
     fn append_pids(&self, list: PidList, pids: &[i32]) -> Result<(), Error> {
-        let path = self.path(list.file());
-        pids.iter().try_for_each(|pid| file::write(&path, &format!("{pid}\n"), Mode::Append))
+        let lines: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        add_lines(&self.path(list.file()), &lines).into_iter().try_for_each(Err)
     }
 
     /// CPUs that have a buffer here, ascending.

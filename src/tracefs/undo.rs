@@ -80,8 +80,7 @@ impl Step {
             Step::Value { path, value, .. } => file::write_value(path, value).err().into_iter().collect(),
             Step::List { path, lines } => {
                 let emptied = file::write(path, "", Mode::Truncate);
-                let added = lines.iter().map(|line| file::write(path, &format!("{line}\n"), Mode::Append));
-                std::iter::once(emptied).chain(added).filter_map(Result::err).collect()
+                emptied.err().into_iter().chain(add_lines(path, lines)).collect()
             }
             Step::Commands { path, lines } => {
                 lines.iter().filter_map(|line| file::write(path, &format!("{line}\n"), Mode::Append).err()).collect()
@@ -89,6 +88,20 @@ impl Step {
             Step::RemoveInstance { path } => remove_instance(path).err().into_iter().collect(),
         }
     }
+}
+
+/// Pids that are written at once: far less than a page of text.
+const PIDS_AT_ONCE: usize = 256;
+
+/// Adds lines to a list and returns what could not be added.
+///
+/// Lists of pids take many in one write, and after each write the kernel waits for all CPUs, some 50 ms on a busy
+/// machine. Other lists take one word a write.
+pub fn add_lines(path: &Path, lines: &[String]) -> Vec<Error> {
+    let of_pids = path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b"_pid"));
+    let at_once = if of_pids { PIDS_AT_ONCE } else { 1 };
+    let written = lines.chunks(at_once).map(|lines| file::write(path, &format!("{}\n", lines.join(" ")), Mode::Append));
+    written.filter_map(Result::err).collect()
 }
 
 /// Removes an instance; one whose last reader is just closing answers EBUSY for a moment.

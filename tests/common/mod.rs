@@ -1,6 +1,8 @@
 //! What the tests on the running kernel share: the lock on tracefs, snapshots of it, and the rtrec binary.
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod faults;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -35,22 +37,24 @@ impl Alone {
     /// The content of every control file that a recording might touch.
     pub fn snapshot(&self) -> BTreeMap<PathBuf, String> {
         let mut files = BTreeMap::new();
-        collect(&self.root, &mut files);
+        collect(&self.root, &mut files, &|_| true);
+        files
+    }
+
+    /// The same without the many events of systems that a test does not record.
+    pub fn brief_snapshot(&self, systems: &[&str]) -> BTreeMap<PathBuf, String> {
+        let mut files = BTreeMap::new();
+        let wanted = |dir: &Path| {
+            let of_a_system = dir.parent().is_some_and(|parent| parent.ends_with("events"));
+            !of_a_system || systems.iter().any(|system| dir.ends_with(system))
+        };
+        collect(&self.root, &mut files, &wanted);
         files
     }
 
     /// Asserts that tracefs holds what it held.
     pub fn assert_as_before(&self, before: &BTreeMap<PathBuf, String>) {
-        let after = self.snapshot();
-        let changed: Vec<String> = before
-            .iter()
-            .filter(|(path, text)| after.get(*path) != Some(text))
-            .map(|(path, text)| format!("{}: {:?} -> {:?}", path.display(), text, after.get(path)))
-            .chain(
-                after.keys().filter(|path| !before.contains_key(*path)).map(|path| format!("new: {}", path.display())),
-            )
-            .collect();
-        assert!(changed.is_empty(), "tracefs is not as it was:\n{}", changed.join("\n"));
+        assert_same(before, &self.snapshot());
     }
 
     pub fn read(&self, file: &str) -> String {
@@ -60,6 +64,18 @@ impl Alone {
     pub fn write(&self, file: &str, text: &str) {
         std::fs::write(self.root.join(file), text).unwrap_or_else(|e| panic!("{file}: {e}"));
     }
+}
+
+/// Asserts that two snapshots are the same.
+pub fn assert_same(before: &BTreeMap<PathBuf, String>, after: &BTreeMap<PathBuf, String>) {
+    let changed: Vec<String> = before
+        .iter()
+        .filter(|(path, text)| after.get(*path) != Some(text))
+        .map(|(path, text)| format!("{}: {:?} -> {:?}", path.display(), text, after.get(path)))
+        .chain(after.keys().filter(|path| !before.contains_key(*path)).map(|path| format!("new: {}", path.display())))
+        .collect();
+    let (count, some) = (changed.len(), &changed[..changed.len().min(20)]);
+    assert!(count == 0, "tracefs is not as it was, {count} differences:\n{}", some.join("\n"));
 }
 
 /// Files that change by themselves, or whose reading changes something.
@@ -96,7 +112,7 @@ const VOLATILE: &[&str] = &[
     "hist_debug",
 ];
 
-fn collect(dir: &Path, files: &mut BTreeMap<PathBuf, String>) {
+fn collect(dir: &Path, files: &mut BTreeMap<PathBuf, String>, wanted: &dyn Fn(&Path) -> bool) {
     for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
         if VOLATILE.iter().any(|volatile| *volatile == name) {
@@ -105,16 +121,18 @@ fn collect(dir: &Path, files: &mut BTreeMap<PathBuf, String>) {
         let path = entry.path();
         if path.is_dir() {
             files.insert(path.clone(), String::new());
-            collect(&path, files);
+            if wanted(&path) {
+                collect(&path, files, wanted);
+            }
         } else if let Ok(text) = std::fs::read_to_string(&path) {
             files.insert(path, text);
         }
     }
 }
 
-/// The binary under test.
+/// The binary under test: the one built with the tests, or another, faster one.
 pub fn rtrec() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_rtrec"))
+    Command::new(std::env::var_os("RTREC_TEST_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_rtrec").into()))
 }
 
 /// Runs a command line of words.

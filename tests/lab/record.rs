@@ -17,13 +17,13 @@ xtask::lab_tests! {
 }
 
 /// A guest's emulated processor takes its time.
-const PATIENCE: Duration = Duration::from_secs(240);
+pub(super) const PATIENCE: Duration = Duration::from_secs(240);
 
-fn sh(guest: &mut Guest, script: &str) -> Result<Outcome> {
+pub(super) fn sh(guest: &mut Guest, script: &str) -> Result<Outcome> {
     guest.run(&Request::sh(script).timeout(PATIENCE))
 }
 
-fn text(guest: &mut Guest, script: &str) -> Result<String> {
+pub(super) fn text(guest: &mut Guest, script: &str) -> Result<String> {
     Ok(sh(guest, script)?.check()?.stdout_text())
 }
 

@@ -10,6 +10,7 @@ pub mod cache;
 mod cpio;
 pub mod demo;
 pub mod error;
+pub mod faults;
 pub mod fuzz;
 pub mod host;
 pub mod kernels;

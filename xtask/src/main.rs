@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use xtask::kernels::Kernel;
 use xtask::peers::TraceCmd;
-use xtask::{Result, bench, bench_record, demo, fuzz, setup, suite, vm};
+use xtask::{Result, bench, bench_record, demo, faults, fuzz, setup, suite, vm};
 
 /// Chores of the rtrec project: set up, try out, test.
 #[derive(Debug, Parser)]
@@ -39,6 +39,10 @@ enum Chore {
     ///
     /// Example: cargo xtask bench report --big
     Bench(BenchArguments),
+    /// Try what goes wrong around a recorder, natively and on the lab's kernels, and print one table.
+    ///
+    /// Example: cargo xtask faults --tries 1000 --native
+    Faults(FaultsArguments),
     /// Run a command with its output thrown away; print its microseconds, those of CPU, peak KiB and status.
     #[command(hide = true)]
     Measure {
@@ -57,6 +61,19 @@ struct FuzzArguments {
     /// Minutes for each target.
     #[arg(long, value_name = "N", default_value_t = 10)]
     minutes: u32,
+}
+
+#[derive(Debug, clap::Args)]
+struct FaultsArguments {
+    /// Kills at random moments, natively.
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    tries: usize,
+    /// Only on this kernel of the lab; may be given several times.
+    #[arg(long, conflicts_with = "native")]
+    kernel: Vec<Kernel>,
+    /// Only natively.
+    #[arg(long)]
+    native: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -132,6 +149,9 @@ fn main() -> ExitCode {
         Chore::Test(arguments) => suite::run(&arguments.into()),
         Chore::Vm(arguments) => vm::run(&arguments.into()),
         Chore::Fuzz(FuzzArguments { target, minutes }) => fuzz::run(&fuzz::Settings { targets: target, minutes }),
+        Chore::Faults(FaultsArguments { tries, kernel, native }) => {
+            faults::run(&faults::Settings { tries, kernels: kernel, native })
+        }
         Chore::Bench(BenchArguments { what, kernel, tool, runs, .. }) if what == "record" => {
             bench_record::run(&bench_record::Settings { kernel, runs, tool })
         }

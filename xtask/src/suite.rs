@@ -247,19 +247,19 @@ fn on_kernel(settings: &Settings, kernel: Kernel, available: Result<()>, targets
 }
 
 /// `check::on_6_12` is on 6.12 and on no other.
-fn is_on(test: &str, kernel: Kernel) -> bool {
+pub(crate) fn is_on(test: &str, kernel: Kernel) -> bool {
     test.ends_with(&format!("::{}", lab::test_name(kernel)))
 }
 
 /// `cargo test` of one target; what is added goes to the harness.
-fn test_command(cargo_flags: &[&str], package: &str, target: &str) -> Command {
+pub(crate) fn test_command(cargo_flags: &[&str], package: &str, target: &str) -> Command {
     let mut command = project::cargo();
     command.arg("test").args(cargo_flags).args(["--package", package, "--test", target, "--"]);
     command
 }
 
 /// The names of the tests in a lab target.
-fn listed(package: &str, target: &str) -> Result<Vec<String>> {
+pub(crate) fn listed(package: &str, target: &str) -> Result<Vec<String>> {
     let text = host::text(test_command(&["--quiet"], package, target).args(["--list", "--format", "terse"]))?;
     Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
