@@ -364,18 +364,29 @@ impl Unsealed {
         Ok(stretches)
     }
 
-    /// A stretch whose beginning is in the `.part` file already, whole again.
+    /// A stretch whose beginning is in the `.part` file already, whole again; elsewhere where its own disk has no room.
     fn with_moved(&self, mut rest: File, moving: &MovingEntry, compression: Compression) -> io::Result<File> {
+        let here = self.whole_in(self.family.folder(), &mut rest, moving, compression);
+        here.or_else(|_| self.whole_in(&std::env::temp_dir(), &mut rest, moving, compression))
+    }
+
+    fn whole_in(
+        &self,
+        dir: &Path,
+        rest: &mut File,
+        moving: &MovingEntry,
+        compression: Compression,
+    ) -> io::Result<File> {
         let mut part = File::open(self.family.file("part"))?;
         let skipped = if compression == Compression::None { 0 } else { super::chunks::COUNT_BYTES as u64 };
         let length = rest.metadata()?.len();
         let arrived = part.metadata()?.len().saturating_sub(moving.at).min(length.saturating_sub(skipped));
-        let mut whole = tempfile::tempfile_in(self.family.folder())?;
+        let mut whole = tempfile::tempfile_in(dir)?;
         whole.seek(io::SeekFrom::Start(skipped))?;
         part.seek(io::SeekFrom::Start(moving.at))?;
         io::copy(&mut io::Read::take(&mut part, arrived), &mut whole)?;
         rest.seek(io::SeekFrom::Start(skipped + arrived))?;
-        io::copy(&mut rest, &mut whole)?;
+        io::copy(rest, &mut whole)?;
         Ok(whole)
     }
 

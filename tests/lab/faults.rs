@@ -89,8 +89,8 @@ fn a_full_disk_leaves_a_trace_up_to_then(guest: &mut Guest) -> Result<()> {
     let before = first_snapshot(guest)?;
     let script = format!(
         "{LOAD}mkdir -p small; mount -t tmpfs -o size=12m small small; cd small; \
-         timeout 60 rtrec record --compression none --free-space 1 -b 512 -e raw_syscalls -e sched -e kmem -o a.dat 2> said; \
-         echo status $?; cat said; cp a.dat /tmp; cd /tmp; umount small"
+         timeout 60 rtrec record --compression none --free-space 1 -b 512 -e raw_syscalls -e sched -e kmem -o a.dat 2> ../said; \
+         echo status $?; cat ../said; cp a.dat /tmp; cd /tmp; umount small"
     );
     let ended = sh(guest, &script)?.check()?;
     assert!(ended.stdout_text().contains("ENOSPC"), "{ended}");
