@@ -477,4 +477,18 @@ mod tests {
         };
         assert_eq!((of("", 1), of("", 10), of("x", 1), of("cpu1", 1)), (vec![9, 10], vec![0], vec![3], vec![4]));
     }
+
+    #[test]
+    fn a_file_has_got_its_name_when_it_is_there_and_not_under_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let family = Family::new(folder.path(), "a.dat", 1);
+        let path = folder.path().join("a.dat.0001").to_string_lossy().into_owned();
+        let entry = PublishingEntry { path: path.clone(), kind: "rotated".to_owned(), stretches: Vec::new() };
+        assert!(!family.has_published(&entry));
+        fs::write(family.file("rotated"), "").unwrap();
+        fs::write(&path, "an older one").unwrap();
+        assert!(!family.has_published(&entry));
+        fs::rename(family.file("rotated"), &path).unwrap();
+        assert!(family.has_published(&entry));
+    }
 }
