@@ -6,7 +6,6 @@
 mod common;
 
 use std::fs;
-use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -31,20 +30,11 @@ fn a_disk_too_small_for_the_formats_leaves_what_can_be_restored_elsewhere() {
     let whole = bytes_in_whole_chunks(&small.0);
     let target = folder.path().join("b.dat");
     let output = run(&small.0, &["restore", "a.dat", "-o", target.to_str().unwrap()]);
-    // There is no room for the whole beside its parts.
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    copy_family(&small.0, folder.path());
-    let output = run(folder.path(), &["restore", "a.dat", "-o", "b.dat"]);
+    // There is no room for the whole beside its parts, but where it is to go.
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(raw_bytes(folder.path(), "b.dat"), whole);
     assert!(whole > 0 && events(folder.path(), "b.dat") > 0);
     row("disk too small for the formats", 1, format!("{whole} bytes"), format!("{whole} bytes"));
-}
-
-fn copy_family(from: &Path, to: &Path) {
-    for name in listing(from) {
-        fs::copy(from.join(&name), to.join(&name)).unwrap();
-    }
 }
 
 #[test]

@@ -361,18 +361,29 @@ impl Unsealed {
         Ok(stretches)
     }
 
-    /// A stretch whose beginning is in the `.part` file already, whole again.
+    /// A stretch whose beginning is in the `.part` file already, whole again; elsewhere where its own disk has no room.
     fn with_moved(&self, mut rest: File, moving: &MovingEntry, compression: Compression) -> io::Result<File> {
+        let here = self.whole_in(self.family.folder(), &mut rest, moving, compression);
+        here.or_else(|_| self.whole_in(&std::env::temp_dir(), &mut rest, moving, compression))
+    }
+
+    fn whole_in(
+        &self,
+        dir: &Path,
+        rest: &mut File,
+        moving: &MovingEntry,
+        compression: Compression,
+    ) -> io::Result<File> {
         let mut part = File::open(self.family.file("part"))?;
         let skipped = if compression == Compression::None { 0 } else { super::chunks::COUNT_BYTES as u64 };
         let length = rest.metadata()?.len();
         let arrived = part.metadata()?.len().saturating_sub(moving.at).min(length.saturating_sub(skipped));
-        let mut whole = tempfile::tempfile_in(self.family.folder())?;
+        let mut whole = tempfile::tempfile_in(dir)?;
         whole.seek(io::SeekFrom::Start(skipped))?;
         part.seek(io::SeekFrom::Start(moving.at))?;
         io::copy(&mut io::Read::take(&mut part, arrived), &mut whole)?;
         rest.seek(io::SeekFrom::Start(skipped + arrived))?;
-        io::copy(&mut rest, &mut whole)?;
+        io::copy(rest, &mut whole)?;
         Ok(whole)
     }
 
@@ -473,5 +484,19 @@ mod tests {
             family.stretches(instance, cpu).unwrap().into_iter().map(|(segment, _)| segment).collect()
         };
         assert_eq!((of("", 1), of("", 10), of("x", 1), of("cpu1", 1)), (vec![9, 10], vec![0], vec![3], vec![4]));
+    }
+
+    #[test]
+    fn a_file_has_got_its_name_when_it_is_there_and_not_under_the_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let family = Family::new(folder.path(), "a.dat", 1);
+        let path = folder.path().join("a.dat.0001").to_string_lossy().into_owned();
+        let entry = PublishingEntry { path: path.clone(), kind: "rotated".to_owned(), stretches: Vec::new() };
+        assert!(!family.has_published(&entry));
+        fs::write(family.file("rotated"), "").unwrap();
+        fs::write(&path, "an older one").unwrap();
+        assert!(!family.has_published(&entry));
+        fs::rename(family.file("rotated"), &path).unwrap();
+        assert!(family.has_published(&entry));
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::journal::Leftover;
 use super::metadata::{self, Texts};
 use crate::dat::ids;
-use crate::dat::unsealed::Restored;
+use crate::dat::unsealed::{Family, Restored};
 use crate::dat::writer::{self, Section};
 use crate::tracefs::Tracefs;
 use crate::tracefs::events::EventName;
@@ -53,7 +53,12 @@ fn parse_names(text: &[u8]) -> BTreeMap<i32, Vec<u8>> {
 pub fn restore(leftover: &Leftover, tracefs: Option<&Path>, output: Option<&Path>) -> io::Result<(PathBuf, Restored)> {
     let family = &leftover.data.family;
     let path = output.map_or_else(|| leftover.data.output(), Path::to_owned);
-    let temporary = family.file("restored");
+    // On the disk of the file that was asked for: that of the recording may be full.
+    let beside = |path: &Path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        Family::new(path.parent().unwrap_or(Path::new("")), &name, std::process::id()).file("restored")
+    };
+    let temporary = output.map_or_else(|| family.file("restored"), beside);
     let _ = fs::remove_file(&temporary);
     let restored = complete(leftover, tracefs, super::output::create(&temporary)?);
     let restored = restored.inspect_err(|_| drop(fs::remove_file(&temporary)))?;

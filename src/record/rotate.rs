@@ -156,6 +156,19 @@ mod tests {
     }
 
     #[test]
+    fn what_no_file_could_take_is_collected_again() {
+        let now = Instant::now();
+        let mut rotor = Rotor::new(Rotation::default(), Path::new("a.dat"), 2, now);
+        rotor.begin_cut(Figures::default(), now);
+        rotor.take(delivery(0, 1), 2);
+        let all = rotor.take(delivery(1, 0), 2).unwrap();
+        rotor.give_back(all);
+        let again = rotor.collected(2);
+        let cpus: Vec<Vec<u32>> = again.iter().map(|cpus| cpus.iter().map(|(cpu, _)| *cpu).collect()).collect();
+        assert_eq!(cpus, [vec![1], vec![0]]);
+    }
+
+    #[test]
     fn files_are_numbered_and_only_so_many_kept() {
         let rotation = Rotation { keep: Some(2), ..Rotation::default() };
         let mut rotor = Rotor::new(rotation, Path::new("d/a.dat"), 1, Instant::now());
