@@ -69,11 +69,17 @@ const USUAL_RATIO: usize = 32;
 /// Room made at first in any case.
 const USUAL_BYTES: usize = 64 << 10;
 
+/// More than any block of a recording expands to, per byte; what is small may be all zeros.
+const MOST_RATIO: usize = 256;
+/// What a block of any size may expand to.
+const MOST_BYTES: usize = 8 << 20;
+
 /// Expands one block of at most `bytes` bytes into `out`, which is cleared first. Fewer bytes than recorded are fine.
 ///
 /// `bytes` is a claim: room is made as the block turns out to fill it.
 pub fn expand(algorithm: Algorithm, block: &[u8], bytes: usize, out: &mut Vec<u8>) -> Result<(), ExpandError> {
     out.clear();
+    let bytes = bytes.min(block.len().saturating_mul(MOST_RATIO).max(MOST_BYTES));
     let first = bytes.min(block.len().saturating_mul(USUAL_RATIO).max(USUAL_BYTES));
     match algorithm {
         Algorithm::None => {
@@ -96,7 +102,8 @@ pub fn expand(algorithm: Algorithm, block: &[u8], bytes: usize, out: &mut Vec<u8
                     Err(error) if !is_too_small(&error) => return Err(ExpandError::Corrupt),
                     Err(_) => room = room.saturating_mul(4).min(bytes),
                 }
-                out.clear();
+                // What is there need not be kept while more is allocated.
+                *out = Vec::new();
             }
         }),
         Algorithm::Zlib => {
@@ -112,7 +119,7 @@ pub fn expand(algorithm: Algorithm, block: &[u8], bytes: usize, out: &mut Vec<u8
                     Ok(_) if !out.is_empty() && out.len() < bytes => return Ok(()),
                     _ => return Err(ExpandError::Corrupt),
                 }
-                out.clear();
+                *out = Vec::new();
             }
         }
     }
@@ -174,6 +181,15 @@ mod tests {
             assert_eq!(expand_start(algorithm, &packed, text.len(), 9999).unwrap(), text);
             assert!(expand_start(algorithm, b"nonsense", 100, 16).is_err());
         }
+    }
+
+    #[test]
+    fn a_block_that_expands_beyond_all_bounds_is_not_followed() {
+        let bomb = zstd::bulk::compress(&vec![0; 100 << 20], 3).unwrap();
+        let mut out = Vec::new();
+        assert!(bomb.len() < 20_000);
+        assert_eq!(expand(Algorithm::Zstd, &bomb, 100 << 20, &mut out), Err(ExpandError::Corrupt));
+        assert!(out.capacity() <= MOST_BYTES, "{}", out.capacity());
     }
 
     #[test]

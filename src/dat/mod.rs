@@ -11,6 +11,7 @@ pub mod chunk_list;
 pub mod chunks;
 pub mod compress;
 pub mod error;
+pub mod gradual;
 pub mod ids;
 pub mod own;
 pub mod reader;

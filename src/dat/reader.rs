@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::chunk_list::{ChunkCursor, ChunkIndex};
 use super::compress::{Algorithm, ExpandError, expand, expand_start};
 use super::error::{DatError, Note};
+use super::gradual::Gradual;
 use super::ids;
 use super::source::{Cursor, Source, Take};
 use super::{v6, v7};
@@ -457,6 +458,22 @@ impl Dat {
         block.drain(..word.min(block.len()));
         block.truncate(len);
         Some(Ok(block))
+    }
+
+    /// The text of [`Dat::table`], of kernel symbols or printk formats, with the length word before it, to be expanded
+    /// bit by bit where that is possible.
+    pub fn gradual(&self, id: u16) -> Option<Gradual> {
+        let place = (*self.parts.get(usize::from(id))?)?;
+        if place.compressed && self.algorithm == Algorithm::Zstd {
+            let head = self.source.bytes(place.offset, 8).ok()?;
+            let mut take = Take::new(&head, self.abi);
+            let (packed, bytes) = (take.u32()?, take.u32()?);
+            let block = self.source.bytes(place.offset + 8, packed.into()).ok()?;
+            if let Some(gradual) = Gradual::zstd(block, bytes as usize) {
+                return Some(gradual);
+            }
+        }
+        self.block(place).ok().map(Gradual::whole)
     }
 
     /// The text of a text buffer.

@@ -26,6 +26,7 @@ pub mod jbd2;
 pub mod kmem;
 pub mod kvm;
 pub mod latency;
+pub mod mac80211;
 pub mod print;
 pub mod sched;
 pub mod scsi;
@@ -410,6 +411,7 @@ pub static FAMILIES: &[Family] = &[
     hrtimer::FAMILY,
     kmem::FAMILY,
     futex::FAMILY,
+    mac80211::FAMILY,
     tlb::FAMILY,
     kvm::FAMILY,
     jbd2::FAMILY,

@@ -1,14 +1,17 @@
 //! One file to report: the container, and what decoding its records needs.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::dat::gradual::Gradual;
 use crate::dat::source::Source;
 use crate::dat::unsealed::{self, Family};
 use crate::dat::{Dat, DatError, Note, ids};
 use crate::plugins::Trace;
 use crate::wire::abi::Abi;
+use crate::wire::early::Growing;
 use crate::wire::format::{EventFormat, Field};
 use crate::wire::tables::{Cmdlines, Kallsyms, PrintkFormats};
 
@@ -95,6 +98,43 @@ fn open_unsealed(path: &Path, error: io::Error) -> Result<Dat, DatError> {
     Ok(dat)
 }
 
+/// The text of kallsyms behind its length word.
+struct Symbols {
+    abi: Abi,
+    bytes: Option<Gradual>,
+}
+
+impl Symbols {
+    /// Length of the word.
+    const WORD: usize = 4;
+
+    /// What of `bytes` is text.
+    fn range(&self, bytes: &[u8]) -> Range<usize> {
+        let len = self.abi.u32(bytes).map_or(0, |len| len as usize);
+        let end = Symbols::WORD.saturating_add(len).min(bytes.len());
+        Symbols::WORD.min(end)..end
+    }
+}
+
+impl Growing for Symbols {
+    fn text(&self) -> &[u8] {
+        let bytes = self.bytes.as_ref().map_or(&[][..], Gradual::bytes);
+        &bytes[self.range(bytes)]
+    }
+
+    fn grow(&mut self) -> bool {
+        self.bytes.as_mut().is_some_and(Gradual::grow)
+    }
+
+    fn finish(mut self: Box<Self>) -> Vec<u8> {
+        let mut bytes = self.bytes.take().map(Gradual::finish).unwrap_or_default();
+        let range = self.range(&bytes);
+        bytes.truncate(range.end);
+        bytes.drain(..range.start);
+        bytes
+    }
+}
+
 impl Input {
     /// Opens a file and finds its tables; texts are parsed when an event needs them.
     ///
@@ -139,7 +179,7 @@ impl Input {
         // Megabytes that most reports never look at.
         let symbols = Arc::clone(&dat);
         trace.kallsyms =
-            Kallsyms::deferred(move || symbols.table(ids::KALLSYMS).and_then(Result::ok).unwrap_or_default());
+            Kallsyms::deferred(move || Box::new(Symbols { abi: symbols.abi, bytes: symbols.gradual(ids::KALLSYMS) }));
         let entry = trace.formats.find("ftrace", "funcgraph_entry").and_then(|id| trace.formats.get(id));
         if entry.is_some_and(|format| format.field("args").is_some())
             && let Some(Ok(btf)) = dat.part(ids::BTF_FILE)

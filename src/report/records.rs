@@ -66,6 +66,8 @@ struct Cell {
 struct Event {
     system: Box<[u8]>,
     name: Box<[u8]>,
+    /// System and name as they stand in a line of the usual columns, up to the flags.
+    what: Box<[u8]>,
     /// Before the value of each of its own fields: a comma and the name.
     fields: Vec<Box<[u8]>>,
 }
@@ -73,6 +75,10 @@ struct Event {
 /// Texts of the records before, which most records share.
 struct Memory {
     scratch: Vec<u8>,
+    /// Who: CPU, task and name as they stand in a line of the usual columns, by CPU and task.
+    who: [(u64, usize, Vec<u8>); Memory::TASKS],
+    /// The time without its last eight digits, and those.
+    eon: (u64, Vec<u8>),
     tasks: [(usize, Vec<u8>); Memory::TASKS],
     flags: (u64, Vec<u8>),
 }
@@ -82,7 +88,26 @@ impl Memory {
 
     fn new() -> Memory {
         let tasks = std::array::from_fn(|_| (0, Vec::new()));
-        Memory { scratch: Vec::new(), tasks, flags: (u64::MAX, Vec::new()) }
+        let who = std::array::from_fn(|_| (u64::MAX, 0, Vec::new()));
+        Memory { scratch: Vec::new(), who, eon: (0, Vec::new()), tasks, flags: (u64::MAX, Vec::new()) }
+    }
+}
+
+impl Memory {
+    /// The start of a JSON line and its time.
+    #[inline]
+    fn time(&mut self, time: u64, out: &mut Vec<u8>) {
+        let (eon, rest) = (time / text::EIGHT_DIGITS, time % text::EIGHT_DIGITS);
+        if self.eon.0 != eon || self.eon.1.is_empty() {
+            self.eon.0 = eon;
+            self.eon.1.clear();
+            self.eon.1.extend_from_slice(b"{\"ts\":");
+            if eon > 0 {
+                text::dec(&mut self.eon.1, eon);
+            }
+        }
+        out.extend_from_slice(&self.eon.1);
+        if eon > 0 { text::dec_eight(out, rest as u32) } else { text::dec(out, rest) }
     }
 }
 
@@ -143,7 +168,9 @@ impl<'a, 't> Records<'a, 't> {
                 out.into_boxed_slice()
             };
             let fields = format.fields.iter().enumerate().map(key).collect();
-            Event { system: made(&format.system), name: made(&format.name), fields }
+            let (system, name) = (made(&format.system), made(&format.name));
+            let what = [b",\"system\":", &*system, b",\"event\":", &*name, b",\"flags\":"].concat().into();
+            Event { system, name, what, fields }
         }))
     }
 
@@ -167,6 +194,11 @@ impl<'a, 't> Records<'a, 't> {
         let record = Record { ticks: item.time, cpu, data };
         let decoder = lane.decoders.get(lane.common.id(data));
         let event = decoder.and_then(|decoder| self.event(lane, decoder));
+        if self.all
+            && let (Some(decoder), Some(event)) = (decoder, event)
+        {
+            return self.usual(lane, decoder, event, &record, batch.first + index as u64, memory, out);
+        }
         if self.json {
             out.push(b'{');
         }
@@ -195,16 +227,54 @@ impl<'a, 't> Records<'a, 't> {
             }
         }
         if self.all {
-            out.extend_from_slice(b",\"fields\":{");
-            if let (Some(decoder), Some(event)) = (decoder, event) {
-                for ((_, value), before) in decoder.field_values(&record).zip(&event.fields) {
-                    out.extend_from_slice(before);
-                    self.value(value, lane, out);
-                }
-            }
-            out.push(b'}');
+            out.extend_from_slice(b",\"fields\":{}");
         }
         out.extend_from_slice(if self.json { b"}\n" } else { b"\n" });
+    }
+
+    /// A JSON line of the usual columns: what most records share is copied in few pieces.
+    #[expect(clippy::too_many_arguments, reason = "one call, all of it the state of one line")]
+    fn usual(
+        &self,
+        lane: &Lane<'_>,
+        decoder: &Decoder<'_>,
+        event: &Event,
+        record: &Record<'_>,
+        seq: u64,
+        memory: &mut Memory,
+        out: &mut Vec<u8>,
+    ) {
+        memory.time(record.ticks, out);
+        self.who(lane, record, seq, memory, out);
+        out.extend_from_slice(&event.what);
+        self.flags(lane, Some(decoder), record, memory, out);
+        out.extend_from_slice(b",\"fields\":{");
+        for ((_, value), before) in decoder.field_values(record).zip(&event.fields) {
+            text::part(out, before, 0, before.len());
+            self.value(value, lane, out);
+        }
+        out.extend_from_slice(b"}}\n");
+    }
+
+    /// CPU, task and name.
+    #[inline]
+    fn who(&self, lane: &Lane<'_>, record: &Record<'_>, seq: u64, memory: &mut Memory, out: &mut Vec<u8>) {
+        let pid = lane.common.pid(record.data);
+        let place = lane.names.at(pid, seq).as_ptr() as usize;
+        let key = u64::from(record.cpu) << 32 | u64::from(pid as u32);
+        let at = (pid as u32 ^ record.cpu << 3) as usize % Memory::TASKS;
+        if memory.who[at].0 != key || memory.who[at].1 != place {
+            let mut made = std::mem::take(&mut memory.who[at].2);
+            made.clear();
+            made.extend_from_slice(b",\"cpu\":");
+            text::dec(&mut made, u64::from(record.cpu));
+            made.extend_from_slice(b",\"pid\":");
+            text::signed(&mut made, i64::from(pid));
+            made.extend_from_slice(b",\"comm\":");
+            self.comm(lane, pid, seq, memory, &mut made);
+            memory.who[at] = (key, place, made);
+        }
+        out.extend_from_slice(&memory.who[at].2);
     }
 
     /// The name of a task; it stays where it is, so its place stands for it.

@@ -5,7 +5,7 @@
 //! Where the text does not decide, as with several symbols at the very address, `None` says: ask the index.
 
 use super::bytes::find;
-use super::tables::parse_symbol;
+use super::tables::{parse_symbol, sixteen_digits};
 
 /// Lines without a symbol that are stepped over in a row.
 const MAX_STEPS: usize = 1000;
@@ -19,12 +19,6 @@ pub(super) struct Hit {
     pub(super) name_at: usize,
     /// Length of its name.
     pub(super) name_len: usize,
-}
-
-/// The part of the text that is in order: the lines before the first of a module, which is in brackets.
-pub(super) fn sorted_part(text: &[u8]) -> usize {
-    let end = find(text, b'[').unwrap_or(text.len());
-    memchr::memrchr(b'\n', &text[..end]).map_or(0, |newline| newline + 1)
 }
 
 /// The symbol that `addr` lies in.
@@ -82,20 +76,24 @@ fn line_at(text: &[u8], at: usize) -> Option<(&[u8], usize)> {
 }
 
 /// The address of any line.
-fn address(line: &[u8]) -> Option<u64> {
+pub(super) fn address(line: &[u8]) -> Option<u64> {
+    if let (Some(addr), Some(b' ')) = (line.first_chunk().and_then(sixteen_digits), line.get(16)) {
+        return Some(addr);
+    }
     let digits = line.get(..find(line, b' ')?)?;
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::early::Order;
     use super::*;
     use crate::wire::tables::Kallsyms;
 
     /// Whatever is found here is what the index finds; returns how often something was found.
     fn compare(text: &[u8], addresses: impl Iterator<Item = u64>) -> usize {
         let index = Kallsyms::new(text.to_vec());
-        let part = &text[..sorted_part(text)];
+        let part = &text[..Order::of(text).len];
         let mut found = 0;
         for addr in addresses {
             let Some(hit) = look_up(part, addr) else { continue };

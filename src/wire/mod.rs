@@ -2,6 +2,7 @@
 
 pub mod abi;
 pub mod bytes;
+pub mod early;
 pub mod filter;
 pub mod format;
 mod halving;

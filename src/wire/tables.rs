@@ -4,37 +4,35 @@
 //! Does not own: where the texts come from (see `dat`, `tracefs`).
 //! Each table is parsed when first asked, so a report that needs no symbols does not pay for ten megabytes of them.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::bytes::find;
-use super::{halving, text};
+use super::early::{Early, Growing, Order};
+use super::text;
 
 // ---------------------------------------------------------------------------------------------------- kallsyms
 
 /// Slots of the look-up cache; a power of two. Each is one `AtomicU32`.
 const CACHE_SLOTS: usize = 4096;
 
-/// Addresses that are looked up in the text itself before an index is made.
-const FEW: u32 = 1000;
-
 /// Brings a table's text when it is first needed.
-type Load = Box<dyn Fn() -> Vec<u8> + Send + Sync>;
+type Load = Box<dyn Fn() -> Box<dyn Growing> + Send + Sync>;
 
 /// The kernel's symbols, as stored in the text of `/proc/kallsyms`.
 pub struct Kallsyms {
     text: OnceLock<Vec<u8>>,
     load: Option<Load>,
     index: OnceLock<Index>,
-    /// Addresses asked for before there was an index, and the part of the text that answers them.
-    asked: AtomicU32,
-    sorted: OnceLock<usize>,
+    early: Mutex<Early>,
 }
 
 /// The symbols in order of their addresses, over the text they are names in.
 struct Index {
     entries: Vec<Entry>,
     cache: Vec<AtomicU32>,
+    /// Symbols stand out of order among those that the first look-ups see: these are asked first.
+    mixed: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -62,24 +60,25 @@ impl Kallsyms {
     }
 
     /// A table whose text is expensive to get: `load` is called when the first address is looked up.
-    pub fn deferred(load: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Kallsyms {
+    pub fn deferred(load: impl Fn() -> Box<dyn Growing> + Send + Sync + 'static) -> Kallsyms {
         let load: Option<Load> = Some(Box::new(load));
         Kallsyms { load, ..Kallsyms::empty() }
     }
 
     fn empty() -> Kallsyms {
-        Kallsyms {
-            text: OnceLock::new(),
-            load: None,
-            index: OnceLock::new(),
-            asked: AtomicU32::new(0),
-            sorted: OnceLock::new(),
-        }
+        Kallsyms { text: OnceLock::new(), load: None, index: OnceLock::new(), early: Mutex::new(Early::new()) }
     }
 
     /// The text as stored.
     pub fn text(&self) -> &[u8] {
-        self.text.get_or_init(|| self.load.as_ref().map(|load| load()).unwrap_or_default())
+        self.text.get_or_init(|| match self.early().take() {
+            Some(text) => text.finish(),
+            None => self.load.as_ref().map(|load| load().finish()).unwrap_or_default(),
+        })
+    }
+
+    fn early(&self) -> MutexGuard<'_, Early> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The symbol with the greatest address not above `addr`, unless that is the table's last symbol.
@@ -98,6 +97,9 @@ impl Kallsyms {
             return true;
         }
         let index = self.index();
+        if index.mixed && self.early().put_always(self.text(), addr, offset, out) {
+            return true;
+        }
         let Some(entry) = index.number(addr).and_then(|number| index.entries.get(number as usize)) else {
             return false;
         };
@@ -112,18 +114,15 @@ impl Kallsyms {
     /// As [`Kallsyms::put`] for the first few addresses; false if the index has to be asked.
     #[cold]
     fn put_by_halving(&self, addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
-        if self.asked.fetch_add(1, Ordering::Relaxed) >= FEW {
-            return false;
+        let mut early = self.early();
+        match (self.text.get(), &self.load) {
+            (Some(text), _) => early.put(Some(text), addr, offset, out),
+            (None, Some(load)) => {
+                early.begin(load);
+                early.put(None, addr, offset, out)
+            }
+            (None, None) => false,
         }
-        let text = self.text();
-        let sorted = *self.sorted.get_or_init(|| halving::sorted_part(text));
-        let Some(hit) = halving::look_up(&text[..sorted], addr) else { return false };
-        text::part(out, text, hit.name_at, hit.name_len);
-        if offset {
-            out.extend_from_slice(b"+0x");
-            text::hex(out, addr.wrapping_sub(hit.addr));
-        }
-        true
     }
 
     /// The position of that symbol in address order: equal numbers mean the same symbol.
@@ -167,9 +166,9 @@ impl Kallsyms {
 
     #[inline]
     fn index(&self) -> &Index {
-        self.index.get_or_init(|| Index {
-            entries: build_index(self.text()),
-            cache: (0..CACHE_SLOTS).map(|_| AtomicU32::new(0)).collect(),
+        self.index.get_or_init(|| {
+            let (entries, mixed) = build_index(self.text());
+            Index { entries, cache: (0..CACHE_SLOTS).map(|_| AtomicU32::new(0)).collect(), mixed }
         })
     }
 }
@@ -238,7 +237,8 @@ fn search(index: &[Entry], addr: u64) -> Option<u32> {
     None
 }
 
-fn build_index(text: &[u8]) -> Vec<Entry> {
+/// The symbols in order, and whether some stand out of order in the text among those at its start.
+fn build_index(text: &[u8]) -> (Vec<Entry>, bool) {
     let text = text.get(..u32::MAX as usize).unwrap_or(text);
     let mut index = Vec::with_capacity(text.len() / 40);
     let (mut at, mut sorted, mut last, mut nonzero) = (0, true, 0, false);
@@ -262,16 +262,19 @@ fn build_index(text: &[u8]) -> Vec<Entry> {
     }
     if !nonzero {
         // kptr_restrict: every address reads zero. Better no symbol than the same wrong one everywhere.
-        return Vec::new();
+        return (Vec::new(), false);
     }
+    let mut mixed = false;
     if !sorted {
+        let order = Order::of(text);
+        mixed = index.iter().any(|entry| entry.name_at as usize >= order.len && order.spans(entry.addr));
         index.sort_by_key(|entry| entry.addr);
     }
     // Of symbols at one address the first in the text is to stand last: it is the one that spans what follows.
     for same in index.chunk_by_mut(|a, b| a.addr == b.addr) {
         same.reverse();
     }
-    index
+    (index, mixed)
 }
 
 /// Address and offset of the name in one line of kallsyms; `None` for lines that name no code or data.
@@ -292,7 +295,7 @@ pub(super) fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
 
 /// Sixteen lower-case hexadecimal digits at once, as kernels of 64 bits write them; `None` if they are something else.
 #[inline]
-fn sixteen_digits(text: &[u8; 16]) -> Option<u64> {
+pub(super) fn sixteen_digits(text: &[u8; 16]) -> Option<u64> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let eight = |digits: u64| {
         // A letter has bit 6, and counts from 9 in its low four.

@@ -142,7 +142,7 @@ fn eight_digits(value: u32) -> u64 {
 /// `value` in decimal.
 #[inline]
 pub fn dec(out: &mut Vec<u8>, value: u64) {
-    const EIGHT: u64 = 100_000_000;
+    const EIGHT: u64 = EIGHT_DIGITS;
     if value < 10 {
         out.push(b'0' + value as u8);
     } else if value < EIGHT {
@@ -153,9 +153,17 @@ pub fn dec(out: &mut Vec<u8>, value: u64) {
         out.truncate(end);
     } else {
         dec(out, value / EIGHT);
-        let digits = eight_digits((value % EIGHT) as u32);
-        out.extend_from_slice(&(digits | ASCII_ZEROS).to_le_bytes());
+        dec_eight(out, (value % EIGHT) as u32);
     }
+}
+
+/// The first number of nine digits.
+pub const EIGHT_DIGITS: u64 = 100_000_000;
+
+/// `value`, which is below [`EIGHT_DIGITS`], with leading zeros.
+#[inline]
+pub fn dec_eight(out: &mut Vec<u8>, value: u32) {
+    out.extend_from_slice(&(eight_digits(value) | ASCII_ZEROS).to_le_bytes());
 }
 
 /// `value` in decimal with its sign.
