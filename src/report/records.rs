@@ -260,7 +260,8 @@ impl<'a, 't> Records<'a, 't> {
     #[inline]
     fn who(&self, lane: &Lane<'_>, record: &Record<'_>, seq: u64, memory: &mut Memory, out: &mut Vec<u8>) {
         let pid = lane.common.pid(record.data);
-        let place = lane.names.at(pid, seq).as_ptr() as usize;
+        let comm = lane.comm(pid, seq, record.ticks);
+        let place = comm.as_ptr() as usize;
         let key = u64::from(record.cpu) << 32 | u64::from(pid as u32);
         let at = (pid as u32 ^ record.cpu << 3) as usize % Memory::TASKS;
         if memory.who[at].0 != key || memory.who[at].1 != place {
@@ -271,7 +272,7 @@ impl<'a, 't> Records<'a, 't> {
             made.extend_from_slice(b",\"pid\":");
             text::signed(&mut made, i64::from(pid));
             made.extend_from_slice(b",\"comm\":");
-            self.comm(lane, pid, seq, memory, &mut made);
+            self.comm(comm, pid, memory, &mut made);
             memory.who[at] = (key, place, made);
         }
         out.extend_from_slice(&memory.who[at].2);
