@@ -41,7 +41,6 @@ impl Gradual {
         context.set_parameter(DParameter::StableOutBuffer(true)).ok()?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(limit.max(1)).ok()?;
-        hint_huge(&bytes);
         Some(Gradual { bytes, rest: Some(Rest { context, block, at: 0, limit }) })
     }
 
@@ -71,22 +70,6 @@ impl Gradual {
     pub fn finish(mut self) -> Vec<u8> {
         while self.grow() {}
         self.bytes
-    }
-}
-
-/// Asks for huge pages behind the room of a large vector, which take a fraction of the time to come by.
-fn hint_huge(bytes: &Vec<u8>) {
-    use nix::sys::mman::{MmapAdvise, madvise};
-    const PAGE: usize = 4096;
-    let start = bytes.as_ptr().align_offset(PAGE);
-    let Some(room) = bytes.capacity().checked_sub(start).map(|room| room & !(PAGE - 1)) else { return };
-    if room < 512 * PAGE {
-        return;
-    }
-    if let Some(first) = std::ptr::NonNull::new(bytes.as_ptr().wrapping_add(start).cast_mut().cast()) {
-        // SAFETY: the range lies within the vector's own allocation, and the advice changes no byte of it. Where
-        // the kernel refuses nothing is lost.
-        let _ = unsafe { madvise(first, room, MmapAdvise::MADV_HUGEPAGE) };
     }
 }
 
