@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: rtrec beside every release of trace-cmd that is here, on the same files.
 //!
-//! Owns: making the files ([`files`]), running the commands in turn and the table ([`views`]).
+//! Owns: making the files (`files`), running the commands in turn and the table (`views`).
 //! Does not own: benches of single functions, which are criterion's (`benches/`).
 //!
 //! The commands take turns, so that a machine whose speed drifts is as slow to one as to the other; the median counts.
