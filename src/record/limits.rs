@@ -74,8 +74,8 @@ impl Guard {
         let seconds = now.duration_since(then).as_secs_f64().max(0.001);
         let rate = figures.written.saturating_sub(before.written) as f64 / seconds;
         let (free, total) = space(&self.dir)?;
-        let kept_free = self.free_bytes.unwrap_or_else(|| FREE_BYTES.min(total / FREE_PART));
-        (free < kept_free + (rate * LOOK_AHEAD) as u64).then_some(Stop::DiskNearlyFull { free })
+        let usual = || FREE_BYTES.min(total / FREE_PART) + (rate * LOOK_AHEAD) as u64;
+        (free < self.free_bytes.unwrap_or_else(usual)).then_some(Stop::DiskNearlyFull { free })
     }
 }
 
