@@ -5,9 +5,9 @@
 
 use byteorder::ByteOrder;
 
-use super::ids;
 use super::reader::{Dat, Place};
 use super::source::{Cursor, Take};
+use super::{ids, v7};
 
 /// Id of the section with the names of tasks over time.
 pub const NAMES: u16 = 0x7401;
@@ -136,15 +136,13 @@ impl Dat {
     fn own_section(&self, wanted: u16) -> Option<Vec<u8>> {
         let mut at = self.first_section()?;
         for _ in 0..MAX_SECTIONS {
-            let mut cursor = Cursor::new(self.source(), self.abi, at);
-            let (id, flags) = (cursor.u16()?, cursor.u16()?);
-            cursor.skip(4)?;
-            let bytes = cursor.u64()?;
-            if id == wanted {
-                let compressed = flags & ids::FLAG_COMPRESSED != 0;
-                return self.block(Place { offset: cursor.at(), bytes, compressed }).ok();
+            let head = v7::section(self, at)?;
+            let offset = at.checked_add(ids::SECTION_HEADER_BYTES)?;
+            if head.id == wanted {
+                let compressed = head.flags & ids::FLAG_COMPRESSED != 0;
+                return self.block(Place { offset, bytes: head.bytes, compressed }).ok();
             }
-            at = cursor.at().checked_add(bytes)?;
+            at = offset.checked_add(head.bytes)?;
         }
         None
     }

@@ -28,13 +28,15 @@ struct Chain {
     buffers: Vec<(u64, Vec<u8>)>,
 }
 
-struct Section {
-    id: u16,
-    flags: u16,
-    bytes: u64,
+/// What a section's header says.
+pub(super) struct Section {
+    pub(super) id: u16,
+    pub(super) flags: u16,
+    pub(super) bytes: u64,
 }
 
-fn section(dat: &Dat, at: u64) -> Option<Section> {
+/// The header of the section at `at`.
+pub(super) fn section(dat: &Dat, at: u64) -> Option<Section> {
     let head = dat.source().bytes(at, ids::SECTION_HEADER_BYTES).ok()?;
     let mut take = Take::new(&head, dat.abi);
     let (id, flags) = (take.u16()?, take.u16()?);
