@@ -439,7 +439,7 @@ fn a_flight_recorder_keeps_the_end() {
     let script = format!(
         "i=0; while [ $i -lt 60 ]; do echo mark $i > {root}/trace_marker; cat /proc/self/maps; sleep 0.1; i=$((i+1)); done >/dev/null"
     );
-    for (tail, most) in [(&["--tail", "1s"][..], 45), (&["-m", "128"], 59), (&["--tail", "256K"], 59)] {
+    for (tail, most) in [(&["--tail", "1s"][..], 45), (&["-m", "2048"], 60), (&["--tail", "4M"], 60)] {
         let words = ["record", "-q", "-b", "64", "-e", "sched", "-e", "raw_syscalls"];
         let words: Vec<&str> = words.iter().chain(tail).chain(&["-o", "t.dat", "sh", "-c", &script]).copied().collect();
         let output = run(folder.path(), &words);
