@@ -35,6 +35,11 @@ pub(super) struct LimitArgs {
 }
 
 impl LimitArgs {
+    /// Whether the recording is to be in several files.
+    pub(super) fn rotates(&self) -> bool {
+        self.rotate.is_some()
+    }
+
     /// What they mean on a machine of so many CPUs.
     pub(super) fn settings(&self, cpus: u64) -> Limits {
         let rotation = self.rotate.map(|by| match by {

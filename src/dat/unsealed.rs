@@ -65,6 +65,15 @@ pub struct Begin {
     pub events: Vec<String>,
 }
 
+impl Begin {
+    /// Of this process, for a file of this name.
+    pub fn here(output: String) -> Self {
+        let pid = std::process::id().cast_signed();
+        let start_ticks = start_ticks(pid).unwrap_or_default();
+        Begin { version: JOURNAL_VERSION, pid, start_ticks, boot_id: boot_id(), output, ..Begin::default() }
+    }
+}
+
 /// The form of journal that this rtrec writes.
 pub const JOURNAL_VERSION: u32 = 1;
 
@@ -216,7 +225,8 @@ impl Family {
         Ok(())
     }
 
-    fn folder(&self) -> &Path {
+    /// The folder of its files.
+    pub fn folder(&self) -> &Path {
         if self.dir.as_os_str().is_empty() { Path::new(".") } else { &self.dir }
     }
 }

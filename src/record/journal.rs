@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dat::unsealed::{Begin, Entry, Family, JOURNAL_VERSION, Unsealed, boot_id, start_ticks};
+use crate::dat::unsealed::{Begin, Entry, Family, Unsealed};
 use crate::tracefs::{self, Undo, undo::Step};
 
 /// Where links to the journals of running recorders are.
@@ -107,16 +107,7 @@ impl Kept {
         let family = Family::new(Path::new(RUNNING), "stream", std::process::id());
         let _ = fs::remove_file(family.journal());
         let journal = Journal::new(File::create_new(family.journal()).ok()?);
-        let pid = std::process::id().cast_signed();
-        let begin = Begin {
-            version: JOURNAL_VERSION,
-            pid,
-            start_ticks: start_ticks(pid).unwrap_or_default(),
-            boot_id: boot_id(),
-            output: "stream".to_owned(),
-            ..Begin::default()
-        };
-        journal.note(&Entry::Begin(begin)).ok()?;
+        journal.note(&Entry::Begin(Begin::here("stream".to_owned()))).ok()?;
         let registration = Registration::new(&family.journal());
         Some(Kept { family, journal, _registration: registration })
     }

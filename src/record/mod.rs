@@ -33,7 +33,7 @@ mod watch;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ use seal::Closing;
 use session::{Harvest, Session, open_buffer};
 use signals::{Caught, Signals};
 
-use crate::dat::unsealed::{Begin, Entry, JOURNAL_VERSION, boot_id, start_ticks};
+use crate::dat::unsealed::{Begin, Entry};
 use crate::dat::writer::{Move, Room, Writer};
 use crate::dat::writer6;
 use crate::tracefs::Instance;
@@ -171,7 +171,7 @@ impl Ready<'_> {
             None => Error::Unsealed { path: path.clone(), source },
         };
         let texts = self.texts.take().ok_or_else(|| unsealed(cause(self.failure)))?;
-        let room = match limits::space(path.parent().unwrap_or(Path::new(""))) {
+        let room = match limits::space(output.family().folder()) {
             Some((free, _)) if free < bytes + RESERVED_BYTES => Room::Short,
             _ => Room::Plenty,
         };
@@ -220,18 +220,13 @@ fn tell_leftovers(watch: &dyn Watch) {
 
 /// Writes down what a restored trace needs to be known.
 fn begin_journal(output: &Output, settings: &Settings, events: &BTreeSet<EventName>) -> io::Result<()> {
-    let pid = std::process::id().cast_signed();
     let begin = Begin {
-        version: JOURNAL_VERSION,
-        pid,
-        start_ticks: start_ticks(pid).unwrap_or_default(),
-        boot_id: boot_id(),
-        output: std::path::absolute(output.path())?.to_string_lossy().into_owned(),
         elsewhere: settings.temp.is_some(),
         compression: settings.compression.name().to_owned(),
         uname: metadata::uname(),
         cpus: metadata::configured_cpus(),
         events: events.iter().map(ToString::to_string).collect(),
+        ..Begin::here(std::path::absolute(output.path())?.to_string_lossy().into_owned())
     };
     output.journal().note(&Entry::Begin(begin))
 }

@@ -250,7 +250,7 @@ impl Session<'_> {
     /// Waits for whatever ends the recording; tells what and, if so, what went wrong.
     fn wait(&self, course: &mut Course<'_, '_>) -> (Stop, Option<Error>) {
         let limits = &self.settings.limits;
-        let dir = self.output.path().parent().unwrap_or(std::path::Path::new(""));
+        let dir = self.output.family().folder();
         let functions = self.plans.iter().any(|plan| plan.settings.traces_functions());
         let mut guard = Guard::new(limits, dir, functions, course.started);
         let mut looked = course.started;

@@ -287,6 +287,9 @@ pub(super) fn settings(args: &RecordArgs, matches: &ArgMatches) -> Result<(Setti
     if args.file_version == FileVersion::V6 && args.compression.is_some_and(|wanted| wanted != Compression::None) {
         return Err("--compression needs --file-version 7: files of version 6 are never compressed".to_owned());
     }
+    if args.file_version == FileVersion::V6 && args.limits.rotates() {
+        return Err("--rotate needs --file-version 7: files of version 6 are made from a complete one".to_owned());
+    }
     if args.date && args.ts_offset.is_some() {
         return Err("--date and --ts-offset both say what to add to times; give one of them".to_owned());
     }
