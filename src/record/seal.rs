@@ -110,6 +110,7 @@ fn cpu_outcome(harvest: &CpuHarvest, report: &BufferReport) -> CpuOutcome {
         raw_bytes: harvest.data.iter().map(|data| data.raw_bytes).sum(),
         file_bytes: harvest.data.iter().map(|data| data.bytes).sum(),
         wakeups: harvest.wakeups,
+        lowered: harvest.lowered,
     }
 }
 

@@ -375,7 +375,7 @@ impl Session<'_> {
         let files = &buffer.files[index];
         let first = buffer.progress[index].segment.load(Acquire);
         let data = stretches::salvage(files, self.settings.compression, buffer.subbuf_bytes, first);
-        CpuHarvest { cpu: files.cpu(), data: data.unwrap_or_default(), wakeups: 0 }
+        CpuHarvest { cpu: files.cpu(), data: data.unwrap_or_default(), wakeups: 0, lowered: 0 }
     }
 }
 

@@ -275,6 +275,7 @@ fn outcome_of(plan: &BufferPlan<'_>, tap: &Tap) -> BufferOutcome {
         raw_bytes: *total,
         file_bytes: 0,
         wakeups: 0,
+        lowered: 0,
     });
     BufferOutcome { instance: plan.instance.name().map(str::to_owned), cpus: cpus.collect() }
 }
