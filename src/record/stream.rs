@@ -11,7 +11,7 @@ use super::configure;
 use super::error::Error;
 use super::extras;
 use super::journal::Kept;
-use super::metadata::Texts;
+use super::metadata::{Symbols, Texts};
 use super::outcome::{BufferOutcome, CpuOutcome, Outcome, Stop};
 use super::plan::{self, BufferPlan};
 use super::privilege::{self, Identity};
@@ -123,9 +123,9 @@ fn begin(
     sink: &mut dyn Sink,
 ) -> Result<(), Error> {
     let events = recorded_events(settings, plans, top)?;
-    let texts = Texts::read(top, &events).map_err(Error::setup("reading the formats"))?;
+    let texts = Texts::read(top, &events, Symbols::read(top)).map_err(Error::setup("reading the formats"))?;
     let formats = texts.formats();
-    let (kallsyms, printk) = texts.into_tables();
+    let (kallsyms, printk) = texts.symbols.into_tables();
     let layout = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
     let tsc2nsec = scale.map(|scale| Tsc2Nsec { mult: scale.mult, shift: scale.shift, offset: 0 });
     sink.begin(StreamTexts { formats, kallsyms, printk, layout, tsc2nsec });
