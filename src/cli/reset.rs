@@ -108,6 +108,7 @@ fn in_words(step: &Step) -> String {
         Step::Value { value, .. } => format!("{path}: {value}"),
         Step::List { lines, .. } => format!("{path}: {} lines", lines.len()),
         Step::Commands { lines, .. } => format!("{path}: {}", lines.join("; ")),
+        Step::Undefine { group, event, .. } => format!("{path}: {group}/{event} removed"),
         Step::RemoveInstance { .. } => format!("{path}: removed"),
     }
 }

@@ -19,6 +19,7 @@ mod output;
 mod plan;
 mod priority;
 mod privilege;
+pub mod probe;
 pub mod restore;
 mod rotate;
 mod seal;
