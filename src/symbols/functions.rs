@@ -15,6 +15,7 @@ use object::{Object, ObjectSymbol, SymbolFlags, SymbolKind};
 use super::binary::Binary;
 use super::demangle::{demangle, without_parameters};
 use super::image;
+use crate::wire::abi::{Abi, Endian};
 
 /// A function of a binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,9 @@ pub(super) fn collect(binary: &Binary) -> Functions {
     let mut functions = Functions::default();
     let code: HashSet<usize> = code_sections(binary.file());
     functions.add(".symtab", binary.file().symbols(), &code);
-    functions.add(".dynsym", binary.file().dynamic_symbols(), &code);
+    let hidden = hidden_versions(binary);
+    let dynamic = binary.file().dynamic_symbols().filter(|symbol| !hidden.contains(&symbol.index().0));
+    functions.add(".dynsym", dynamic, &code);
     if !binary.has_symtab() {
         if let Some(debug) = &binary.debug_file().found {
             functions.add("debug file", debug.file().symbols(), &code_sections(debug.file()));
@@ -69,6 +72,21 @@ fn code_sections(file: &object::File<'static>) -> HashSet<usize> {
     use object::ObjectSection;
     let code = file.sections().filter(|section| section.kind() == object::SectionKind::Text);
     code.map(|section| section.index().0).collect()
+}
+
+/// Old versions of functions, which nothing that is linked today gets: those that have a newer one beside them.
+fn hidden_versions(binary: &Binary) -> HashSet<usize> {
+    const HIDDEN: u16 = 0x8000;
+    let Some(versions) = binary.section(".gnu.version") else { return HashSet::new() };
+    let endian = if binary.is_little_endian() { Endian::Little } else { Endian::Big };
+    let abi = Abi { endian, ..Abi::HOST };
+    let is_hidden =
+        |index: usize| versions.get(index * 2..).and_then(|at| abi.u16(at)).is_some_and(|v| v & HIDDEN != 0);
+    let symbols = || binary.file().dynamic_symbols().filter(|symbol| !symbol.is_undefined());
+    let current: HashSet<&str> =
+        symbols().filter(|symbol| !is_hidden(symbol.index().0)).filter_map(|symbol| symbol.name().ok()).collect();
+    let old = symbols().filter(|symbol| is_hidden(symbol.index().0));
+    old.filter(|symbol| symbol.name().is_ok_and(|name| current.contains(name))).map(|symbol| symbol.index().0).collect()
 }
 
 /// The little ELF file packed in `.gnu_debugdata`.

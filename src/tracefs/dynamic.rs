@@ -102,6 +102,34 @@ impl Instance {
         })
     }
 
+    /// How often a probe was hit and missed since it was defined, if the kernel counts it.
+    pub fn hits(&self, definition: &Definition) -> Option<(u64, u64)> {
+        let of = |file: &str| {
+            let text = file::read_text(&self.top_path(file)).ok()?;
+            // `[path] event hits [missed]`; events of the same name in several groups are not told apart.
+            text.lines().find_map(|line| {
+                let words: Vec<&str> = line.split_ascii_whitespace().collect();
+                let at = words.iter().position(|word| *word == definition.event)?;
+                let number = |index: usize| words.get(index).and_then(|word| word.parse::<u64>().ok());
+                Some((number(at + 1)?, number(at + 2).unwrap_or(0)))
+            })
+        };
+        of("uprobe_profile").or_else(|| of("kprobe_profile"))
+    }
+
+    /// Removes an event unless it is switched on somewhere; tells whether it is gone.
+    pub fn undefine_idle(&self, definition: &Definition) -> Result<bool, Error> {
+        let line = format!("-:{}/{}\n", definition.group, definition.event);
+        match file::write(&self.top_path(definition.file.name()), &line, Mode::Append) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.errno() {
+                Some(Errno::ENOENT) => Ok(true),
+                Some(Errno::EBUSY) => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// Removes an event that was defined.
     pub fn undefine(&self, definition: &Definition) -> Result<(), Error> {
         undefine(&self.top_path(definition.file.name()), &definition.group, &definition.event)

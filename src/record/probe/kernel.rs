@@ -33,16 +33,20 @@ fn in_readme(kind: Kind) -> &'static [&'static str] {
 }
 
 pub(super) fn judge_support(top: &Instance, kind: Kind) -> Result<(), ProbeError> {
-    let (option, file) = needs(kind);
-    let help = in_readme(kind);
-    let has = || {
-        let readme = file::read_text(&top.top_path("README")).unwrap_or_default();
-        help.is_empty() || help.iter().any(|start| readme.contains(start))
-    };
-    if top.takes_definitions(file) && has() {
+    if has(top, kind) {
         return Ok(());
     }
+    let (option, _) = needs(kind);
     Err(ProbeError::NoSupport { kind: kind.name(), option, instead: instead(top, kind) })
+}
+
+fn has(top: &Instance, kind: Kind) -> bool {
+    let help = in_readme(kind);
+    let told = || {
+        let readme = file::read_text(&top.top_path("README")).unwrap_or_default();
+        help.iter().any(|start| readme.contains(start))
+    };
+    top.takes_definitions(needs(kind).1) && (help.is_empty() || told())
 }
 
 /// What this kernel has in place of a missing kind.
@@ -51,10 +55,10 @@ fn instead(top: &Instance, kind: Kind) -> Vec<String> {
     if matches!(kind, Kind::Uprobe | Kind::Usdt) {
         return ways;
     }
-    if kind != Kind::Fprobe && judge_support(top, Kind::Fprobe).is_ok() {
+    if kind != Kind::Fprobe && has(top, Kind::Fprobe) {
         ways.push("rtrec record --fprobe FUNCTION".to_owned());
     }
-    if kind != Kind::Kprobe && judge_support(top, Kind::Kprobe).is_ok() {
+    if kind != Kind::Kprobe && has(top, Kind::Kprobe) {
         ways.push("rtrec kprobe FUNCTION".to_owned());
     }
     let tracers = top.available_tracers().unwrap_or_default();

@@ -39,6 +39,7 @@ use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, Undo};
 use naming::Namer;
+pub use user::{Symbols, symbols_of};
 
 /// A probe that can be defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +109,11 @@ impl Resolver {
     pub fn limited_to(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// Gives none of these names to a probe.
+    pub fn avoid(&mut self, names: impl Iterator<Item = EventName>) {
+        self.namer.avoid(names);
     }
 
     /// The probes that a spec means; at least one. The same spec means the same probes again.

@@ -20,6 +20,11 @@ impl Namer {
         Namer { group, taken: HashSet::new() }
     }
 
+    /// Names that are taken.
+    pub(super) fn avoid(&mut self, names: impl Iterator<Item = EventName>) {
+        self.taken.extend(names);
+    }
+
     /// The name of a probe at `stem`; the spec's own name comes first.
     pub(super) fn name(&mut self, spec: &Spec, stem: &str) -> EventName {
         let system = spec.group.clone().unwrap_or_else(|| self.group.clone());

@@ -269,10 +269,20 @@ fn by_glob(opened: &Opened, word: &str) -> Result<Vec<Found>, ProbeError> {
     let Ok(pattern) = Pattern::glob(word) else { return Err(no_symbol(opened, word)) };
     let binary = &opened.binary;
     let mut found: Vec<Found> = Vec::new();
+    let mut choosers = 0;
     for (function, name) in binary.functions().names() {
         let short = crate::symbols::demangle::without_parameters(name);
         let fits = [name, short, function.name].iter().any(|name| pattern.matches(name.as_bytes()));
-        if !fits || function.indirect || found.last().is_some_and(|last| last.address == function.address) {
+        choosers += usize::from(fits && function.indirect);
+        if !fits || function.indirect {
+            continue;
+        }
+        // Of several names the plainest.
+        if let Some(last) = found.last_mut().filter(|last| last.address == function.address) {
+            if plainness(name) < plainness(&last.stem) {
+                name.clone_into(&mut last.stem);
+                last.told = format!("{}:{name}", binary.path().display());
+            }
             continue;
         }
         found.push(Found {
@@ -283,7 +293,16 @@ fn by_glob(opened: &Opened, word: &str) -> Result<Vec<Found>, ProbeError> {
             usdt: None,
         });
     }
-    if found.is_empty() { Err(no_symbol(opened, word)) } else { Ok(found) }
+    match found.len() {
+        0 if choosers > 0 => Err(indirect(binary, word)),
+        0 => Err(no_symbol(opened, word)),
+        _ => Ok(found),
+    }
+}
+
+/// `malloc` comes before `__libc_malloc`.
+fn plainness(name: &str) -> (bool, usize) {
+    (name.starts_with('_'), name.len())
 }
 
 fn by_line(opened: &Opened, file: &str, line: u64) -> Result<Vec<Found>, ProbeError> {
@@ -340,4 +359,51 @@ fn statics(opened: &Opened, provider: Option<&str>, name: &str) -> Result<Vec<Fo
     let nearest = names::nearest(&word, known.iter().map(String::as_str));
     let known = if nearest.is_empty() { known.into_iter().take(10).collect() } else { nearest };
     Err(ProbeError::NoStatic { path: opened.path().to_owned(), word, known })
+}
+
+/// What of a binary could be probed.
+#[derive(Debug)]
+pub struct Symbols {
+    /// The file.
+    pub path: PathBuf,
+    /// Offset of the file, whole name, and name without parameters, by offset.
+    pub places: Vec<(u64, String, String)>,
+}
+
+/// The functions of a binary or of what a process has mapped; static probes if `usdt:` stands in front.
+pub fn symbols_of(word: &str) -> Result<Vec<Symbols>, ProbeError> {
+    let (statics, name) = word.strip_prefix("usdt:").map_or((false, word), |name| (true, name));
+    let paths = match name.parse::<i32>() {
+        Ok(pid) => find::of_process(pid)?,
+        Err(_) => vec![find::by_name(name)?],
+    };
+    let several = paths.len() > 1;
+    let mut all = Vec::new();
+    for path in paths {
+        match Binary::open(&path) {
+            Ok(binary) if statics => all.push(Symbols { path, places: static_places(&binary) }),
+            Ok(binary) => all.push(Symbols { path, places: function_places(&binary) }),
+            Err(_) if several => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(all)
+}
+
+fn static_places(binary: &Binary) -> Vec<(u64, String, String)> {
+    let place = |usdt: Usdt| {
+        let name = format!("{}:{}", usdt.provider, usdt.name);
+        let told = if usdt.arguments.is_empty() { name.clone() } else { format!("{name}  {}", usdt.arguments) };
+        Some((binary.code_offset(usdt.address)?, told, name))
+    };
+    usdt::probes(binary).into_iter().filter_map(place).collect()
+}
+
+fn function_places(binary: &Binary) -> Vec<(u64, String, String)> {
+    let places =
+        binary.functions().names().filter(|(function, _)| !function.indirect).filter_map(|(function, name)| {
+            let short = crate::symbols::demangle::without_parameters(name).to_owned();
+            Some((binary.code_offset(function.address)?, name.to_owned(), short))
+        });
+    places.collect()
 }
