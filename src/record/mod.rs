@@ -10,6 +10,7 @@ mod extras;
 mod history;
 mod hurry;
 pub mod journal;
+mod keep;
 mod limits;
 mod maps;
 mod metadata;
@@ -19,6 +20,7 @@ mod output;
 mod plan;
 mod priority;
 mod privilege;
+pub mod probe;
 pub mod restore;
 mod rotate;
 mod seal;
@@ -47,7 +49,7 @@ pub use settings::{
     BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, Limits, ReaderChoice, Rotation, Settings,
     Tail,
 };
-pub use stream::{Round, Sink, StreamTexts, stream};
+pub use stream::{Round, Sink, StreamTexts, stream, stream_and_keep};
 pub use watch::{Note, Progress, Silent, Watch};
 
 use child::{HeldChild, RunningChild};
@@ -88,6 +90,8 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         [] => None,
         command => Some(HeldChild::spawn(command, user.as_ref())?),
     };
+    // Probes are removed when everything that may hold them is put back, and even if the settings are to stay.
+    let mut probes = output.journal().undo();
     let mut undo = output.journal().undo();
     let locks = claim_buffers(&plans)?;
     let top = root.top();
@@ -95,6 +99,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     begin_journal(&output, settings, &events).map_err(output_failed(&output))?;
     let names = output.family().file("names");
     let texts = TextsThread::begin(Wanted { top: top.clone(), events, names })?;
+    plan::define_probes(&plans, &top, watch, &mut probes)?;
     let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo())?;
     for plan in &plans {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
@@ -131,7 +136,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
             undo.forget();
         }
         // The kernel waits for all CPUs again and again here; so does the file for its symbols.
-        let put_back = move || own.run().into_iter().chain(undo.run()).collect::<Vec<_>>();
+        let put_back = move || own.run().into_iter().chain(undo.run()).chain(probes.run()).collect::<Vec<_>>();
         let putting_back = scope.spawn(put_back);
         closing.extras = extras.finish(settings);
         let not_put_back = putting_back.join().unwrap_or_default();
@@ -303,7 +308,10 @@ fn recorded_events(
 ) -> Result<BTreeSet<EventName>, Error> {
     if settings.all_formats {
         let all = top.select_events("all").and_then(|all| top.spell_out(&all));
-        return all.map_err(Error::setup("reading the list of events"));
+        let mut all = all.map_err(Error::setup("reading the list of events"))?;
+        // Probes are not there yet.
+        all.extend(plans.iter().flat_map(|plan| &plan.events).flat_map(|event| event.events.iter().cloned()));
+        return Ok(all);
     }
     let mut events: BTreeSet<EventName> =
         plans.iter().flat_map(|plan| &plan.events).flat_map(|event| event.events.iter().cloned()).collect();
