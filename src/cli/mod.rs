@@ -10,6 +10,7 @@ mod reset;
 mod restore;
 mod stream;
 mod units;
+mod windows;
 
 use std::io::Write;
 use std::process::ExitCode;
