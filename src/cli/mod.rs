@@ -8,6 +8,7 @@ mod record;
 pub mod report;
 mod reset;
 mod restore;
+mod rt;
 mod stream;
 mod units;
 mod windows;
@@ -34,6 +35,7 @@ enum Command {
     Stream(Box<stream::StreamArgs>),
     /// Print trace.dat files as text
     Report(Box<report::ReportArgs>),
+    Rt(Box<rt::RtArgs>),
     Restore(restore::RestoreArgs),
     Reset(reset::ResetArgs),
 }
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(*args, of_command, cli.verbose),
         Command::Stream(args) => stream::run(*args, of_command, cli.verbose),
         Command::Report(args) => report::run(*args),
+        Command::Rt(args) => rt::run(*args, cli.verbose),
         Command::Restore(args) => restore::run(&args),
         Command::Reset(args) => reset::run(&args, cli.verbose),
     }

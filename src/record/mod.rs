@@ -16,6 +16,7 @@ mod metadata;
 pub mod names;
 mod outcome;
 mod output;
+mod perf;
 mod plan;
 mod priority;
 mod privilege;
@@ -29,6 +30,7 @@ mod stream;
 mod stretches;
 mod tsc;
 mod watch;
+pub mod windows;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -44,7 +46,7 @@ pub use metadata::configured_cpus;
 pub use outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome, Stop};
 pub use settings::{
     BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, Limits, ReaderChoice, Rotation, Settings,
-    Tail,
+    Tail, UserStack, WindowSettings,
 };
 pub use stream::{Round, Sink, StreamTexts, stream};
 pub use watch::{Note, Progress, Silent, Watch};
@@ -91,7 +93,8 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let top = root.top();
     let events = recorded_events(settings, &plans, &top)?;
     begin_journal(&output, settings, &events).map_err(output_failed(&output))?;
-    let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo())?;
+    let command = child.as_ref().map(|child| child.pid().as_raw());
+    let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo(), command)?;
     for plan in &plans {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
@@ -123,7 +126,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         let mut closing = Closing::ask(&plans, &top, &harvest.threads);
         drop(buffers);
         drop(locks);
-        closing.extras = extras.finish(settings);
+        closing.extras = extras.finish(settings, watch);
         own.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
         if settings.keep {
             undo.forget();
