@@ -18,11 +18,11 @@ pub(super) struct Explained {
 }
 
 impl Explained {
-    fn new(what: impl Into<String>) -> Self {
+    pub(super) fn new(what: impl Into<String>) -> Self {
         Explained { what: what.into(), rows: Vec::new(), status: 2 }
     }
 
-    fn row(mut self, label: &'static str, text: impl Into<String>) -> Self {
+    pub(super) fn row(mut self, label: &'static str, text: impl Into<String>) -> Self {
         self.rows.push((label, text.into()));
         self
     }
@@ -32,7 +32,7 @@ impl Explained {
     }
 
     /// The rows about a control file: its path, what was written, the kernel's answer and its log.
-    fn tracefs(mut self, error: &tracefs::Error) -> Self {
+    pub(super) fn tracefs(mut self, error: &tracefs::Error) -> Self {
         self.rows.push(("file", error.path.display().to_string()));
         if let Some(wrote) = &error.wrote {
             self.rows.push(("wrote", wrote.clone()));
@@ -44,7 +44,7 @@ impl Explained {
         self.row("kernel", said)
     }
 
-    fn nearest(self, nearest: &[String], otherwise: &str) -> Self {
+    pub(super) fn nearest(self, nearest: &[String], otherwise: &str) -> Self {
         if nearest.is_empty() {
             return self.row("try", otherwise);
         }
@@ -66,7 +66,7 @@ impl Explained {
 }
 
 /// `EINVAL (Invalid argument)`, or the words of an error that has no number.
-fn io_text(error: &std::io::Error) -> String {
+pub(super) fn io_text(error: &std::io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(errno) => format!("{errno:?} ({})", errno.desc()),
         None => error.to_string(),
@@ -162,6 +162,7 @@ pub(super) fn record_error(error: &Error) -> Explained {
             .row("try", format!("rtrec restore {}", path.display()))
             .status(128u8.saturating_add(*signal as u8)),
         Error::Interrupted(signal) => Explained::new(error.to_string()).status(128u8.saturating_add(*signal as u8)),
+        Error::Probe(error) => super::explain_probe::explain(error),
         Error::System { step, source } => Explained::new(format!("{step} failed")).row("cause", io_text(source)),
     }
 }
@@ -244,6 +245,7 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
             let detail = if *way == Way::Mapped { " of trace_pipe_raw" } else { "" };
             format!("{buffer}CPU {cpu} is read by {}{detail}{because}", way.name())
         }),
+        Note::Probe { target, note } => Some(format!("{target}: {note}")),
         Note::NoSymbols => Some(
             "/proc/kallsyms shows no addresses: functions will have no names in the report \
              (sysctl kernel.kptr_restrict=1 lets root see them)"

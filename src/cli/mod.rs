@@ -3,7 +3,9 @@
 //! One file per subcommand. Only this module knows clap and writes to standard output or chooses an exit code.
 
 mod explain;
+mod explain_probe;
 mod limits;
+mod probe;
 mod record;
 pub mod report;
 mod reset;
@@ -33,6 +35,9 @@ struct Cli {
 enum Command {
     Record(Box<record::RecordArgs>),
     Stream(Box<stream::StreamArgs>),
+    Uprobe(Box<probe::UprobeArgs>),
+    Kprobe(Box<probe::KprobeArgs>),
+    Probe(probe::ProbeArgs),
     /// Print trace.dat files as text
     Report(Box<report::ReportArgs>),
     Rt(Box<rt::RtArgs>),
@@ -56,6 +61,9 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Record(args) => record::run(*args, of_command, cli.verbose),
         Command::Stream(args) => stream::run(*args, of_command, cli.verbose),
+        Command::Uprobe(args) => probe::uprobe(&args, cli.verbose),
+        Command::Kprobe(args) => probe::kprobe(&args, cli.verbose),
+        Command::Probe(args) => probe::manage(&args),
         Command::Report(args) => report::run(*args),
         Command::Rt(args) => rt::run(*args, cli.verbose),
         Command::Restore(args) => restore::run(&args),

@@ -62,6 +62,17 @@ pub(super) fn run(args: &ResetArgs, verbose: bool) -> ExitCode {
     status
 }
 
+/// Puts back what killed recorders left, their probes among it, for another subcommand; the exit status.
+pub(super) fn stale(command: &str) -> u8 {
+    let mut found = Leftover::registered();
+    found.retain(Leftover::needs_reset);
+    if found.is_empty() {
+        say!("rtrec {command}: no killed recorder has left anything");
+    }
+    let complete = found.iter().map(|leftover| reset(leftover, false, false)).filter(|complete| !complete).count();
+    u8::from(complete > 0)
+}
+
 fn reset(leftover: &Leftover, dry_run: bool, verbose: bool) -> bool {
     let begin = &leftover.data.begin;
     if dry_run {
@@ -108,6 +119,7 @@ fn in_words(step: &Step) -> String {
         Step::Value { value, .. } => format!("{path}: {value}"),
         Step::List { lines, .. } => format!("{path}: {} lines", lines.len()),
         Step::Commands { lines, .. } => format!("{path}: {}", lines.join("; ")),
+        Step::Undefine { group, event, .. } => format!("{path}: {group}/{event} removed"),
         Step::RemoveInstance { .. } => format!("{path}: removed"),
     }
 }

@@ -114,7 +114,7 @@ impl OutputArgs {
     }
 }
 
-fn format(word: &str) -> Result<Format, String> {
+pub(super) fn format(word: &str) -> Result<Format, String> {
     match word {
         "text" => Ok(Format::Text),
         "json" => Ok(Format::Json),
@@ -140,7 +140,8 @@ pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> Exit
     let quiet = args.setup.quiet;
     let verbose = !quiet && (verbose || args.setup.verbose || idle_invert);
     let watch = Stderr { name: "stream", quiet, verbose, live: false, started: None };
-    let mut printer = Printer { settings: layout(&args), live: None, to_stderr: args.setup.stderr, failed: None };
+    let mut printer =
+        Printer { settings: layout(&args), live: None, to_stderr: args.setup.stderr, failed: None, nameless: false };
     match record::stream(&settings, args.delay, &watch, &mut printer) {
         Ok(outcome) => {
             watch.tell(&outcome, &settings);
@@ -155,13 +156,13 @@ pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> Exit
 }
 
 /// Whoever read us has seen enough, or something is wrong.
-fn failure(error: &LiveError, outcome: &Outcome) -> u8 {
+pub(super) fn failure(error: &LiveError, outcome: &Outcome) -> u8 {
     match error {
         LiveError::Report(ReportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
             outcome.ending.filter(|_| outcome.stop != record::Stop::OutputClosed).map_or(0, |_| status(outcome))
         }
         LiveError::Report(error) => {
-            say!("rtrec stream: {error}");
+            say!("rtrec: {error}");
             2
         }
         LiveError::Select(_) => 2,
@@ -182,11 +183,13 @@ fn layout(args: &StreamArgs) -> Settings {
 }
 
 /// Prints the rounds.
-struct Printer {
-    settings: Settings,
-    live: Option<Live>,
-    to_stderr: bool,
-    failed: Option<LiveError>,
+pub(super) struct Printer {
+    pub(super) settings: Settings,
+    pub(super) live: Option<Live>,
+    pub(super) to_stderr: bool,
+    pub(super) failed: Option<LiveError>,
+    /// Lines do not say which buffer they are from.
+    pub(super) nameless: bool,
 }
 
 impl Sink for Printer {
@@ -201,7 +204,8 @@ impl Sink for Printer {
         self.live = Some(Live::new(trace, texts.layout, settings, Selection::default(), texts.tsc2nsec));
     }
 
-    fn round(&mut self, round: Round) -> bool {
+    fn round(&mut self, mut round: Round) -> bool {
+        round.buffers.iter_mut().filter(|_| self.nameless).for_each(|buffer| buffer.name.clear());
         let Some(live) = &mut self.live else { return false };
         let mut text = Vec::new();
         let printed = live.round(round.buffers, round.names, round.cut, &mut text).and_then(|_| {

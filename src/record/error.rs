@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::probe::ProbeError;
 use crate::tracefs;
 use crate::tracefs::events::EventName;
 use crate::tracefs::functions::FunctionList;
@@ -193,11 +194,17 @@ pub enum Error {
     },
     /// A signal came before the command was started.
     Interrupted(i32),
+    /// A probe cannot be placed.
+    Probe(Box<ProbeError>),
 }
 
 impl Error {
     pub(super) fn setup(step: &'static str) -> impl FnOnce(tracefs::Error) -> Error {
         move |source| Error::Setup { step, source }
+    }
+
+    pub(super) fn probe(source: ProbeError) -> Error {
+        Error::Probe(Box::new(source))
     }
 
     pub(super) fn system<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
@@ -264,6 +271,7 @@ impl fmt::Display for Error {
             }
             Error::System { step, source } => write!(f, "{step} failed: {source}"),
             Error::Interrupted(signal) => write!(f, "stopped by signal {signal} before the command was started"),
+            Error::Probe(error) => error.fmt(f),
         }
     }
 }
@@ -276,6 +284,7 @@ impl std::error::Error for Error {
             | Error::FilterRefused { source, .. }
             | Error::TriggerRefused { source, .. }
             | Error::Setup { source, .. } => Some(source),
+            Error::Probe(source) => Some(source),
             Error::BufferBusy { source, .. } => source.as_ref().map(|e| e as _),
             Error::Output { source, .. }
             | Error::Command { source, .. }

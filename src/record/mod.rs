@@ -10,6 +10,7 @@ mod extras;
 mod history;
 mod hurry;
 pub mod journal;
+mod keep;
 mod limits;
 mod maps;
 mod metadata;
@@ -20,6 +21,7 @@ mod perf;
 mod plan;
 mod priority;
 mod privilege;
+pub mod probe;
 pub mod restore;
 mod rotate;
 mod seal;
@@ -48,7 +50,7 @@ pub use settings::{
     BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, Limits, ReaderChoice, Rotation, Settings,
     Tail, UserStack, WindowSettings,
 };
-pub use stream::{Round, Sink, StreamTexts, stream};
+pub use stream::{Round, Sink, StreamTexts, stream, stream_and_keep};
 pub use watch::{Note, Progress, Silent, Watch};
 
 use child::{HeldChild, RunningChild};
@@ -88,11 +90,14 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         [] => None,
         command => Some(HeldChild::spawn(command, user.as_ref())?),
     };
+    // Probes are removed when everything that may hold them is put back, and even if the settings are to stay.
+    let mut probes = output.journal().undo();
     let mut undo = output.journal().undo();
     let locks = claim_buffers(&plans)?;
     let top = root.top();
     let events = recorded_events(settings, &plans, &top)?;
     begin_journal(&output, settings, &events).map_err(output_failed(&output))?;
+    plan::define_probes(&plans, &top, watch, &mut probes)?;
     let command = child.as_ref().map(|child| child.pid().as_raw());
     let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo(), command)?;
     for plan in &plans {
@@ -131,7 +136,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         if settings.keep {
             undo.forget();
         }
-        undo.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
+        undo.run().into_iter().chain(probes.run()).for_each(|error| watch.note(Note::NotPutBack(error)));
         let _ = output.journal().put_back();
         let mut outcome = closing.outcome(&plans, &harvest);
         let Harvest { child, stop, failure, texts, buffers, rotated, rotor, .. } = harvest;
@@ -281,7 +286,10 @@ fn recorded_events(
 ) -> Result<BTreeSet<EventName>, Error> {
     if settings.all_formats {
         let all = top.select_events("all").and_then(|all| top.spell_out(&all));
-        return all.map_err(Error::setup("reading the list of events"));
+        let mut all = all.map_err(Error::setup("reading the list of events"))?;
+        // Probes are not there yet.
+        all.extend(plans.iter().flat_map(|plan| &plan.events).flat_map(|event| event.events.iter().cloned()));
+        return Ok(all);
     }
     let mut events: BTreeSet<EventName> =
         plans.iter().flat_map(|plan| &plan.events).flat_map(|event| event.events.iter().cloned()).collect();

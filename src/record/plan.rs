@@ -1,14 +1,16 @@
 //! Settings judged against this machine, before anything in the kernel is changed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::error::Error;
 use super::names;
+use super::probe::{self, Probe, Resolver, Spec};
 use super::settings::{BufferSettings, EventSettings, FunctionWord, Settings, TSC2NSEC};
+use super::watch::{Note, Watch};
 use crate::tracefs::events::{EventName, Selection};
 use crate::tracefs::functions::{FunctionList, Word};
-use crate::tracefs::{self, Instance, Tracefs};
+use crate::tracefs::{self, Instance, Tracefs, Undo};
 
 /// A buffer and what it is going to record.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub struct EventPlan<'s> {
     pub selection: Selection,
     /// The same, whole systems spelled out.
     pub events: BTreeSet<EventName>,
+    /// The probes that have to be defined for it.
+    pub probes: Vec<Probe>,
 }
 
 /// Opens the root and says what is wrong with it in one go.
@@ -81,12 +85,14 @@ pub fn judge<'s>(settings: &'s Settings, root: &Tracefs) -> Result<Vec<BufferPla
     if settings.follow_children && !settings.only_command && !traced_pids {
         return Err(Error::FollowWhom);
     }
+    let mut resolver = Resolver::new(&root.top(), probe::session_group())
+        .limited_to(settings.max_probes.unwrap_or(probe::USUAL_LIMIT));
     let wanted = |buffer: &&BufferSettings| buffer.instance.is_some() || buffer.records() || settings.keep_before;
     let plans: Vec<BufferPlan<'_>> = settings
         .buffers
         .iter()
         .filter(wanted)
-        .map(|buffer| judge_buffer(settings, buffer, root))
+        .map(|buffer| judge_buffer(settings, buffer, root, &mut resolver))
         .collect::<Result<_, _>>()?;
     judge_latency(&plans)?;
     judge_func_stack(settings, &plans)?;
@@ -115,6 +121,7 @@ fn judge_buffer<'s>(
     settings: &'s Settings,
     buffer: &'s BufferSettings,
     root: &Tracefs,
+    resolver: &mut Resolver,
 ) -> Result<BufferPlan<'s>, Error> {
     let instance = buffer.instance.as_deref().map_or_else(|| root.top(), |name| root.instance(name));
     // An instance that does not exist yet offers what the top level offers.
@@ -125,7 +132,10 @@ fn judge_buffer<'s>(
     let events = buffer
         .events
         .iter()
-        .map(|event| judge_events(event, &known, settings.ignore_unknown_events || event.optional))
+        .map(|event| match &event.probe {
+            Some(spec) => judge_probe(event, spec, resolver),
+            None => judge_events(event, &known, settings.ignore_unknown_events || event.optional),
+        })
         .collect::<Result<_, _>>()?;
     let functions = judge_functions(settings, buffer, &known)?;
     Ok(BufferPlan { settings: buffer, common: settings, tracer, instance, events, functions })
@@ -184,7 +194,34 @@ fn judge_events<'s>(event: &'s EventSettings, known: &Instance, ignore: bool) ->
         return Err(unknown_event(known, &event.word));
     }
     let events = known.spell_out(&selection).map_err(Error::setup("reading the list of events"))?;
-    Ok(EventPlan { settings: event, selection, events })
+    Ok(EventPlan { settings: event, selection, events, probes: Vec::new() })
+}
+
+fn judge_probe<'s>(event: &'s EventSettings, spec: &Spec, resolver: &mut Resolver) -> Result<EventPlan<'s>, Error> {
+    let probes = resolver.resolve(spec).map_err(Error::probe)?;
+    let events: BTreeSet<EventName> = probes.iter().map(|probe| probe.name.clone()).collect();
+    let selection = Selection { events: events.clone(), ..Selection::default() };
+    Ok(EventPlan { settings: event, selection, events, probes })
+}
+
+/// Defines the probes of all buffers, each once.
+pub fn define_probes(
+    plans: &[BufferPlan<'_>],
+    top: &Instance,
+    watch: &dyn Watch,
+    undo: &mut Undo,
+) -> Result<(), Error> {
+    let mut all: Vec<Probe> = Vec::new();
+    let mut seen: HashSet<EventName> = HashSet::new();
+    let probes = plans.iter().flat_map(|plan| &plan.events).flat_map(|event| &event.probes);
+    all.extend(probes.filter(|probe| seen.insert(probe.name.clone())).cloned());
+    for probe in &all {
+        probe
+            .notes
+            .iter()
+            .for_each(|note| watch.note(Note::Probe { target: probe.target.clone(), note: note.clone() }));
+    }
+    probe::define(top, &all, undo).map_err(Error::probe)
 }
 
 fn unknown_event(known: &Instance, word: &str) -> Error {

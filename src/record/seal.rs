@@ -81,6 +81,13 @@ impl Closing {
         }
     }
 
+    /// Lets the only buffer of a file be its main one, whatever instance it was.
+    pub fn make_lone_buffer_main(&mut self) {
+        if let [buffer] = self.buffers.as_mut_slice() {
+            buffer.head.name.clear();
+        }
+    }
+
     /// The buffers' clocks and layouts, in the order of the plans.
     pub fn heads(&self) -> impl Iterator<Item = &BufferHead> {
         self.buffers.iter().map(|buffer| &buffer.head)

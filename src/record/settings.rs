@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::poll::PollTimeout;
 
+use super::probe::Spec;
 use crate::dat::chunks::Compression;
 use crate::windows::Session;
 
@@ -76,6 +77,8 @@ pub struct Settings {
     pub mode: Option<u32>,
     /// What bounds it.
     pub limits: Limits,
+    /// How many places a glob of probes may mean, if not as many as usual.
+    pub max_probes: Option<usize>,
     /// Response-time windows.
     pub windows: Option<WindowSettings>,
 }
@@ -299,6 +302,8 @@ pub struct EventSettings {
     pub triggers: Vec<String>,
     /// Switch the events off instead (`-v` before it).
     pub disable: bool,
+    /// The events are probes that are made for this recording.
+    pub probe: Option<Spec>,
 }
 
 impl Default for Settings {
@@ -337,6 +342,7 @@ impl Default for Settings {
             mode: None,
             limits: Limits::default(),
             windows: None,
+            max_probes: None,
         }
     }
 }

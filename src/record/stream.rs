@@ -11,6 +11,7 @@ use super::configure;
 use super::error::Error;
 use super::extras;
 use super::journal::Kept;
+use super::keep::{self, Claimed, Keeper};
 use super::metadata::Texts;
 use super::outcome::{BufferOutcome, CpuOutcome, Outcome, Stop};
 use super::plan::{self, BufferPlan};
@@ -21,7 +22,8 @@ use super::signals::{self, Signals};
 use super::tsc::Scale;
 use super::watch::{Note, Watch};
 use super::{claim_buffers, finish_command, priority, recorded_events, watch_processes};
-use crate::dat::{LiveBuffer, Tsc2Nsec};
+use crate::dat::unsealed::BufferEntry;
+use crate::dat::{LiveBuffer, Tsc2Nsec, ids};
 use crate::tracefs::buffer::RawBuffer;
 use crate::tracefs::{Instance, Undo, file};
 use crate::wire::subbuf::Layout;
@@ -68,6 +70,26 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// Records into a sink; a record reaches it within about `delay`.
 pub fn stream(settings: &Settings, delay: Duration, watch: &dyn Watch, sink: &mut dyn Sink) -> Result<Outcome, Error> {
+    pass(settings, delay, watch, sink, false)
+}
+
+/// The same, kept in the output file as well.
+pub fn stream_and_keep(
+    settings: &Settings,
+    delay: Duration,
+    watch: &dyn Watch,
+    sink: &mut dyn Sink,
+) -> Result<Outcome, Error> {
+    pass(settings, delay, watch, sink, true)
+}
+
+fn pass(
+    settings: &Settings,
+    delay: Duration,
+    watch: &dyn Watch,
+    sink: &mut dyn Sink,
+    keep: bool,
+) -> Result<Outcome, Error> {
     privilege::refuse_elevated()?;
     let signals = Signals::block()?;
     let root = plan::open_root(settings.tracefs.as_deref())?;
@@ -79,16 +101,28 @@ pub fn stream(settings: &Settings, delay: Duration, watch: &dyn Watch, sink: &mu
         [] => None,
         command => Some(HeldChild::spawn(command, user.as_ref())?),
     };
-    let kept = Kept::new();
-    let mut undo = kept.as_ref().map_or_else(Undo::new, Kept::undo);
+    let claimed = keep.then(|| Claimed::new(settings)).transpose()?;
+    // The journal of what is changed lies beside the file, if there is one.
+    let kept = if keep { None } else { Kept::new() };
+    let journal = || match &claimed {
+        Some(claimed) => claimed.undo(),
+        None => kept.as_ref().map_or_else(Undo::new, Kept::undo),
+    };
+    let (mut probes, mut undo) = (journal(), journal());
     let locks = claim_buffers(&plans)?;
     let top = root.top();
     let scale = extras::scale(settings, &plans, &root)?;
+    claimed.iter().try_for_each(|claimed| claimed.note(settings, &plans, &top))?;
+    plan::define_probes(&plans, &top, watch, &mut probes)?;
     for plan in &plans {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
     let mut taps = plans.iter().map(Tap::open).collect::<Result<Vec<_>, _>>()?;
-    begin(settings, &plans, &top, scale, sink)?;
+    let texts = read_texts(settings, &plans, &top)?;
+    let entries = || taps.iter().map(Tap::entry).collect();
+    let mut keeper = claimed.map(|claimed| claimed.begin(settings, entries(), &texts)).transpose()?;
+    let options = scale.as_ref().map(|scale| (ids::TSC2NSEC, scale.option())).into_iter().collect();
+    begin(texts, &top, scale, sink)?;
     let threads = own_threads();
     plans.iter().for_each(|plan| configure::leave_out(plan, &threads, watch, &mut undo));
     priority::apply(settings.priority).map_err(Error::system("raising the priority"))?;
@@ -99,31 +133,29 @@ pub fn stream(settings: &Settings, delay: Duration, watch: &dyn Watch, sink: &mu
     let child = child.map(HeldChild::release).transpose()?;
     watch.note(Note::Started);
     let waiting = Waiting { signals: &signals, processes, child, started, duration: settings.duration };
-    let stop = pump(&mut taps, &plans, &top, &waiting, delay, sink)?;
+    let stop = pump(&mut taps, &plans, &top, &waiting, delay, sink, &mut keeper)?;
     let elapsed = started.elapsed();
     plans.iter().try_for_each(|plan| plan.instance.tracing_off()).map_err(Error::setup("stopping the buffer"))?;
     if stop != Stop::OutputClosed {
-        taps.iter_mut().try_for_each(Tap::drain)?;
+        drain(&mut taps, &mut keeper)?;
         sink.round(round(&mut taps, &top, None));
     }
+    let file = keeper.map(|keeper| keeper.complete(&plans, &top, &keep::threads(), options)).transpose()?;
     let buffers = plans.iter().zip(&taps).map(|(plan, tap)| outcome_of(plan, tap)).collect();
     drop(taps);
     drop(locks);
-    undo.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
+    undo.run().into_iter().chain(probes.run()).for_each(|error| watch.note(Note::NotPutBack(error)));
     drop(kept);
     let ending = waiting.child.and_then(|child| finish_command(child, stop, &signals));
-    Ok(Outcome { ending, stop, elapsed, buffers, empty: None, trouble: None, files: Vec::new() })
+    Ok(Outcome { ending, stop, elapsed, buffers, empty: None, trouble: None, files: file.into_iter().collect() })
 }
 
-fn begin(
-    settings: &Settings,
-    plans: &[BufferPlan<'_>],
-    top: &Instance,
-    scale: Option<Scale>,
-    sink: &mut dyn Sink,
-) -> Result<(), Error> {
+fn read_texts(settings: &Settings, plans: &[BufferPlan<'_>], top: &Instance) -> Result<Texts, Error> {
     let events = recorded_events(settings, plans, top)?;
-    let texts = Texts::read(top, &events).map_err(Error::setup("reading the formats"))?;
+    Texts::read(top, &events).map_err(Error::setup("reading the formats"))
+}
+
+fn begin(texts: Texts, top: &Instance, scale: Option<Scale>, sink: &mut dyn Sink) -> Result<(), Error> {
     let formats = texts.formats();
     let (kallsyms, printk) = texts.into_tables();
     let layout = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
@@ -161,10 +193,13 @@ impl Tap {
     }
 
     /// Takes what there is, the sub-buffer that is being written included.
-    fn drain(&mut self) -> Result<(), Error> {
+    fn drain(&mut self, index: usize, keeper: &mut Option<Keeper>) -> Result<(), Error> {
         for (cpu, raw, come, total) in &mut self.cpus {
             let failed = |error: crate::tracefs::Error| Error::Reader { cpu: *cpu, source: error.source };
             while raw.read_subbuf(&mut self.page).map_err(failed)? {
+                if let Some(keeper) = keeper {
+                    keeper.keep(index, *cpu, &self.page).map_err(Error::system("keeping the records"))?;
+                }
                 come.extend_from_slice(&self.page);
                 *total += self.page.len() as u64;
             }
@@ -172,10 +207,24 @@ impl Tap {
         Ok(())
     }
 
+    /// What a journal says of it.
+    fn entry(&self) -> BufferEntry {
+        BufferEntry {
+            name: self.name.clone(),
+            clock: self.clock.clone(),
+            subbuf_bytes: self.layout.subbuf_bytes,
+            cpus: self.cpus.iter().map(|cpu| cpu.0).collect(),
+        }
+    }
+
     fn take(&mut self) -> LiveBuffer {
         let cpus = self.cpus.iter_mut().map(|(cpu, _, come, _)| (*cpu, std::mem::take(come))).collect();
         LiveBuffer { name: self.name.clone(), clock: self.clock.clone(), layout: self.layout, cpus }
     }
+}
+
+fn drain(taps: &mut [Tap], keeper: &mut Option<Keeper>) -> Result<(), Error> {
+    taps.iter_mut().enumerate().try_for_each(|(index, tap)| tap.drain(index, keeper))
 }
 
 fn round(taps: &mut [Tap], top: &Instance, cut: Option<u64>) -> Round {
@@ -228,6 +277,7 @@ fn pump(
     waiting: &Waiting<'_>,
     delay: Duration,
     sink: &mut dyn Sink,
+    keeper: &mut Option<Keeper>,
 ) -> Result<Stop, Error> {
     let period = delay / 2;
     let one_clock = taps.windows(2).all(|pair| pair[0].clock == pair[1].clock);
@@ -239,7 +289,7 @@ fn pump(
             return Ok(stop);
         }
         let now = plans.first().filter(|_| one_clock).and_then(|plan| now_of(&plan.instance));
-        taps.iter_mut().try_for_each(Tap::drain)?;
+        drain(taps, keeper)?;
         if last_round.elapsed() >= period {
             // Buffers by different clocks have no common order; they are printed as they come.
             let cut = now.map(|now| now.saturating_sub(slack));

@@ -40,6 +40,13 @@ pub enum Note {
         /// Whether the name as given exists too.
         both: bool,
     },
+    /// A probe is not quite what was asked for.
+    Probe {
+        /// As asked for.
+        target: String,
+        /// What is different.
+        note: String,
+    },
     /// How a CPU's data leaves the kernel.
     Way {
         /// Instance name; `None` for the top-level buffer.

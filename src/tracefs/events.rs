@@ -14,7 +14,7 @@ use super::undo::{Step, Undo};
 use crate::wire::pattern::Pattern;
 
 /// An event that exists: its system and its name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EventName {
     /// The folder under `events`.
     pub system: String,

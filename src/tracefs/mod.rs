@@ -7,6 +7,7 @@
 
 mod bracketed;
 pub mod buffer;
+pub mod dynamic;
 mod error;
 pub mod error_log;
 pub mod events;

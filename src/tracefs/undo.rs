@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::dynamic;
 use super::error::{Error, Operation};
 use super::file::{self, Mode};
 
@@ -40,6 +41,15 @@ pub enum Step {
         /// What to write, in order.
         lines: Vec<String>,
     },
+    /// Remove a dynamic event that we defined.
+    Undefine {
+        /// The file that took its definition.
+        path: PathBuf,
+        /// Its group.
+        group: String,
+        /// Its name.
+        event: String,
+    },
     /// Remove an instance that we made.
     RemoveInstance {
         /// Its folder.
@@ -57,7 +67,7 @@ impl Step {
     pub fn path(&self) -> &Path {
         match self {
             Step::Value { path, .. } | Step::List { path, .. } | Step::Commands { path, .. } => path,
-            Step::RemoveInstance { path } => path,
+            Step::Undefine { path, .. } | Step::RemoveInstance { path } => path,
         }
     }
 
@@ -71,7 +81,10 @@ impl Step {
 
     /// Whether there is nothing left to put back: the instance it belonged to is gone.
     pub fn is_moot(&self) -> bool {
-        !self.path().exists()
+        match self {
+            Step::Undefine { path, group, event } => !dynamic::event_folder(path, group, event).exists(),
+            _ => !self.path().exists(),
+        }
     }
 
     /// Puts it back, and returns what could not be.
@@ -85,6 +98,7 @@ impl Step {
             Step::Commands { path, lines } => {
                 lines.iter().filter_map(|line| file::write(path, &format!("{line}\n"), Mode::Append).err()).collect()
             }
+            Step::Undefine { path, group, event } => dynamic::undefine(path, group, event).err().into_iter().collect(),
             Step::RemoveInstance { path } => remove_instance(path).err().into_iter().collect(),
         }
     }
@@ -191,13 +205,18 @@ impl Undo {
         &self.steps
     }
 
-    /// Puts everything back, newest first, and returns what could not be.
-    pub fn run(&mut self) -> Vec<Error> {
+    /// Puts back what was changed since there were `count` steps.
+    pub fn run_back_to(&mut self, count: usize) -> Vec<Error> {
         let mut errors = Vec::new();
-        while let Some(step) = self.steps.pop() {
-            errors.extend(step.apply());
+        while self.steps.len() > count {
+            errors.extend(self.steps.pop().iter().flat_map(Step::apply));
         }
         errors
+    }
+
+    /// Puts everything back, newest first, and returns what could not be.
+    pub fn run(&mut self) -> Vec<Error> {
+        self.run_back_to(0)
     }
 }
 

@@ -137,10 +137,41 @@ pub(in crate::cli) struct SetupArgs {
     #[arg(long)]
     pub(in crate::cli) stderr: bool,
     #[command(flatten)]
+    pub(super) probes: ProbeArgs,
+    #[command(flatten)]
     pub(super) refused: RefusedArgs,
     /// The command and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     pub(super) command: Vec<OsString>,
+}
+
+/// Probes that are made for the recording.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Probes")]
+pub(super) struct ProbeArgs {
+    /// Probe in the kernel: '[NAME=][MODULE:]FUNCTION[+OFFSET][%return] [ARGUMENT …]'. Probes are events: -f and -R
+    /// behind one belong to it
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    pub(super) kprobe: Vec<String>,
+    /// Probe in a program or library: '[NAME=]BINARY:SYMBOL[+OFFSET][%return] [ARGUMENT …]', BINARY:0xOFFSET,
+    /// BINARY:FILE:LINE; a process id may stand for BINARY
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    pub(super) uprobe: Vec<String>,
+    /// Static probe of a program or library: BINARY:PROVIDER:NAME
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    pub(super) usdt: Vec<String>,
+    /// Probe at entry or return of a kernel function, through ftrace (kernel 6.5 on)
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    pub(super) fprobe: Vec<String>,
+    /// Probe at a tracepoint, with its raw arguments (kernel 6.5 on)
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    pub(super) tprobe: Vec<String>,
+    /// Probe at another event: 'SYSTEM:EVENT [ARGUMENT …]' (kernel 5.15 on)
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    pub(super) eprobe: Vec<String>,
+    /// How many places a glob of probes may mean [default: 100]
+    #[arg(long, value_name = "N")]
+    pub(super) max_probes: Option<usize>,
 }
 
 /// Options of trace-cmd that are refused, each with its reason.

@@ -4,6 +4,7 @@ use clap::ArgMatches;
 
 use super::args::{RecordArgs, SetupArgs};
 use crate::dat::chunks::Compression;
+use crate::record::probe::{Kind, Spec};
 use crate::record::{
     BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, ReaderChoice, Settings, configured_cpus,
 };
@@ -12,6 +13,7 @@ use crate::record::{
 enum Placed {
     Instance(String),
     Event(String),
+    Probe(Kind, String),
     Filter(String),
     Trigger(String),
     Invert,
@@ -50,6 +52,17 @@ fn placed(args: &SetupArgs, proc_map: &[bool], matches: &ArgMatches) -> Vec<Plac
     }
     add(&mut all, matches, "instance", &args.instance, Placed::Instance);
     add(&mut all, matches, "event", &args.event, Placed::Event);
+    let probes = &args.probes;
+    for (id, specs, kind) in [
+        ("kprobe", &probes.kprobe, Kind::Kprobe),
+        ("uprobe", &probes.uprobe, Kind::Uprobe),
+        ("usdt", &probes.usdt, Kind::Usdt),
+        ("fprobe", &probes.fprobe, Kind::Fprobe),
+        ("tprobe", &probes.tprobe, Kind::Tprobe),
+        ("eprobe", &probes.eprobe, Kind::Eprobe),
+    ] {
+        add(&mut all, matches, id, specs, |spec| Placed::Probe(kind, spec));
+    }
     add(&mut all, matches, "filter", &args.filter, Placed::Filter);
     add(&mut all, matches, "trigger", &args.trigger, Placed::Trigger);
     add(&mut all, matches, "invert", &args.invert, |_| Placed::Invert);
@@ -112,6 +125,14 @@ impl Buffers {
             Placed::Event(word) => {
                 self.idle_invert &= !self.invert;
                 buffer.events.push(EventSettings { word, disable: self.invert, ..Default::default() });
+            }
+            Placed::Probe(kind, spec) => {
+                self.idle_invert &= !self.invert;
+                if self.invert {
+                    return Err(format!("-v switches events off; the probe {spec} would never be on"));
+                }
+                let probe = Spec::parse(kind, &spec).map_err(|error| error.to_string())?;
+                buffer.events.push(EventSettings { word: spec, probe: Some(probe), ..Default::default() });
             }
             Placed::Filter(filter) => {
                 let event = buffer.events.last_mut().ok_or("-f is the filter of an event; put it behind an -e")?;
@@ -264,6 +285,7 @@ pub(in crate::cli) fn setup(
         cmdlines_size: args.cmdlines_size,
         tsc2nsec: args.tsc2nsec,
         all_functions: args.all_functions,
+        max_probes: args.probes.max_probes,
         duration: args.duration,
         ..Settings::default()
     };
