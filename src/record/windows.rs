@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::Error;
 use super::perf::Sampler;
 use super::plan::BufferPlan;
+use super::probe::Spec;
 use super::settings::{BufferSettings, EventSettings, WindowSettings};
 use super::watch::{Note, Watch};
 use crate::dat::own;
-use crate::windows::{Session, Source, Task};
+use crate::tracefs::events::EventName;
+use crate::windows::{Point, Session, Source, Task};
 
 /// The clock that samples are taken by, too.
 const CLOCK: &str = "mono";
@@ -41,8 +43,26 @@ const EVENTS: [(&str, Option<&str>); 18] = [
     ("exceptions:page_fault_kernel", None),
 ];
 
+/// The system of points whose events are probes that do not exist yet; the event's name is what [`WindowProbe::key`] says.
+pub const PROBE: &str = "?probe";
+
+/// A probe that a window needs.
+#[derive(Clone, Debug)]
+pub struct WindowProbe {
+    /// What points call it.
+    pub key: String,
+    /// The probe.
+    pub spec: Spec,
+}
+
 /// The buffer that a session needs, besides what `with` names.
-pub fn buffer(instance: String, session: &Session, pids: &[i32], with: &[String]) -> BufferSettings {
+pub fn buffer(
+    instance: String,
+    session: &Session,
+    probes: &[WindowProbe],
+    pids: &[i32],
+    with: &[String],
+) -> BufferSettings {
     let event = |word: &str, trigger: Option<&str>, optional| EventSettings {
         word: word.to_owned(),
         optional,
@@ -54,9 +74,16 @@ pub fn buffer(instance: String, session: &Session, pids: &[i32], with: &[String]
         Source::Points { start, stop } => start.iter().chain(stop).collect(),
         _ => Vec::new(),
     });
+    let points = points.filter(|point| point.system != PROBE);
     let named: BTreeSet<String> = points.map(|point| format!("{}:{}", point.system, point.event)).collect();
     let known: BTreeSet<&str> = EVENTS.iter().map(|(word, _)| *word).collect();
     events.extend(named.iter().filter(|word| !known.contains(word.as_str())).map(|word| event(word, None, false)));
+    let probe = |probe: &WindowProbe| EventSettings {
+        word: probe.key.clone(),
+        probe: Some(probe.spec.clone()),
+        ..EventSettings::default()
+    };
+    events.extend(probes.iter().map(probe));
     events.extend(with.iter().map(|word| event(word, None, false)));
     let marker = session.definitions.iter().any(|definition| definition.source == Source::Marker);
     BufferSettings {
@@ -89,6 +116,7 @@ impl Watching {
         watch: &dyn Watch,
     ) -> Result<Watching, Error> {
         let mut session = windows.session.clone();
+        name_probes(&mut session, plans);
         session.command = command;
         session.sample_ns = windows.sample.map(|period| period.as_nanos() as u64);
         session.user_stack = windows.user_stack.name().to_owned();
@@ -129,6 +157,31 @@ impl Watching {
     }
 }
 
+/// Puts the events of probes, which have names by now, in the place of what stood for them.
+fn name_probes(session: &mut Session, plans: &[BufferPlan<'_>]) {
+    for definition in &mut session.definitions {
+        let Source::Points { start, stop } = &mut definition.source else { continue };
+        for points in [start, stop] {
+            *points = std::mem::take(points)
+                .into_iter()
+                .flat_map(|point| match point.system.as_str() {
+                    PROBE => events_of(&point.event, plans)
+                        .iter()
+                        .map(|name| Point { system: name.system.clone(), event: name.event.clone(), ..point.clone() })
+                        .collect(),
+                    _ => vec![point],
+                })
+                .collect();
+        }
+    }
+}
+
+/// The events of a probe.
+fn events_of(key: &str, plans: &[BufferPlan<'_>]) -> BTreeSet<EventName> {
+    let of_probes = plans.iter().flat_map(|plan| &plan.events).filter(|event| event.settings.probe.is_some());
+    of_probes.filter(|event| event.settings.word == key).flat_map(|event| event.events.iter().cloned()).collect()
+}
+
 /// The threads of a process, and where it lives.
 fn tasks(pid: i32) -> Vec<Task> {
     let Ok(process) = procfs::process::Process::new(pid) else { return Vec::new() };
@@ -149,7 +202,7 @@ fn cgroup(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::windows::{Definition, Point, Threshold};
+    use crate::windows::{Definition, Threshold};
 
     #[test]
     fn events_of_points_are_recorded_once() {
@@ -157,7 +210,7 @@ mod tests {
         let source = Source::Points { start: vec![point("sched_switch")], stop: vec![point("sched_migrate_task")] };
         let definition = Definition { name: "x".into(), source, process: None, threshold: Threshold::Session };
         let session = Session { definitions: vec![definition], ..Session::default() };
-        let buffer = buffer("i".into(), &session, &[7], &["block".into()]);
+        let buffer = buffer("i".into(), &session, &[], &[7], &["block".into()]);
         let count = |word: &str| buffer.events.iter().filter(|event| event.word == word).count();
         assert_eq!((count("sched:sched_switch"), count("sched:sched_migrate_task"), count("block")), (1, 1, 1));
         assert!(buffer.follows && buffer.optional_options.is_empty() && buffer.pids == [7]);

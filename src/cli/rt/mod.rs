@@ -11,7 +11,8 @@ use super::record::{Stderr, record};
 use super::say;
 use super::units::{duration, size_kb};
 use super::windows::{Resolve, WindowArgs};
-use crate::record::windows::buffer;
+use crate::record::probe::{Kind, Spec};
+use crate::record::windows::{PROBE, WindowProbe, buffer};
 use crate::record::{BufferSettings, Settings, UserStack, WindowSettings};
 use crate::tracefs::Tracefs;
 use crate::windows::spec::{Place, PlacedWindow, time};
@@ -107,9 +108,10 @@ fn user_stack(word: &str) -> Result<UserStack, String> {
     }
 }
 
-/// Finds events in the kernel.
+/// Finds events in the kernel, and makes probes of places.
 struct Here {
     root: Option<Tracefs>,
+    probes: Vec<WindowProbe>,
 }
 
 impl Resolve for Here {
@@ -119,21 +121,60 @@ impl Resolve for Here {
             .is_some_and(|root| root.top().path("events").join(system).join(event).join("format").exists())
     }
 
-    fn probe(&mut self, place: &Place, _: bool, _: &PlacedWindow) -> Result<Point, String> {
-        Err(format!("this kernel has no event {:?}; rtrec record -e lists those that are like it", place.word))
+    fn probe(&mut self, place: &Place, returns: bool, window: &PlacedWindow) -> Result<Point, String> {
+        let mut spec = probe_spec(&place.word, &window.start.word)?;
+        if returns {
+            spec = spec.returning().map_err(|error| error.to_string())?;
+        }
+        let key = place.word.clone() + if returns { "%return" } else { "" };
+        if !self.probes.iter().any(|probe| probe.key == key) {
+            self.probes.push(WindowProbe { key: key.clone(), spec });
+        }
+        Ok(Point { system: PROBE.to_owned(), event: key, filter: place.filter.clone() })
     }
 }
 
-/// The session and what is recorded for it; an error is a sentence.
+/// What a place means: with a colon a program's, else a function of the kernel. `file.c:12` and, behind a place in a program,
+/// a bare name are of the same program.
+fn probe_spec(word: &str, start: &str) -> Result<Spec, String> {
+    let target = word.split_whitespace().next().unwrap_or_default();
+    let is_line = |target: &str| {
+        target.split_once(':').is_some_and(|(file, line)| {
+            !file.contains('/')
+                && file.contains('.')
+                && !line.is_empty()
+                && line.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let program = start.split_once(':').map(|(program, _)| program).filter(|_| !is_line(start));
+    let word = match program {
+        Some(program) if word != start && (!target.contains(':') || is_line(target)) => format!("{program}:{word}"),
+        _ => word.to_owned(),
+    };
+    let (kind, rest) = match word.split_once(':') {
+        Some(("usdt", rest)) => (Kind::Usdt, rest),
+        Some(("kprobe", rest)) => (Kind::Kprobe, rest),
+        Some(("fprobe", rest)) => (Kind::Fprobe, rest),
+        Some(("uprobe", rest)) => (Kind::Uprobe, rest),
+        Some(_) => (Kind::Uprobe, word.as_str()),
+        None => (Kind::Kprobe, word.as_str()),
+    };
+    Spec::parse(kind, rest).map_err(|error| error.to_string())
+}
+
+/// The session and the probes it needs; an error is a sentence.
 pub(in crate::cli) fn plan(
     windows: &WindowArgs,
     inside: &InsideArgs,
     tracefs: Option<&std::path::Path>,
-) -> Result<WindowSettings, String> {
+) -> Result<(WindowSettings, Vec<WindowProbe>), String> {
     // Without tracefs the recorder says so better.
     let root = tracefs.map(|dir| Ok(Tracefs::at(dir))).unwrap_or_else(Tracefs::find).ok();
-    let session = windows.session(Machine::here(), &mut Here { root })?;
-    Ok(WindowSettings { session, sample: inside.sample, user_stack: inside.user_stack, forced: inside.force_sample })
+    let mut here = Here { root, probes: Vec::new() };
+    let session = windows.session(Machine::here(), &mut here)?;
+    let settings =
+        WindowSettings { session, sample: inside.sample, user_stack: inside.user_stack, forced: inside.force_sample };
+    Ok((settings, here.probes))
 }
 
 /// The name of the instance in which a process records windows.
@@ -147,12 +188,12 @@ fn settings(args: &RtArgs) -> Result<Settings, String> {
             "no window is named; there are --window, --window-syscall, --window-marker and --window-magic".to_owned()
         );
     }
-    let windows = plan(&args.windows, &args.inside, args.tracefs.as_deref())?;
+    let (windows, probes) = plan(&args.windows, &args.inside, args.tracefs.as_deref())?;
     check_processes(&windows.session, args)?;
     if windows.sample.is_some() && args.pid.is_empty() && args.command.is_empty() {
         return Err("--sample takes samples of a command or of -p, but there is neither".to_owned());
     }
-    let mut own = buffer(instance(), &windows.session, &pids(&windows.session, args), &args.with);
+    let mut own = buffer(instance(), &windows.session, &probes, &pids(&windows.session, args), &args.with);
     own.size_kb = args.buffer_size.or(own.size_kb);
     Ok(Settings {
         tracefs: args.tracefs.clone(),
