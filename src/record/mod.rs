@@ -17,6 +17,7 @@ mod metadata;
 pub mod names;
 mod outcome;
 mod output;
+mod perf;
 mod plan;
 mod priority;
 mod privilege;
@@ -32,6 +33,7 @@ mod stretches;
 mod texts;
 mod tsc;
 mod watch;
+pub mod windows;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -47,7 +49,7 @@ pub use metadata::configured_cpus;
 pub use outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome, Stop};
 pub use settings::{
     BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, Limits, ReaderChoice, Rotation, Settings,
-    Tail,
+    Tail, UserStack, WindowSettings,
 };
 pub use stream::{Round, Sink, StreamTexts, stream, stream_and_keep};
 pub use watch::{Note, Progress, Silent, Watch};
@@ -100,7 +102,8 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let names = output.family().file("names");
     let texts = TextsThread::begin(Wanted { top: top.clone(), events, names })?;
     plan::define_probes(&plans, &top, watch, &mut probes)?;
-    let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo())?;
+    let command = child.as_ref().map(|child| child.pid().as_raw());
+    let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo(), command)?;
     for plan in &plans {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
@@ -138,7 +141,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         // The kernel waits for all CPUs again and again here; so does the file for its symbols.
         let put_back = move || own.run().into_iter().chain(undo.run()).chain(probes.run()).collect::<Vec<_>>();
         let putting_back = scope.spawn(put_back);
-        closing.extras = extras.finish(settings);
+        closing.extras = extras.finish(settings, watch);
         let not_put_back = putting_back.join().unwrap_or_default();
         not_put_back.into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
         let _ = output.journal().put_back();

@@ -34,6 +34,8 @@ pub struct Extras {
     pub options: Vec<(u16, Vec<u8>)>,
     /// Names over time, and the trace clock beside others.
     pub story: Option<Story>,
+    /// Sections of rtrec's own and their payload.
+    pub sections: Vec<(u16, Vec<u8>)>,
 }
 
 struct BufferReport {
@@ -172,6 +174,9 @@ pub fn seal(mut out: Writer, closing: &Closing, data: &mut BufferData, moving: &
         let names = Section { id: own::NAMES, payload: story.names.encode().into() };
         let clocks = Section { id: own::CLOCKS, payload: story.clocks.encode().into() };
         [names, clocks].iter().try_for_each(|section| out.unlisted(section))?;
+    }
+    for (id, payload) in &closing.extras.sections {
+        out.unlisted(&Section { id: *id, payload: payload.as_slice().into() })?;
     }
     out.option_u32(ids::CPUCOUNT, metadata::configured_cpus());
     out.end_options()?;
