@@ -68,6 +68,16 @@ pub enum KernelArgumentError {
     Grammar(String),
 }
 
+impl KernelArgumentError {
+    /// The names that would have been understood.
+    pub fn known(&self) -> &[String] {
+        match self {
+            Self::NoParameter { known, .. } | Self::NoMember { known, .. } | Self::Whole { known, .. } => known,
+            _ => &[],
+        }
+    }
+}
+
 impl fmt::Display for KernelArgumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,6 +7,7 @@
 //! Source: Documentation/bpf/btf.rst of Linux 6.12.
 
 use std::collections::HashMap;
+use std::fmt;
 
 mod layout;
 
@@ -111,6 +112,12 @@ impl Header {
             PTR | 7..=FUNC | FLOAT | TYPE_TAG => 0,
             _ => return None,
         })
+    }
+}
+
+impl fmt::Debug for Btf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Btf({} types)", self.types.len())
     }
 }
 
