@@ -12,6 +12,9 @@ mod error;
 mod functions;
 mod image;
 pub mod instructions;
+mod locations;
+pub mod parameters;
+mod types;
 pub mod usdt;
 
 pub use binary::{Binary, Machine, Segment};
