@@ -17,4 +17,5 @@ pub mod record;
 pub mod report;
 pub mod symbols;
 pub mod tracefs;
+pub mod windows;
 pub mod wire;

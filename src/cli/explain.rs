@@ -132,6 +132,10 @@ pub(super) fn record_error(error: &Error) -> Explained {
             .row("try", "-l FUNC, -g FUNC, --module, --max-graph-depth N, -F or -P PID to trace less,")
             .row("", "--duration TIME to trace for a while, or --all-functions if that is meant"),
         Error::LatencyAlone(_) => Explained::new(error.to_string()).row("try", "two recordings, or the events of the same buffer: -e"),
+        Error::SampleTooOften { stacks: true, .. } => Explained::new(error.to_string())
+            .row("note", "each sample copies kilobytes: at this rate the disk fills up and most are lost")
+            .row("try", "--sample 1ms, or --user-stack fp for programs built with frame pointers"),
+        Error::SampleTooOften { .. } => Explained::new(error.to_string()).row("try", "--sample 1ms"),
         Error::FuncStackUnfiltered => Explained::new(error.to_string()).row("try", "-p function -l FUNC"),
         Error::NoCycles(_) => Explained::new(error.to_string()).row("try", "-C x86-tsc, or -C tsc2nsec which is both"),
         Error::NoTsc { .. } => Explained::new(error.to_string()).row("try", "-C mono_raw, which counts nanoseconds by the same hardware"),
@@ -255,6 +259,21 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
             if *count == 1 { "" } else { "s" },
             if *count == 1 { "s" } else { "" },
         )),
+        Note::CostlySamples(period) => Some(format!(
+            "a sample every {period:?} slows the program down, at 10us about twentyfold; 100us and more cost a few percent"
+        )),
+        Note::Sampled { samples, lost, incomplete, cost } => {
+            let mut line =
+                format!("{samples} samples, which took {:.0} ms of CPU time to gather", cost.as_secs_f64() * 1e3);
+            if *lost > 0 {
+                let _ =
+                    write!(line, "; {lost} records were lost: take samples less often, or smaller copies of stacks");
+            }
+            if *incomplete > 0 {
+                let _ = write!(line, "; {incomplete} stacks are not whole");
+            }
+            (verbose || *lost > 0 || *incomplete > samples / 10).then_some(line)
+        }
         Note::Started => None,
     }
 }

@@ -10,8 +10,10 @@ mod record;
 pub mod report;
 mod reset;
 mod restore;
+mod rt;
 mod stream;
 mod units;
+mod windows;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -38,6 +40,7 @@ enum Command {
     Probe(probe::ProbeArgs),
     /// Print trace.dat files as text
     Report(Box<report::ReportArgs>),
+    Rt(Box<rt::RtArgs>),
     Restore(restore::RestoreArgs),
     Reset(reset::ResetArgs),
 }
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Kprobe(args) => probe::kprobe(&args, cli.verbose),
         Command::Probe(args) => probe::manage(&args),
         Command::Report(args) => report::run(*args),
+        Command::Rt(args) => rt::run(*args, cli.verbose),
         Command::Restore(args) => restore::run(&args),
         Command::Reset(args) => reset::run(&args, cli.verbose),
     }

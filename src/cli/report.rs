@@ -10,14 +10,19 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
-use crate::dat::ids;
+use super::windows::{ByArg, FoldedArg, Resolve, SortArg, ViewArgs, WindowArgs};
+use crate::dat::{ids, own};
 use crate::plugins::{Compat, Ignore, PluginSet, PluginSetting};
 use crate::report::lists;
 use crate::report::select::describe;
+use crate::report::windows::{By, FoldedTime, Form, Sort, WindowError, WindowSettings};
 use crate::report::{
     self, FilterArg, Format, Gate, Hook, Input, Lane, Profile, RawEvents, ReportError, SelectError, Selection,
     Settings, Unit,
 };
+use crate::windows::spec::{Place, PlacedWindow};
+use crate::windows::syscalls::Machine;
+use crate::windows::{Point, Session, Source};
 use crate::wire::abi::Endian;
 use crate::wire::pattern::Pattern;
 use crate::wire::tables::Kallsyms;
@@ -99,6 +104,14 @@ struct Flat {
     /// With --profile: show tasks of the same name as one
     #[arg(long, requires = "profile", help_heading = "Instead of records")]
     by_comm: bool,
+
+    /// Show response-time windows: figures of all, the time line of the slow ones
+    #[arg(long, help_heading = "Instead of records")]
+    windows: bool,
+    #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
+    view: ViewArgs,
 
     /// Keep records that match EVENTS[:EXPR]; several are alternatives
     #[arg(short = 'F', value_name = "FILTER", help_heading = "Selection", allow_hyphen_values = true)]
@@ -230,6 +243,8 @@ enum FormatArg {
     Text,
     Json,
     Csv,
+    /// Stacks with their time; with --windows
+    Folded,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -416,7 +431,11 @@ fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
     if let Some(path) = &flat.kallsyms {
         add_symbols(&mut inputs, path)?;
     }
-    let settings = settings(flat, &plan)?;
+    let mut settings = settings(flat, &plan)?;
+    if flat.shows_windows() {
+        settings.format = Format::Windows;
+        settings.windows = window_settings(flat, &inputs)?;
+    }
     // Errors of writing are kept in `out`.
     if let Some(code) = file_lists(flat, &inputs, out)? {
         return Ok(code);
@@ -594,6 +613,8 @@ fn report_failure(error: ReportError) -> Failure {
         error @ ReportError::NoWallClock(_) => {
             Failure::new(error.to_string()).with("try", "recording with rtrec, or with trace-cmd record --date")
         }
+        ReportError::Windows(error @ WindowError::NoWindows(_)) => Failure::new(error.to_string())
+            .with("try", "naming them: --window-marker, --window-syscall 0:read, --window START..STOP"),
         error => Failure::new(error.to_string()),
     }
 }
@@ -659,6 +680,12 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
         FormatArg::Text => Format::Text,
         FormatArg::Json => Format::Json,
         FormatArg::Csv => Format::Csv,
+        FormatArg::Folded if flat.shows_windows() => Format::Windows,
+        FormatArg::Folded => {
+            return Err(
+                Failure::new("--format folded is for windows").with("try", "rtrec report --windows --format folded")
+            );
+        }
     };
     if flat.summary {
         settings.format = Format::Summary;
@@ -677,6 +704,78 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
             .with("try", "--format json --fields time,event,pid,next_pid"));
     }
     Ok(settings)
+}
+
+impl Flat {
+    fn shows_windows(&self) -> bool {
+        self.windows || self.window.any() || self.view.top.is_some() || self.view.min.is_some()
+    }
+}
+
+/// Finds events in a file's formats; places of probes in what its recorder stored.
+struct OfFile<'a> {
+    input: &'a Input,
+    stored: Option<Session>,
+}
+
+impl Resolve for OfFile<'_> {
+    fn has_event(&self, system: &str, event: &str) -> bool {
+        self.input.trace.formats.find(system, event).is_some()
+    }
+
+    fn probe(&mut self, place: &Place, returns: bool, window: &PlacedWindow) -> Result<Point, String> {
+        let definitions = self.stored.iter().flat_map(|stored| &stored.definitions);
+        let same = definitions.filter(|definition| window.text.starts_with(&definition.name)).find_map(|definition| {
+            let Source::Points { start, stop } = &definition.source else { return None };
+            let stops = returns || window.stop.as_ref() == Some(place);
+            if stops { stop.first() } else { start.first() }.cloned()
+        });
+        same.ok_or_else(|| format!("{} has neither an event nor a probe {:?}", self.input.path, place.word))
+    }
+}
+
+fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Failure> {
+    let mut sessions = Vec::new();
+    for input in inputs {
+        let machine = input.dat.options.uname.as_deref().and_then(Machine::of_uname);
+        let stored = input.dat.own_payload(own::WINDOWS).and_then(|bytes| Session::decode(&bytes));
+        let mut of_file = OfFile { input, stored };
+        let session = flat.window.any().then(|| flat.window.session(machine, &mut of_file)).transpose();
+        sessions.push(session.map_err(|reason| {
+            Failure::new("a window could not be understood")
+                .with("reason", reason)
+                .with("try", "rtrec report -E lists the events")
+        })?);
+    }
+    Ok(WindowSettings {
+        sessions,
+        threshold_ns: flat.window.threshold,
+        min_ns: flat.view.min,
+        top: flat.view.top,
+        sort: match flat.view.sort {
+            None | Some(SortArg::Start) => Sort::Start,
+            Some(SortArg::Duration) => Sort::Duration,
+            Some(SortArg::Gap) => Sort::Gap,
+        },
+        by: match flat.view.by {
+            None | Some(ByArg::Kind) => By::Kind,
+            Some(ByArg::Thread) => By::Thread,
+            Some(ByArg::Label) => By::Label,
+        },
+        form: match flat.format {
+            FormatArg::Text => Form::Text,
+            FormatArg::Json => Form::Json,
+            FormatArg::Folded => Form::Folded,
+            FormatArg::Csv => {
+                return Err(Failure::new("windows have no CSV").with("try", "--format json, one object a window"));
+            }
+        },
+        folded: match flat.view.folded {
+            Some(FoldedArg::OnCpu) => FoldedTime::OnCpu,
+            Some(FoldedArg::OffCpu) => FoldedTime::OffCpu,
+            None | Some(FoldedArg::Wall) => FoldedTime::Wall,
+        },
+    })
 }
 
 fn hooks(texts: &[String]) -> Result<Vec<Hook>, Failure> {

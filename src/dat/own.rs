@@ -1,4 +1,4 @@
-//! Sections of rtrec's own: names over time, and the trace clock beside other clocks.
+//! Sections of rtrec's own: names over time, the trace clock beside other clocks, windows and samples.
 //!
 //! No option names them, so other readers step over them without a word; they are found by walking from section to
 //! section. Their ids lie far above those of trace-cmd. Layout in `docs/format.md`.
@@ -13,6 +13,11 @@ use super::{ids, v7};
 pub const NAMES: u16 = 0x7401;
 /// Id of the section with readings of several clocks at once.
 pub const CLOCKS: u16 = 0x7402;
+
+/// Id of the section that says which response-time windows were asked for; its payload is JSON.
+pub const WINDOWS: u16 = 0x7403;
+/// Id of the section with samples of programs and kernel.
+pub const SAMPLES: u16 = 0x7404;
 
 /// Most sections that are walked over.
 const MAX_SECTIONS: u32 = 100_000;
@@ -130,6 +135,11 @@ impl Dat {
     pub fn clock_readings(&self) -> Option<ClockReadings> {
         let block = self.own_section(CLOCKS)?;
         ClockReadings::decode(&mut Take::new(&block, self.abi))
+    }
+
+    /// The payload of a section, such as [`WINDOWS`], if the file has it.
+    pub fn own_payload(&self, id: u16) -> Option<Vec<u8>> {
+        self.own_section(id)
     }
 
     /// Walks from section to section until one has the id.

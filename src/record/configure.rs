@@ -254,7 +254,7 @@ fn unknown(instance: &Instance, list: FunctionList, word: &str) -> Error {
 
 fn set_pids(plan: &BufferPlan<'_>, command: Option<i32>, undo: &mut Undo) -> Result<(), Error> {
     let mut pids: Vec<i32> = plan.settings.pids.iter().flat_map(|&pid| threads_of(pid)).collect();
-    if plan.common.only_command {
+    if plan.common.only_command || plan.settings.follows {
         pids.extend(command);
     }
     let functions = plan.traces_functions();
@@ -325,11 +325,14 @@ fn set_tracer(plan: &BufferPlan<'_>, undo: &mut Undo) -> Result<(), Error> {
 
 fn set_options(plan: &BufferPlan<'_>, undo: &mut Undo) -> Result<(), Error> {
     let instance = &plan.instance;
-    if plan.common.follow_children {
+    if plan.common.follow_children || plan.settings.follows {
         follow_children(plan, undo)?;
     }
     if plan.common.func_stack && instance.name().is_none() {
         instance.set_option("func_stack_trace", undo).map_err(Error::setup("asking for stacks of functions"))?;
+    }
+    for option in plan.settings.optional_options.iter().filter(|option| instance.option(option).is_some()) {
+        instance.set_option(option, undo).map_err(Error::setup("setting an option"))?;
     }
     // trace-cmd applies them in reverse order, so of two contrary ones the first wins there and here.
     for option in plan.settings.options.iter().rev() {

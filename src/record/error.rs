@@ -112,6 +112,15 @@ pub enum Error {
     LatencyAlone(String),
     /// `--func-stack` without a filter on functions.
     FuncStackUnfiltered,
+    /// Samples are wanted more often than the kernel or the machine can.
+    SampleTooOften {
+        /// As asked for.
+        period: std::time::Duration,
+        /// The shortest that is taken.
+        least: std::time::Duration,
+        /// Because of the copies of stacks.
+        stacks: bool,
+    },
     /// The clock does not count cycles.
     NoCycles(String),
     /// How cycles become nanoseconds cannot be told.
@@ -229,6 +238,10 @@ impl fmt::Display for Error {
             Error::AllFunctions(tracer) => write!(f, "-p {tracer} without a limit traces every function of the system"),
             Error::LatencyAlone(tracer) => {
                 write!(f, "{tracer} keeps one text, so no other buffer can be recorded with it")
+            }
+            Error::SampleTooOften { period, least, stacks } => {
+                let what = if *stacks { "copies of stacks cannot be taken" } else { "samples cannot be taken" };
+                write!(f, "{what} every {period:?}; the shortest is {least:?}")
             }
             Error::FuncStackUnfiltered => {
                 write!(f, "--func-stack records a stack with every function, so it needs -p function and a filter: -l")

@@ -8,6 +8,7 @@ use super::seal::Extras;
 use super::settings::{Settings, TSC2NSEC};
 use super::tsc::{self, Scale};
 use super::watch::{Note, Watch};
+use super::windows::Watching;
 use crate::dat::ids;
 use crate::tracefs::{Tracefs, Undo};
 
@@ -17,6 +18,7 @@ pub struct Extra {
     maps: Option<&'static Maps>,
     pids: Vec<i32>,
     scale: Option<Scale>,
+    windows: Option<Watching>,
 }
 
 impl Extra {
@@ -27,6 +29,7 @@ impl Extra {
         root: &Tracefs,
         watch: &dyn Watch,
         undo: Undo,
+        command: Option<i32>,
     ) -> Result<Extra, Error> {
         let scale = scale(settings, plans, root)?;
         let history = match History::begin(root, &clock(plans, root), undo) {
@@ -42,7 +45,9 @@ impl Extra {
         // One for the life of the program: the running command, of which copies are made, points to it.
         let maps: Option<&'static Maps> = wanted.clone().next().map(|_| &*Box::leak(Box::default()));
         maps.iter().for_each(|maps| pids.iter().for_each(|&pid| maps.read(pid)));
-        Ok(Extra { history, maps, pids, scale })
+        let windows =
+            settings.windows.as_ref().map(|windows| Watching::begin(windows, plans, command, watch)).transpose()?;
+        Ok(Extra { history, maps, pids, scale, windows })
     }
 
     /// Where the maps of the command go.
@@ -51,7 +56,7 @@ impl Extra {
     }
 
     /// Ends them and tells what goes into the file.
-    pub fn finish(self, settings: &Settings) -> Extras {
+    pub fn finish(self, settings: &Settings, watch: &dyn Watch) -> Extras {
         let story = self.history.map(History::finish);
         let mut options: Vec<(u16, Vec<u8>)> = Vec::new();
         if settings.date {
@@ -65,7 +70,8 @@ impl Extra {
             self.pids.iter().for_each(|&pid| maps.read(pid));
             options.extend(maps.texts().into_iter().map(|maps| (ids::PROCMAPS, text(maps))));
         }
-        Extras { options, story }
+        let sections = self.windows.map(|windows| windows.finish(watch)).unwrap_or_default();
+        Extras { options, story, sections }
     }
 }
 

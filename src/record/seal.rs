@@ -34,6 +34,8 @@ pub struct Extras {
     pub options: Vec<(u16, Vec<u8>)>,
     /// Names over time, and the trace clock beside others.
     pub story: Option<Story>,
+    /// Sections of rtrec's own and their payload.
+    pub sections: Vec<(u16, Vec<u8>)>,
 }
 
 struct BufferReport {
@@ -45,13 +47,18 @@ struct BufferReport {
 
 impl Closing {
     /// Asks the kernel. What it does not tell is left out: the records are more important.
-    pub fn ask(plans: &[BufferPlan<'_>], top: &Instance, threads: &BTreeMap<i32, Vec<u8>>) -> Self {
+    pub fn ask(plans: &[BufferPlan<'_>], top: &Instance) -> Self {
         Closing {
             trace_clock: file::read_text(&top.path("trace_clock")).unwrap_or_default(),
-            command_lines: metadata::command_lines(top, threads),
+            command_lines: metadata::saved_names(top),
             buffers: plans.iter().map(report_buffer).collect(),
             extras: Extras::default(),
         }
+    }
+
+    /// Adds the names of threads that the kernel has forgotten.
+    pub fn name_threads(&mut self, threads: &BTreeMap<i32, Vec<u8>>) {
+        self.command_lines = metadata::merge_names(&self.command_lines, threads);
     }
 
     /// What the recording has brought, by the kernel's counters.
@@ -117,6 +124,7 @@ fn cpu_outcome(harvest: &CpuHarvest, report: &BufferReport) -> CpuOutcome {
         raw_bytes: harvest.data.iter().map(|data| data.raw_bytes).sum(),
         file_bytes: harvest.data.iter().map(|data| data.bytes).sum(),
         wakeups: harvest.wakeups,
+        lowered: harvest.lowered,
     }
 }
 
@@ -166,6 +174,9 @@ pub fn seal(mut out: Writer, closing: &Closing, data: &mut BufferData, moving: &
         let names = Section { id: own::NAMES, payload: story.names.encode().into() };
         let clocks = Section { id: own::CLOCKS, payload: story.clocks.encode().into() };
         [names, clocks].iter().try_for_each(|section| out.unlisted(section))?;
+    }
+    for (id, payload) in &closing.extras.sections {
+        out.unlisted(&Section { id: *id, payload: payload.as_slice().into() })?;
     }
     out.option_u32(ids::CPUCOUNT, metadata::configured_cpus());
     out.end_options()?;

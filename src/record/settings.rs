@@ -8,6 +8,7 @@ use nix::poll::PollTimeout;
 
 use super::probe::Spec;
 use crate::dat::chunks::Compression;
+use crate::windows::Session;
 
 /// One recording.
 #[derive(Clone, Debug)]
@@ -40,7 +41,8 @@ pub struct Settings {
     pub interval: Option<Duration>,
     /// Readers look again and again instead of sleeping.
     pub poll: bool,
-    /// SCHED_FIFO priority of the readers; 0 leaves them as they are.
+    /// SCHED_FIFO priority of the readers; 0 leaves them as they are, without one they are raised as far as permitted
+    /// and as long as they take a modest share of their CPUs.
     pub priority: Option<u32>,
     /// Record a stack with every traced function.
     pub func_stack: bool,
@@ -78,6 +80,33 @@ pub struct Settings {
     pub limits: Limits,
     /// How many places a glob of probes may mean, if not as many as usual.
     pub max_probes: Option<usize>,
+    /// Response-time windows.
+    pub windows: Option<WindowSettings>,
+}
+
+/// Response-time windows and what is recorded for their sake.
+#[derive(Clone, Debug, Default)]
+pub struct WindowSettings {
+    /// Which there are.
+    pub session: Session,
+    /// Distance of samples in CPU time.
+    pub sample: Option<Duration>,
+    /// How stacks of programs are taken with samples.
+    pub user_stack: UserStack,
+    /// Samples that cost more than they tell are meant.
+    pub forced: bool,
+}
+
+/// How stacks of programs are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserStack {
+    /// Not at all.
+    None,
+    /// By frame pointers.
+    #[default]
+    FramePointers,
+    /// By copies of so many bytes of the stack, which are unwound by the programs' unwind tables.
+    Dwarf(u32),
 }
 
 /// What bounds a recording in time and space.
@@ -143,7 +172,7 @@ pub struct Pace {
     pub interval: Option<Duration>,
     /// Readers look again and again instead of sleeping.
     pub poll: bool,
-    /// SCHED_FIFO priority.
+    /// SCHED_FIFO priority, 0 for none; without one it is raised as far as permitted.
     pub priority: Option<u32>,
 }
 
@@ -153,6 +182,11 @@ impl Pace {
         let asked = self.interval.filter(|interval| !interval.is_zero());
         let ms = asked.map_or(u128::from(usual_ms), |interval| interval.as_micros().div_ceil(1000));
         PollTimeout::try_from(ms.min(60_000)).unwrap_or(PollTimeout::from(usual_ms))
+    }
+
+    /// The priority as the readers take it: one that never sleeps is not raised unasked.
+    pub fn reader_priority(self) -> Option<u32> {
+        self.priority.or(self.poll.then_some(0))
     }
 
     /// Whether a reader may let the buffer fill after a wake-up that brought little.
@@ -209,6 +243,8 @@ pub struct BufferSettings {
     pub function_notrace: Vec<FunctionWord>,
     /// Trace options, `no` in front switches one off.
     pub options: Vec<String>,
+    /// Trace options that are set where the kernel has them.
+    pub optional_options: Vec<String>,
     /// Size of each CPU's buffer in KiB.
     pub size_kb: Option<u64>,
     /// Trace clock.
@@ -223,6 +259,8 @@ pub struct BufferSettings {
     pub subbuf_size_kb: Option<u64>,
     /// Store the memory maps of the traced processes.
     pub proc_map: bool,
+    /// Trace only the command and its processes, if there are any, and what they start.
+    pub follows: bool,
 }
 
 /// A user's word for functions.
@@ -309,6 +347,7 @@ impl Default for Settings {
             duration: None,
             mode: None,
             limits: Limits::default(),
+            windows: None,
             max_probes: None,
         }
     }

@@ -71,6 +71,19 @@ pub enum Note {
     Rotated(std::path::PathBuf),
     /// Recorders that are no more have left control files changed: how many.
     Leftovers(usize),
+    /// Samples are asked for so often that they slow the program down.
+    CostlySamples(Duration),
+    /// Samples were taken.
+    Sampled {
+        /// How many.
+        samples: u64,
+        /// How many the kernel had no room for.
+        lost: u64,
+        /// How many have stacks that are not whole.
+        incomplete: u64,
+        /// The CPU time it took to take and name them.
+        cost: Duration,
+    },
     /// Recording has begun.
     Started,
     /// A control file could not be put back.

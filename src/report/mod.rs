@@ -28,6 +28,7 @@ mod stats;
 mod stream;
 mod tail;
 mod wakeup;
+pub mod windows;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -141,6 +142,8 @@ pub enum Format {
     GraphStats,
     /// Where tasks spend their time.
     Profile,
+    /// Response-time windows.
+    Windows,
 }
 
 impl Format {
@@ -193,6 +196,8 @@ pub struct Settings {
     pub fields: Vec<String>,
     /// What [`Format::Profile`] shows.
     pub profile: Profile,
+    /// What [`Format::Windows`] shows.
+    pub windows: windows::WindowSettings,
 }
 
 impl Default for Settings {
@@ -218,6 +223,7 @@ impl Default for Settings {
             format: Format::Text,
             fields: Vec::new(),
             profile: Profile::default(),
+            windows: windows::WindowSettings::default(),
         }
     }
 }
@@ -238,6 +244,8 @@ pub enum ReportError {
     Hook(HookError),
     /// A file that does not tell the time of day.
     NoWallClock(String),
+    /// Windows that cannot be told.
+    Windows(windows::WindowError),
 }
 
 impl fmt::Display for ReportError {
@@ -248,6 +256,7 @@ impl fmt::Display for ReportError {
             ReportError::TextMerge(file) => write!(f, "{file} holds text and cannot be merged with other files"),
             ReportError::Hook(error) => write!(f, "{error}"),
             ReportError::NoWallClock(file) => write!(f, "{file} does not tell the time of day"),
+            ReportError::Windows(error) => write!(f, "{error}"),
             ReportError::WakeupMerge => f.write_str("wake-up latencies are those of a single file"),
         }
     }
@@ -535,6 +544,12 @@ fn emit<'a, 'd, 't>(
             let mut profiler = profiler.map_err(ReportError::Hook)?;
             pool.consume(|| merge.batch(pool), |batch| profiler.take(&batch));
             profiler.print(inputs, out)
+        }
+        Format::Windows => {
+            let watcher = windows::Watcher::new(inputs, lanes, origins, &settings.windows);
+            let mut watcher = watcher.map_err(ReportError::Windows)?;
+            pool.consume(|| merge.batch(pool), |batch| watcher.take(&batch));
+            watcher.print(inputs, out)
         }
     };
     written.map_err(ReportError::Write)

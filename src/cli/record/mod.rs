@@ -42,19 +42,20 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
     record(&settings, &watch)
 }
 
-fn record(settings: &Settings, watch: &Stderr) -> ExitCode {
+/// Records, and says how it went.
+pub(super) fn record(settings: &Settings, watch: &Stderr) -> ExitCode {
     match record::run(settings, watch) {
         Ok(outcome) => {
             watch.tell(&outcome, settings);
             if let Some(trouble) = &outcome.trouble {
-                say_raw(&explain::record_error(trouble).text("record"));
+                say_raw(&explain::record_error(trouble).text(watch.name));
             }
             ExitCode::from(status(&outcome))
         }
         Err(error) => {
             watch.clear_live();
             let explained = explain::record_error(&error);
-            say_raw(&explained.text("record"));
+            say_raw(&explained.text(watch.name));
             ExitCode::from(explained.status)
         }
     }

@@ -1,0 +1,245 @@
+//! `rtrec rt`: record response-time windows, in one step.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::record::{Stderr, record};
+use super::say;
+use super::units::{duration, size_kb};
+use super::windows::{Resolve, WindowArgs};
+use crate::record::probe::{Kind, Spec};
+use crate::record::windows::{PROBE, WindowProbe, buffer};
+use crate::record::{BufferSettings, Settings, UserStack, WindowSettings};
+use crate::tracefs::Tracefs;
+use crate::windows::spec::{Place, PlacedWindow, time};
+use crate::windows::syscalls::Machine;
+use crate::windows::{Point, Session};
+
+/// Bytes of a program's stack that go with a sample.
+const STACK_BYTES: u32 = 8 << 10;
+/// The most that the kernel copies.
+const MOST_STACK_BYTES: u32 = 65_528;
+
+/// What is recorded inside of windows.
+#[derive(Args, Debug, Clone, Default)]
+pub(in crate::cli) struct InsideArgs {
+    /// Take a sample of stacks whenever a thread has used so much CPU time, at least 10us
+    #[arg(long, value_name = "TIME", value_parser = period, help_heading = "Windows")]
+    sample: Option<Duration>,
+    /// Stacks of programs in samples: none, fp (frame pointers), or dwarf[,BYTES] (a copy of the stack, for programs without)
+    #[arg(long, value_name = "HOW", value_parser = user_stack, default_value = "fp", help_heading = "Windows")]
+    user_stack: UserStack,
+    /// Take samples as often as --sample says, whatever it costs
+    #[arg(long, requires = "sample", help_heading = "Windows")]
+    force_sample: bool,
+}
+
+/// Record response-time windows
+///
+/// Records all that threads do around windows: switches and wake-ups with stacks, system calls, interrupts, page faults,
+/// samples. rtrec report --windows then shows where the time of slow ones went.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  rtrec rt --window-magic --threshold 20ms ./server\n  rtrec rt --window-syscall 0:fsync:10ms --sample 1ms -- postgres -D data\n  rtrec rt --window-marker -p 4711 --duration 30s\n  rtrec report --windows"
+)]
+pub(in crate::cli) struct RtArgs {
+    #[command(flatten)]
+    windows: WindowArgs,
+    #[command(flatten)]
+    inside: InsideArgs,
+    /// More events to record, besides those that time lines are made of
+    #[arg(long, value_name = "EVENT", value_delimiter = ',')]
+    with: Vec<String>,
+    /// Processes that are running: all their threads, and what they start
+    #[arg(short = 'p', long, value_name = "PID", value_delimiter = ',')]
+    pid: Vec<i32>,
+    /// Output file
+    #[arg(short = 'o', long, value_name = "FILE", default_value = "trace.dat")]
+    output: PathBuf,
+    /// Size of each CPU's buffer in KiB; 64M and 1G are understood [default: 8M]
+    #[arg(short = 'b', long = "buffer-size", value_name = "KB", value_parser = size_kb)]
+    buffer_size: Option<u64>,
+    /// End the recording after this time: 30s, 10min, 500ms; a bare number is seconds
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    duration: Option<Duration>,
+    /// Run the command as this user
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// The tracefs folder, if not the mounted one
+    #[arg(long, value_name = "DIR")]
+    tracefs: Option<PathBuf>,
+    /// No words but errors
+    #[arg(short = 'q', long)]
+    quiet: bool,
+    /// Say more about what is done
+    #[arg(long)]
+    verbose: bool,
+    /// The command and its arguments
+    #[arg(value_name = "COMMAND", trailing_var_arg = true)]
+    command: Vec<OsString>,
+}
+
+fn period(word: &str) -> Result<Duration, String> {
+    match time(word, None) {
+        Ok(0) => Err("samples need a distance; leave the option out for none".to_owned()),
+        Ok(ns) => Ok(Duration::from_nanos(ns)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn user_stack(word: &str) -> Result<UserStack, String> {
+    let bytes = |text: &str| {
+        let number: u32 = text.parse().map_err(|_| format!("{text:?} is no number of bytes"))?;
+        match number {
+            512..=MOST_STACK_BYTES => Ok(UserStack::Dwarf(number / 8 * 8)),
+            _ => Err(format!("a copy of a stack has 512 to {MOST_STACK_BYTES} bytes")),
+        }
+    };
+    match word.split_once(',') {
+        None if word == "none" => Ok(UserStack::None),
+        None if word == "fp" => Ok(UserStack::FramePointers),
+        None if word == "dwarf" => Ok(UserStack::Dwarf(STACK_BYTES)),
+        Some(("dwarf", size)) => bytes(size),
+        _ => Err("there are none, fp and dwarf[,BYTES]".to_owned()),
+    }
+}
+
+/// Finds events in the kernel, and makes probes of places.
+struct Here {
+    root: Option<Tracefs>,
+    probes: Vec<WindowProbe>,
+}
+
+impl Resolve for Here {
+    fn has_event(&self, system: &str, event: &str) -> bool {
+        self.root
+            .as_ref()
+            .is_some_and(|root| root.top().path("events").join(system).join(event).join("format").exists())
+    }
+
+    fn probe(&mut self, place: &Place, returns: bool, window: &PlacedWindow) -> Result<Point, String> {
+        let mut spec = probe_spec(&place.word, &window.start.word)?;
+        if returns {
+            spec = spec.returning().map_err(|error| error.to_string())?;
+        }
+        let key = place.word.clone() + if returns { "%return" } else { "" };
+        if !self.probes.iter().any(|probe| probe.key == key) {
+            self.probes.push(WindowProbe { key: key.clone(), spec });
+        }
+        Ok(Point { system: PROBE.to_owned(), event: key, filter: place.filter.clone() })
+    }
+}
+
+/// What a place means: with a colon a program's, else a function of the kernel. `file.c:12` and, behind a place in a program,
+/// a bare name are of the same program.
+fn probe_spec(word: &str, start: &str) -> Result<Spec, String> {
+    let target = word.split_whitespace().next().unwrap_or_default();
+    let is_line = |target: &str| {
+        target.split_once(':').is_some_and(|(file, line)| {
+            !file.contains('/')
+                && file.contains('.')
+                && !line.is_empty()
+                && line.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    let program = start.split_once(':').map(|(program, _)| program).filter(|_| !is_line(start));
+    let word = match program {
+        Some(program) if word != start && (!target.contains(':') || is_line(target)) => format!("{program}:{word}"),
+        _ => word.to_owned(),
+    };
+    let (kind, rest) = match word.split_once(':') {
+        Some(("usdt", rest)) => (Kind::Usdt, rest),
+        Some(("kprobe", rest)) => (Kind::Kprobe, rest),
+        Some(("fprobe", rest)) => (Kind::Fprobe, rest),
+        Some(("uprobe", rest)) => (Kind::Uprobe, rest),
+        Some(_) => (Kind::Uprobe, word.as_str()),
+        None => (Kind::Kprobe, word.as_str()),
+    };
+    Spec::parse(kind, rest).map_err(|error| error.to_string())
+}
+
+/// The session and the probes it needs; an error is a sentence.
+pub(in crate::cli) fn plan(
+    windows: &WindowArgs,
+    inside: &InsideArgs,
+    tracefs: Option<&std::path::Path>,
+) -> Result<(WindowSettings, Vec<WindowProbe>), String> {
+    // Without tracefs the recorder says so better.
+    let root = tracefs.map(|dir| Ok(Tracefs::at(dir))).unwrap_or_else(Tracefs::find).ok();
+    let mut here = Here { root, probes: Vec::new() };
+    let session = windows.session(Machine::here(), &mut here)?;
+    let settings =
+        WindowSettings { session, sample: inside.sample, user_stack: inside.user_stack, forced: inside.force_sample };
+    Ok((settings, here.probes))
+}
+
+/// The name of the instance in which a process records windows.
+pub(in crate::cli) fn instance() -> String {
+    format!("rtrec_rt_{}", std::process::id())
+}
+
+fn settings(args: &RtArgs) -> Result<Settings, String> {
+    if !args.windows.any() {
+        return Err(
+            "no window is named; there are --window, --window-syscall, --window-marker and --window-magic".to_owned()
+        );
+    }
+    let (windows, probes) = plan(&args.windows, &args.inside, args.tracefs.as_deref())?;
+    check_processes(&windows.session, args)?;
+    if windows.sample.is_some() && args.pid.is_empty() && args.command.is_empty() {
+        return Err("--sample takes samples of a command or of -p, but there is neither".to_owned());
+    }
+    let mut own = buffer(instance(), &windows.session, &probes, &pids(&windows.session, args), &args.with);
+    own.size_kb = args.buffer_size.or(own.size_kb);
+    Ok(Settings {
+        tracefs: args.tracefs.clone(),
+        output: args.output.clone(),
+        command: args.command.clone(),
+        buffers: vec![BufferSettings::default(), own],
+        duration: args.duration,
+        user: args.user.clone(),
+        windows: Some(windows),
+        ..Settings::default()
+    })
+}
+
+/// The processes that are recorded: those of `-p`, and those that windows name.
+fn pids(session: &Session, args: &RtArgs) -> Vec<i32> {
+    let named = session.definitions.iter().filter_map(|definition| definition.process).filter(|pid| *pid > 0);
+    let mut pids: Vec<i32> = args.pid.iter().copied().chain(named).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids
+}
+
+fn check_processes(session: &Session, args: &RtArgs) -> Result<(), String> {
+    if let Some(definition) = session.definitions.iter().find(|definition| definition.process == Some(0))
+        && args.command.is_empty()
+    {
+        return Err(format!("the window {:?} is about the command, but there is none", definition.name));
+    }
+    Ok(())
+}
+
+/// Runs the subcommand.
+pub(in crate::cli) fn run(args: RtArgs, verbose: bool) -> ExitCode {
+    let settings = match settings(&args) {
+        Ok(settings) => settings,
+        Err(sentence) => {
+            say!("rtrec rt: {sentence}");
+            return ExitCode::from(2);
+        }
+    };
+    let watch = Stderr {
+        name: "rt",
+        quiet: args.quiet,
+        verbose: !args.quiet && (verbose || args.verbose),
+        live: false,
+        started: None,
+    };
+    record(&settings, &watch)
+}

@@ -1,0 +1,150 @@
+//! Options about response-time windows, the same for `record`, `rt` and `report`.
+
+use clap::{Args, ValueEnum};
+
+use crate::windows::spec::{self, Place, PlacedWindow, SyscallWindow};
+use crate::windows::syscalls::{self, Machine};
+use crate::windows::{DEFAULT_THRESHOLD_NS, Definition, Point, Session, Source, Threshold};
+
+/// Which windows there are.
+#[derive(Args, Debug, Clone, Default)]
+pub(in crate::cli) struct WindowArgs {
+    /// Window between two points, or around a function: START..STOP[@PID][:THRESHOLD]; a point is SYSTEM:EVENT, perhaps with
+    /// [FILTER] behind it, or a place for a probe
+    #[arg(long, value_name = "WINDOW", help_heading = "Windows")]
+    pub(super) window: Vec<String>,
+    /// Window around each such system call of a process: PID:NAME or PID:NUMBER, perhaps with :THRESHOLD; PID 0 is the command
+    #[arg(long, value_name = "PID:CALL", help_heading = "Windows")]
+    pub(super) window_syscall: Vec<String>,
+    /// Windows told by texts in trace_marker: start [TID] [TIME] [LABEL], stop [TID] [LABEL]
+    #[arg(long, help_heading = "Windows")]
+    pub(super) window_marker: bool,
+    /// Windows told by the marker system calls 761203101 and 761203102 of programs built for diagnose-tools
+    #[arg(long, help_heading = "Windows")]
+    pub(super) window_magic: bool,
+    /// From when on a window is slow: 20ms, 500us, 2s; the window or its start may say otherwise [default: 500ms]
+    #[arg(long, value_name = "TIME", value_parser = threshold, help_heading = "Windows")]
+    pub(super) threshold: Option<u64>,
+}
+
+/// A time with its unit; the original's bare numbers are milliseconds.
+fn threshold(word: &str) -> Result<u64, String> {
+    spec::time(word, Some(1_000_000)).map_err(|error| error.to_string())
+}
+
+/// What windows need of whoever knows the events.
+pub(super) trait Resolve {
+    /// Whether there is such an event.
+    fn has_event(&self, system: &str, event: &str) -> bool;
+
+    /// The events at a place that is no tracepoint: of its entry and, for a function without a stop, of its return.
+    fn probe(&mut self, place: &Place, returns: bool, window: &PlacedWindow) -> Result<Point, String>;
+}
+
+impl WindowArgs {
+    /// Whether any windows are asked for.
+    pub(super) fn any(&self) -> bool {
+        !self.window.is_empty() || !self.window_syscall.is_empty() || self.window_marker || self.window_magic
+    }
+
+    /// The windows, as far as they can be told.
+    pub(super) fn session(&self, machine: Option<Machine>, resolve: &mut dyn Resolve) -> Result<Session, String> {
+        let mut definitions = Vec::new();
+        for text in &self.window {
+            let window = PlacedWindow::parse(text).map_err(|error| format!("--window {error}"))?;
+            definitions.push(placed(&window, resolve)?);
+        }
+        for text in &self.window_syscall {
+            let window = SyscallWindow::parse(text).map_err(|error| format!("--window-syscall {error}"))?;
+            let Some(nr) = syscalls::number(&window.call, machine) else {
+                return Err(format!("--window-syscall {text:?}: there is no system call {:?}", window.call));
+            };
+            let call = machine.and_then(|machine| machine.name(nr)).map_or_else(|| nr.to_string(), str::to_owned);
+            definitions.push(Definition {
+                name: format!("syscall {call}"),
+                source: Source::Syscall { nr },
+                process: Some(window.process),
+                threshold: window.threshold,
+            });
+        }
+        let plain = |name: &str, source| Definition {
+            name: name.to_owned(),
+            source,
+            process: None,
+            threshold: Threshold::Session,
+        };
+        definitions.extend(self.window_marker.then(|| plain("marker", Source::Marker)));
+        definitions.extend(self.window_magic.then(|| plain("magic", Source::Magic)));
+        Ok(Session { definitions, threshold_ns: self.threshold.unwrap_or(DEFAULT_THRESHOLD_NS), ..Session::default() })
+    }
+}
+
+fn placed(window: &PlacedWindow, resolve: &mut dyn Resolve) -> Result<Definition, String> {
+    let mut point = |place: &Place, returns: bool| match tracepoint(place, resolve) {
+        Some(point) => Ok(point),
+        None => resolve.probe(place, returns, window),
+    };
+    let start = point(&window.start, false)?;
+    let stop = match &window.stop {
+        Some(stop) => point(stop, false)?,
+        None => point(&window.start, true)?,
+    };
+    let text = window.text.as_str();
+    let name = match &window.threshold {
+        Threshold::Session => text,
+        _ => text.rsplit_once(':').map_or(text, |(name, _)| name),
+    };
+    Ok(Definition {
+        name: name.to_owned(),
+        source: Source::Points { start: vec![start], stop: vec![stop] },
+        process: window.process,
+        threshold: window.threshold.clone(),
+    })
+}
+
+fn tracepoint(place: &Place, resolve: &dyn Resolve) -> Option<Point> {
+    let (system, event) = place.word.split_once(':')?;
+    let known = resolve.has_event(system, event);
+    known.then(|| Point { system: system.to_owned(), event: event.to_owned(), filter: place.filter.clone() })
+}
+
+/// How windows are shown.
+#[derive(Args, Debug, Clone, Default)]
+pub(in crate::cli) struct ViewArgs {
+    /// Show only windows that took so long, whatever their threshold
+    #[arg(long, value_name = "TIME", value_parser = threshold, help_heading = "Windows")]
+    pub(super) min: Option<u64>,
+    /// Show only the N longest windows
+    #[arg(long, value_name = "N", help_heading = "Windows")]
+    pub(super) top: Option<usize>,
+    /// Order: windows as they began, the longest first, or within each window the longest steps first
+    #[arg(long, value_enum, value_name = "ORDER", help_heading = "Windows")]
+    pub(super) sort: Option<SortArg>,
+    /// What the tables are about
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = "Windows")]
+    pub(super) by: Option<ByArg>,
+    /// With --format folded: which time of slow windows [default: wall]
+    #[arg(long, value_enum, value_name = "TIME", help_heading = "Windows")]
+    pub(super) folded: Option<FoldedArg>,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SortArg {
+    Start,
+    Duration,
+    Gap,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ByArg {
+    Kind,
+    Thread,
+    Label,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FoldedArg {
+    OnCpu,
+    OffCpu,
+    Wall,
+}

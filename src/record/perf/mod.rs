@@ -1,0 +1,227 @@
+//! Samples of traced threads: a clock of each thread's own CPU time rings, and the stacks are noted.
+//!
+//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), and stacks with names
+//! ([`stacks`]). Does not own: what samples mean for windows.
+//! Units: nanoseconds of CLOCK_MONOTONIC.
+//!
+//! One event for each thread and CPU, inherited by what the thread starts; all of a CPU share a ring. A thread of ours
+//! empties the rings, unwinds and names at once, so that memory stays bounded and short-lived programs are still there.
+
+pub mod event;
+pub mod ring;
+pub mod spaces;
+pub mod symbols;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use self::event::{Body, Entry, Opening};
+use self::ring::Ring;
+use self::spaces::Spaces;
+use super::error::Error;
+use super::settings::{UserStack, WindowSettings};
+use super::watch::{Note, Watch};
+use crate::windows::samples::{Sample, Samples};
+
+/// The kernel takes no samples faster than this.
+const SHORTEST: Duration = Duration::from_micros(10);
+/// Below this the samples slow the program down so much that they tell about themselves.
+const COSTLY: Duration = Duration::from_micros(100);
+/// Copies of stacks below this fill the disk and are mostly lost.
+const COSTLY_STACKS: Duration = Duration::from_micros(500);
+/// How long records may wait in a ring.
+const PERIOD_MS: u16 = 50;
+
+impl UserStack {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            UserStack::None => "none",
+            UserStack::FramePointers => "fp",
+            UserStack::Dwarf(_) => "dwarf",
+        }
+    }
+}
+
+/// Samples being taken.
+pub struct Sampler {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<(Samples, Duration)>,
+}
+
+impl Sampler {
+    /// Begins to take samples of these processes, if any are wanted.
+    pub fn begin(
+        windows: &WindowSettings,
+        pids: &[i32],
+        command: Option<i32>,
+        watch: &dyn Watch,
+    ) -> Result<Option<Sampler>, Error> {
+        let Some(period) = windows.sample else { return Ok(None) };
+        judge(period, windows, watch)?;
+        let mut tids: Vec<i32> = Vec::new();
+        for pid in pids {
+            let tasks = procfs::process::Process::new(*pid).and_then(|process| process.tasks());
+            tids.extend(tasks.into_iter().flatten().flatten().map(|task| task.tid));
+        }
+        // A machine's worth of threads and CPUs is more descriptors than a shell allows by default.
+        if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
+        }
+        let failed = Error::system("taking samples");
+        let opening = Opening { period, user_stack: windows.user_stack };
+        let (rings, fds) = open_all(&opening, &tids).map_err(failed)?;
+        let mut spaces = Spaces::new();
+        // The command is ours until it runs its program, and that tells its maps itself.
+        pids.iter().filter(|pid| Some(**pid) != command).for_each(|pid| spaces.read(*pid));
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let user_stack = windows.user_stack;
+        let run = move || {
+            let mut work = Work { samples: Samples::default(), spaces, user_stack, waiting: Vec::new() };
+            work.samples.period_ns = period.as_nanos() as u64;
+            work.run(rings, fds, &told);
+            (work.finish(), cpu_time())
+        };
+        let thread = std::thread::Builder::new().name("rtrec/samples".to_owned()).spawn(run);
+        Ok(Some(Sampler { stop, thread: thread.map_err(Error::system("starting a thread for samples"))? }))
+    }
+
+    /// Ends it: all samples, and the CPU time that it took to gather them.
+    pub fn finish(self) -> (Samples, Duration) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.join().unwrap_or_default()
+    }
+}
+
+/// What cannot be done is refused, what had better not be done is told.
+fn judge(period: Duration, windows: &WindowSettings, watch: &dyn Watch) -> Result<(), Error> {
+    if period < SHORTEST {
+        return Err(Error::SampleTooOften { period, least: SHORTEST, stacks: false });
+    }
+    if matches!(windows.user_stack, UserStack::Dwarf(_)) && period < COSTLY_STACKS && !windows.forced {
+        return Err(Error::SampleTooOften { period, least: COSTLY_STACKS, stacks: true });
+    }
+    if period < COSTLY {
+        watch.note(Note::CostlySamples(period));
+    }
+    Ok(())
+}
+
+/// Opens an event for each thread on each CPU; those of one CPU share its ring.
+fn open_all(opening: &Opening, tids: &[i32]) -> io::Result<(Vec<Ring>, Vec<OwnedFd>)> {
+    let (mut rings, mut fds) = (Vec::new(), Vec::new());
+    for cpu in online()? {
+        let mut ring: Option<Ring> = None;
+        for tid in tids {
+            let fd = match opening.open(*tid, cpu as i32) {
+                Ok(fd) => fd,
+                // It has ended meanwhile.
+                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => continue,
+                Err(error) => return Err(error),
+            };
+            match &ring {
+                None => ring = Some(Ring::map(fd, opening.ring_bytes())?),
+                Some(ring) => {
+                    event::share(&fd, ring.as_fd())?;
+                    fds.push(fd);
+                }
+            }
+        }
+        rings.extend(ring);
+    }
+    Ok((rings, fds))
+}
+
+fn online() -> io::Result<Vec<u32>> {
+    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
+    let mut cpus = Vec::new();
+    for part in text.trim().split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let number = |word: &str| word.parse::<u32>().map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
+        cpus.extend(number(first)?..=number(last)?);
+    }
+    Ok(cpus)
+}
+
+fn cpu_time() -> Duration {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.map(Duration::from).unwrap_or_default()
+}
+
+/// The thread that empties the rings.
+struct Work {
+    samples: Samples,
+    spaces: Spaces,
+    user_stack: UserStack,
+    /// What came in this round.
+    waiting: Vec<Entry>,
+}
+
+impl Work {
+    fn run(&mut self, mut rings: Vec<Ring>, fds: Vec<OwnedFd>, stop: &AtomicBool) {
+        loop {
+            let over = stop.load(Ordering::Acquire);
+            for ring in &mut rings {
+                let (waiting, lost) = (&mut self.waiting, &mut self.samples.lost);
+                ring.take(|bytes| match event::parse(bytes, self.user_stack) {
+                    Some(Entry { body: Body::Lost(count), .. }) => *lost += count,
+                    Some(entry) => waiting.push(entry),
+                    None => {}
+                });
+            }
+            // A program's maps must be known before its samples, whichever CPU tells them.
+            self.waiting.sort_by_key(|entry| entry.time);
+            for entry in std::mem::take(&mut self.waiting) {
+                self.one(entry);
+            }
+            if over {
+                drop(fds);
+                return;
+            }
+            let mut ready: Vec<PollFd<'_>> =
+                rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
+            // A ring whose threads have all ended is always ready.
+            let _ = poll(&mut ready, PollTimeout::from(PERIOD_MS));
+            if ready.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))) {
+                std::thread::sleep(Duration::from_millis(PERIOD_MS.into()));
+            }
+        }
+    }
+
+    fn one(&mut self, entry: Entry) {
+        match entry.body {
+            Body::Map(map) => self.spaces.map(entry.pid, map),
+            Body::Exec => self.spaces.exec(entry.pid),
+            Body::Fork { parent } => self.spaces.fork(parent, entry.pid),
+            Body::Exit => {}
+            Body::In => self.samples.switches.push((entry.time, entry.tid)),
+            Body::Lost(_) => {}
+            Body::Sample(sample) => {
+                let (stack, whole) = self.spaces.stack(entry.pid, &sample);
+                self.samples.incomplete += u64::from(!whole);
+                self.samples.samples.push(Sample {
+                    time: entry.time,
+                    tid: entry.tid,
+                    tgid: entry.pid,
+                    cpu: sample.cpu,
+                    stack,
+                });
+            }
+        }
+    }
+
+    fn finish(mut self) -> Samples {
+        self.samples.samples.sort_by_key(|sample| sample.time);
+        self.samples.switches.sort_unstable();
+        (self.samples.names, self.samples.stacks) = self.spaces.into_tables();
+        self.samples
+    }
+}

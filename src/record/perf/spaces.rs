@@ -1,0 +1,280 @@
+//! The memory of each sampled program, and stacks in it with names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use byteorder::{ByteOrder, NativeEndian};
+use framehop::{MayAllocateDuringUnwind, Module, Unwinder};
+
+use super::event::{Map, Taken};
+use super::symbols::{Binary, Piece};
+use crate::wire::tables::Kallsyms;
+
+#[cfg(target_arch = "aarch64")]
+use framehop::aarch64::{CacheAarch64 as Cache, UnwindRegsAarch64 as Registers, UnwinderAarch64 as Unwinds};
+#[cfg(target_arch = "x86_64")]
+use framehop::x86_64::{CacheX86_64 as Cache, UnwindRegsX86_64 as Registers, UnwinderX86_64 as Unwinds};
+
+/// Most frames of a stack.
+const MAX_FRAMES: usize = 512;
+
+/// A file in a program's memory.
+#[derive(Clone)]
+struct Area {
+    map: Map,
+    binary: Option<Arc<Binary>>,
+    bias: u64,
+}
+
+/// One program's memory.
+#[derive(Clone)]
+struct Space {
+    areas: Vec<Area>,
+    unwinder: Unwinds<Piece, MayAllocateDuringUnwind>,
+    /// Which contents it has: spaces that were copied share names until they change.
+    content: u64,
+}
+
+/// All programs that were sampled.
+pub struct Spaces {
+    spaces: HashMap<i32, Space>,
+    binaries: HashMap<String, Option<Arc<Binary>>>,
+    cache: Cache<MayAllocateDuringUnwind>,
+    kallsyms: Option<Kallsyms>,
+    contents: u64,
+    /// Names of addresses, by what memory they are in; the kernel's is 0.
+    known: HashMap<(u64, u64), u32>,
+    names: HashMap<String, u32>,
+    stacks: HashMap<Vec<u32>, u32>,
+}
+
+impl Spaces {
+    /// No program yet.
+    pub fn new() -> Spaces {
+        Spaces {
+            spaces: HashMap::new(),
+            binaries: HashMap::new(),
+            cache: Cache::new(),
+            kallsyms: None,
+            contents: 0,
+            known: HashMap::new(),
+            names: HashMap::new(),
+            stacks: HashMap::new(),
+        }
+    }
+
+    fn fresh(&mut self) -> Space {
+        self.contents += 1;
+        Space { areas: Vec::new(), unwinder: Unwinds::new(), content: self.contents }
+    }
+
+    /// Reads the memory of a process that was there before.
+    pub fn read(&mut self, pid: i32) {
+        let space = self.fresh();
+        self.spaces.insert(pid, space);
+        let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        for map in parse_maps(&maps) {
+            self.map(pid, map);
+        }
+    }
+
+    /// The process begins another program.
+    pub fn exec(&mut self, pid: i32) {
+        let space = self.fresh();
+        self.spaces.insert(pid, space);
+    }
+
+    /// A process begins as a copy of another.
+    pub fn fork(&mut self, parent: i32, child: i32) {
+        if let Some(space) = self.spaces.get(&parent).cloned() {
+            self.spaces.insert(child, space);
+        }
+    }
+
+    /// A file is mapped.
+    pub fn map(&mut self, pid: i32, map: Map) {
+        if !(map.path.starts_with('/') || map.path == "[vdso]") {
+            return;
+        }
+        let path = map.path.clone();
+        // A program in a container sees its files elsewhere.
+        let open = || Binary::open(&path).or_else(|| Binary::open(&format!("/proc/{pid}/root{path}")));
+        let binary = self.binaries.entry(map.path.clone()).or_insert_with(|| open().map(Arc::new)).clone();
+        if !self.spaces.contains_key(&pid) {
+            let space = self.fresh();
+            self.spaces.insert(pid, space);
+        }
+        self.contents += 1;
+        let Some(space) = self.spaces.get_mut(&pid) else { return };
+        space.content = self.contents;
+        let bias = binary.as_ref().and_then(|binary| binary.bias(map.offset, map.start)).unwrap_or(0);
+        let gone: Vec<u64> = space
+            .areas
+            .iter()
+            .filter(|area| area.map.start < map.end && map.start < area.map.end)
+            .map(|area| area.map.start)
+            .collect();
+        gone.iter().for_each(|start| space.unwinder.remove_module(*start));
+        space.areas.retain(|area| !gone.contains(&area.map.start));
+        if let Some(binary) = &binary {
+            space.unwinder.add_module(Module::new(map.path.clone(), map.start..map.end, bias, binary.sections()));
+        }
+        space.areas.push(Area { map, binary, bias });
+        space.areas.sort_by_key(|area| area.map.start);
+    }
+
+    /// The number of a sample's stack, and whether all of it is known.
+    pub fn stack(&mut self, pid: i32, taken: &Taken) -> (u32, bool) {
+        if !self.spaces.contains_key(&pid) && (!taken.user.is_empty() || !taken.registers.is_empty()) {
+            self.read(pid);
+        }
+        let (user, mut whole) = match taken.registers.as_slice() {
+            [] => (taken.user.clone(), true),
+            registers => self.unwind(pid, registers, &taken.stack),
+        };
+        let mut frames: Vec<u32> = Vec::with_capacity(user.len() + taken.kernel.len());
+        for (depth, address) in user.iter().enumerate().rev() {
+            // Callers are where they will go on; what they called is before that.
+            let (name, found) = self.user_name(pid, address.saturating_sub(u64::from(depth > 0)));
+            whole &= found;
+            frames.push(name);
+        }
+        for address in taken.kernel.iter().rev() {
+            frames.push(self.kernel_name(*address));
+        }
+        let next = self.stacks.len() as u32;
+        (*self.stacks.entry(frames).or_insert(next), whole)
+    }
+
+    /// Addresses innermost first, and whether the end of the stack was reached.
+    fn unwind(&mut self, pid: i32, registers: &[u64], stack: &[u8]) -> (Vec<u64>, bool) {
+        let Some(space) = self.spaces.get(&pid) else { return (Vec::new(), false) };
+        let Some((pc, sp, registers)) = registers_of(registers) else { return (Vec::new(), false) };
+        let mut read = |address: u64| {
+            let at = usize::try_from(address.checked_sub(sp).ok_or(())?).map_err(|_| ())?;
+            stack.get(at..at.checked_add(8).ok_or(())?).map(NativeEndian::read_u64).ok_or(())
+        };
+        let mut frames = Vec::new();
+        let mut walk = space.unwinder.iter_frames(pc, registers, &mut self.cache, &mut read);
+        loop {
+            match walk.next() {
+                Ok(Some(frame)) if frames.len() < MAX_FRAMES => frames.push(frame.address()),
+                Ok(None) => return (frames, true),
+                _ => return (frames, false),
+            }
+        }
+    }
+
+    fn user_name(&mut self, pid: i32, address: u64) -> (u32, bool) {
+        let Some(space) = self.spaces.get(&pid) else { return (self.intern(format!("{address:#x}")), false) };
+        let key = (space.content, address);
+        if let Some(name) = self.known.get(&key) {
+            return (*name, true);
+        }
+        let area = space.areas.iter().find(|area| (area.map.start..area.map.end).contains(&address));
+        let (name, found) = match area {
+            None => (format!("{address:#x}"), false),
+            Some(area) => {
+                let own = address.wrapping_sub(area.bias);
+                let name = area.binary.as_ref().and_then(|binary| binary.name(own));
+                let file = || area.map.path.rsplit('/').next().unwrap_or("?");
+                (name.map_or_else(|| format!("[{}+{own:#x}]", file()), str::to_owned), true)
+            }
+        };
+        let name = self.intern(name);
+        if found {
+            self.known.insert(key, name);
+        }
+        (name, found)
+    }
+
+    fn kernel_name(&mut self, address: u64) -> u32 {
+        if let Some(name) = self.known.get(&(0, address)) {
+            return *name;
+        }
+        let table =
+            self.kallsyms.get_or_insert_with(|| Kallsyms::new(std::fs::read("/proc/kallsyms").unwrap_or_default()));
+        let name = match table.lookup(address) {
+            Some(symbol) => String::from_utf8_lossy(symbol.name).into_owned(),
+            None => format!("{address:#x}"),
+        };
+        let name = self.intern(name);
+        self.known.insert((0, address), name);
+        name
+    }
+
+    fn intern(&mut self, name: String) -> u32 {
+        let next = self.names.len() as u32;
+        *self.names.entry(name).or_insert(next)
+    }
+
+    /// Names and stacks by their numbers.
+    pub fn into_tables(self) -> (Vec<String>, Vec<Vec<u32>>) {
+        let mut names = vec![String::new(); self.names.len()];
+        self.names.into_iter().for_each(|(name, at)| names[at as usize] = name);
+        let mut stacks = vec![Vec::new(); self.stacks.len()];
+        self.stacks.into_iter().for_each(|(stack, at)| stacks[at as usize] = stack);
+        (names, stacks)
+    }
+}
+
+/// Program counter, stack pointer, and what the unwinder takes.
+#[cfg(target_arch = "x86_64")]
+fn registers_of(registers: &[u64]) -> Option<(u64, u64, Registers)> {
+    let &[bp, sp, ip] = registers else { return None };
+    Some((ip, sp, Registers::new(ip, sp, bp)))
+}
+
+/// Program counter, stack pointer, and what the unwinder takes.
+#[cfg(target_arch = "aarch64")]
+fn registers_of(registers: &[u64]) -> Option<(u64, u64, Registers)> {
+    let &[fp, lr, sp, pc] = registers else { return None };
+    Some((pc, sp, Registers::new(lr, sp, fp)))
+}
+
+/// The executable files in the text of `/proc/PID/maps`.
+pub fn parse_maps(text: &str) -> Vec<Map> {
+    let line = |line: &str| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let mut words = rest.splitn(5, ' ');
+        let (rights, offset) = (words.next()?, words.next()?);
+        let path = words.nth(2)?.trim_start();
+        let hex = |word: &str| u64::from_str_radix(word, 16).ok();
+        let map = Map { start: hex(start)?, end: hex(end)?, offset: hex(offset)?, path: path.to_owned() };
+        (rights.contains('x') && !path.is_empty()).then_some(map)
+    };
+    text.lines().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_those_of_executable_files() {
+        let text = "00400000-00401000 r-xp 00001000 08:01 1234                       /bin/busy box\n\
+                    00401000-00402000 rw-p 00002000 08:01 1234                       /bin/busy box\n\
+                    7ffd0000-7ffd1000 r-xp 00000000 00:00 0                          [vdso]\n\
+                    7ffe0000-7ffe1000 rwxp 00000000 00:00 0 \n";
+        let maps = parse_maps(text);
+        let told: Vec<_> = maps.iter().map(|map| (map.start, map.end, map.offset, map.path.as_str())).collect();
+        assert_eq!(told, [(0x40_0000, 0x40_1000, 0x1000, "/bin/busy box"), (0x7ffd_0000, 0x7ffd_1000, 0, "[vdso]")]);
+    }
+
+    #[test]
+    fn stacks_and_names_are_kept_once() {
+        let mut spaces = Spaces::new();
+        let own = std::process::id() as i32;
+        spaces.read(own);
+        let here = stacks_and_names_are_kept_once as *const () as u64;
+        let taken = Taken { user: vec![here, here + 1], ..Taken::default() };
+        let (stack, whole) = spaces.stack(own, &taken);
+        assert_eq!((stack, whole), (0, true));
+        assert_eq!(spaces.stack(own, &taken).0, 0);
+        assert_eq!(spaces.stack(own, &Taken { user: vec![8], ..Taken::default() }), (1, false));
+        let (names, stacks) = spaces.into_tables();
+        assert!(names[stacks[0][0] as usize].ends_with("stacks_and_names_are_kept_once"));
+        assert_eq!(names[stacks[1][0] as usize], "0x8");
+    }
+}

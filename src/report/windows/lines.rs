@@ -1,0 +1,292 @@
+//! The time line of a window: one line a step, stacks with the step they belong to.
+
+use super::{Page, Shown, Sort};
+use crate::plugins::Scene;
+use crate::windows::engine::Window;
+use crate::windows::roles::{Edge, Role, could_go_on, frames};
+use crate::windows::samples::{Sample, Samples};
+use crate::wire::record::Record;
+
+/// Letters of states a thread leaves its CPU in, by bit.
+const STATES: [char; 8] = ['S', 'D', 'T', 't', 'X', 'Z', 'P', 'I'];
+
+/// Functions of the tracer itself, which stand on top of stacks that it takes.
+const TRACER: [&str; 8] = [
+    "trace_event_raw_event_",
+    "__traceiter_",
+    "trace_event_buffer_",
+    "event_triggers_",
+    "__bpf_trace_",
+    "__ftrace_trace_stack",
+    "__trace_stack",
+    "stacktrace_trigger",
+];
+
+/// A step, ready to be shown.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Line {
+    /// Since the window began.
+    pub(super) offset: u64,
+    /// Since the step before.
+    pub(super) since: u64,
+    pub(super) step: String,
+    pub(super) detail: String,
+    /// Function names; innermost first for the kernel's, outermost first for samples.
+    pub(super) stack: Vec<String>,
+    pub(super) cpu: u32,
+    /// Samples that are shown as one.
+    pub(super) count: u64,
+    /// The detail is the next or previous thread, which a stack says better.
+    brief: bool,
+}
+
+/// Samples of a thread within a window.
+pub(super) fn samples_of<'s>(samples: &'s Samples, window: &Window) -> impl Iterator<Item = &'s Sample> {
+    let from = samples.samples.partition_point(|sample| sample.time < window.start);
+    let inside = samples.samples[from..].iter().take_while(|sample| sample.time <= window.end);
+    inside.filter(|sample| sample.tid == window.tid)
+}
+
+/// The names of a sample's stack, the outermost first.
+pub(super) fn names(samples: &Samples, stack: u32) -> impl Iterator<Item = &str> {
+    let stack = samples.stacks.get(stack as usize).map_or(&[][..], Vec::as_slice);
+    stack.iter().filter_map(|name| samples.names.get(*name as usize)).map(String::as_str)
+}
+
+/// The steps of a window.
+pub(super) fn lines(page: &Page<'_, '_>, shown: &Shown) -> Vec<Line> {
+    let window = &shown.window;
+    let mut drawing = Drawing { page, window, lines: Vec::new(), called: None, last: window.start };
+    let mut samples = page.samples.into_iter().flat_map(|samples| samples_of(samples, window)).peekable();
+    let count = shown.steps.steps.len();
+    for (index, (time, stream, data)) in shown.steps.iter().enumerate() {
+        while let Some(sample) = samples.next_if(|sample| sample.time < time) {
+            drawing.sample(sample);
+        }
+        let place = match index {
+            0 if window.dropped == 0 => Place::Start,
+            last if last + 1 == count && !shown.open => Place::Stop,
+            _ => Place::Between,
+        };
+        drawing.record(time, stream, data, place);
+    }
+    samples.for_each(|sample| drawing.sample(sample));
+    let mut lines = drawing.lines;
+    if page.settings.sort == Sort::Gap {
+        lines.sort_by_key(|line| std::cmp::Reverse(line.since));
+    }
+    lines
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Start,
+    Between,
+    Stop,
+}
+
+struct Drawing<'d, 'p, 't> {
+    page: &'d Page<'p, 't>,
+    window: &'d Window,
+    lines: Vec<Line>,
+    /// The system call under way, and when it began.
+    called: Option<(u64, u64)>,
+    last: u64,
+}
+
+impl Drawing<'_, '_, '_> {
+    fn push(&mut self, time: u64, cpu: u32, step: String, detail: String) -> &mut Line {
+        let line = Line {
+            offset: time.saturating_sub(self.window.start),
+            since: time.saturating_sub(self.last),
+            step,
+            detail,
+            cpu,
+            count: 1,
+            ..Line::default()
+        };
+        self.last = time.max(self.last);
+        self.lines.push(line);
+        self.lines.last_mut().expect("just pushed")
+    }
+
+    fn sample(&mut self, sample: &Sample) {
+        let Some(samples) = self.page.samples else { return };
+        let stack: Vec<String> = names(samples, sample.stack).map(str::to_owned).collect();
+        if let Some(line) = self.lines.last_mut().filter(|line| line.step == "sample" && line.stack == stack) {
+            line.count += 1;
+            self.last = sample.time.max(self.last);
+            return;
+        }
+        self.push(sample.time, sample.cpu, "sample".to_owned(), String::new()).stack = stack;
+    }
+
+    fn record(&mut self, time: u64, stream: u32, data: &[u8], place: Place) {
+        let Some((cpu, lane)) = self.page.origin(stream) else { return };
+        let id = lane.common.id(data);
+        let Some(role) = self.page.engine.role(id) else { return };
+        let abi = lane.trace.abi;
+        let record = Record { ticks: time, cpu, data };
+        let text = || {
+            let mut out = Vec::new();
+            let scene = Scene { trace: lane.trace, names: lane.names, seq: u64::MAX, exit: None, aux: 0 };
+            lane.decoders.get(id).iter().for_each(|decoder| decoder.text(&record, &scene, &mut out));
+            String::from_utf8_lossy(out.trim_ascii()).into_owned()
+        };
+        let event = || lane.trace.formats.get(id).map_or("?", |format| format.name.as_str()).to_owned();
+        let mine = lane.common.pid(data) == self.window.tid;
+        let tid = self.window.tid;
+        if let Role::Stack { kernel, callers, size } = role {
+            let addresses = frames(callers, size.as_ref(), data, abi);
+            let name = |address: &u64| match lane.trace.kallsyms.lookup(*address).filter(|_| *kernel) {
+                Some(symbol) => String::from_utf8_lossy(symbol.name).into_owned(),
+                None => format!("{address:#x}"),
+            };
+            let names: Vec<String> = addresses.iter().map(name).collect();
+            return self.stack(time, cpu, strip(names, *kernel));
+        }
+        let called = self.called;
+        let (mut step, mut detail, mut brief) = match role {
+            Role::Switch { prev, state, next } => {
+                let int = |field: &crate::wire::format::Field| field.int(data, abi).unwrap_or(0);
+                if int(prev) as u32 as i32 == tid {
+                    let next = int(next) as u32 as i32;
+                    (format!("out {}", letter(int(state))), format!("to {}", self.task(next, time)), true)
+                } else {
+                    ("in".to_owned(), format!("on CPU {cpu}"), true)
+                }
+            }
+            Role::Wake { pid } => {
+                let woken = pid.int(data, abi).unwrap_or(0) as u32 as i32;
+                if woken == tid {
+                    let waker = lane.common.pid(data);
+                    ("woken".to_owned(), format!("by {} on CPU {cpu}", self.task(waker, time)), false)
+                } else {
+                    ("wakes".to_owned(), self.task(woken, time), false)
+                }
+            }
+            Role::SysEnter { id, args } => {
+                let nr = id.int(data, abi).unwrap_or(0);
+                self.called = Some((nr, time));
+                let args = args.as_ref().map_or_else(String::new, |args| arguments(args, data, abi));
+                ("enter".to_owned(), format!("{}({args})", self.call(nr)), false)
+            }
+            Role::SysExit { id, ret } => {
+                let nr = id.int(data, abi).unwrap_or(0);
+                let ret = ret.as_ref().and_then(|ret| ret.int(data, abi)).unwrap_or(0) as i64;
+                self.called = None;
+                let took = called.filter(|(begun, _)| *begun == nr).map(|(_, begun)| time.saturating_sub(begun));
+                let took = took.map_or_else(String::new, |took| format!("   {} ms", ms(took)));
+                ("exit".to_owned(), format!("{} = {}{took}", self.call(nr), result(ret)), false)
+            }
+            Role::Interrupt(edge) => {
+                let name = event();
+                let sort = if name.starts_with("softirq") { "softirq" } else { "irq" };
+                let what = match name.trim_end_matches("_entry").trim_end_matches("_exit") {
+                    "irq_handler" | "softirq" => text(),
+                    vector => vector.to_owned(),
+                };
+                (format!("{sort} {}", if *edge == Edge::Entry { "in" } else { "out" }), what, false)
+            }
+            Role::Timer(edge) => (format!("timer {}", if *edge == Edge::Entry { "in" } else { "out" }), text(), false),
+            Role::Fault => ("fault".to_owned(), text(), false),
+            Role::Print { text } => {
+                ("marker".to_owned(), String::from_utf8_lossy(text.text(data, abi).trim_ascii()).into_owned(), false)
+            }
+            _ => (event(), text(), false),
+        };
+        if !mine && !matches!(role, Role::Switch { .. } | Role::Wake { .. }) {
+            detail.push_str(&format!("  (by {})", self.task(lane.common.pid(data), time)));
+        }
+        if place != Place::Between {
+            let word = if place == Place::Start { "start" } else { "stop" };
+            if !matches!(role, Role::Print { .. }) {
+                detail = if matches!(role, Role::Other) { format!("{step}: {detail}") } else { detail };
+            }
+            (step, brief) = (word.to_owned(), false);
+        }
+        self.push(time, cpu, step, detail).brief = brief;
+    }
+
+    /// Gives a stack to the step before it.
+    fn stack(&mut self, time: u64, cpu: u32, stack: Vec<String>) {
+        match self.lines.last_mut().filter(|line| line.stack.is_empty() && line.step != "sample") {
+            Some(line) => line.stack = stack,
+            None => self.push(time, cpu, "stack".to_owned(), String::new()).stack = stack,
+        }
+    }
+
+    fn task(&self, tid: i32, time: u64) -> String {
+        if tid == 0 { "<idle>".to_owned() } else { format!("{}-{tid}", self.page.comm(tid, time)) }
+    }
+
+    fn call(&self, nr: u64) -> String {
+        match nr {
+            crate::windows::MAGIC_START => return "window start".to_owned(),
+            crate::windows::MAGIC_STOP => return "window stop".to_owned(),
+            _ => {}
+        }
+        let name = self.page.machine.and_then(|machine| machine.name(nr));
+        name.map_or_else(|| format!("syscall {nr}"), str::to_owned)
+    }
+}
+
+impl Line {
+    /// What stands behind the step.
+    pub(super) fn text(&self, reversed: bool) -> String {
+        let mut text = if self.brief && !self.stack.is_empty() { String::new() } else { self.detail.clone() };
+        if self.count > 1 {
+            text.push_str(&format!("x{}", self.count));
+        }
+        if !self.stack.is_empty() {
+            if !text.is_empty() {
+                text.push_str("  ");
+            }
+            let names: Vec<&str> = match reversed {
+                true => self.stack.iter().rev().map(String::as_str).collect(),
+                false => self.stack.iter().map(String::as_str).collect(),
+            };
+            text.push_str(&names.join(";"));
+        }
+        text
+    }
+}
+
+/// Leaves the tracer's own functions out.
+fn strip(names: Vec<String>, kernel: bool) -> Vec<String> {
+    let own = |name: &String| kernel && TRACER.iter().any(|prefix| name.starts_with(prefix));
+    names.into_iter().skip_while(own).collect()
+}
+
+fn letter(state: u64) -> String {
+    if could_go_on(state) {
+        return if state & 0x100 != 0 { "R+" } else { "R" }.to_owned();
+    }
+    (0..8).filter(|bit| state & (1 << bit) != 0).map(|bit| STATES[bit]).collect()
+}
+
+/// Numbers of errors have names; other results are numbers.
+fn result(ret: i64) -> String {
+    match ret {
+        -4095..=-1 => {
+            let errno = nix::errno::Errno::from_raw(-ret as i32);
+            if errno == nix::errno::Errno::UnknownErrno { ret.to_string() } else { format!("{ret} {errno:?}") }
+        }
+        0..=65535 => ret.to_string(),
+        _ => format!("{ret:#x}"),
+    }
+}
+
+/// The arguments, in hex unless small.
+fn arguments(args: &crate::wire::format::Field, data: &[u8], abi: crate::wire::abi::Abi) -> String {
+    let bytes = usize::from(abi.long_bytes.max(1));
+    let all = args.bytes(data, abi).chunks_exact(bytes).filter_map(|word| abi.ulong(word));
+    let text = |word: u64| if word < 10 { word.to_string() } else { format!("{word:#x}") };
+    all.map(text).collect::<Vec<_>>().join(", ")
+}
+
+/// Milliseconds with three decimals.
+pub(super) fn ms(ns: u64) -> String {
+    let us = ns.saturating_add(500) / 1000;
+    format!("{}.{:03}", us / 1000, us % 1000)
+}

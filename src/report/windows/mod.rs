@@ -1,0 +1,358 @@
+//! Response-time windows instead of records (`report --windows`).
+//!
+//! Owns: which windows of the files are shown, in which order and form. Does not own: how they are cut out of the records
+//! (see [`crate::windows`]), selection and order of records (see `merge`).
+
+mod folded;
+mod json;
+mod lines;
+mod table;
+mod text;
+
+use std::fmt;
+use std::io::{self, Write};
+
+use super::line::slice;
+use super::merge::{Batch, Mark};
+use super::{Input, Lane, Unit};
+use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
+use crate::windows::samples::Samples;
+use crate::windows::{OnlySlow, Session};
+use crate::wire::record::Record;
+use crate::wire::subbuf::Lost;
+
+/// Bytes of records that a thread may have in open windows.
+const MOST_BYTES: usize = 256 << 20;
+
+/// What comes out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Summary, tables, time lines.
+    #[default]
+    Text,
+    /// One JSON object a window.
+    Json,
+    /// Stacks with their time, for flame graphs.
+    Folded,
+}
+
+/// In which order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// Windows as they began.
+    #[default]
+    Start,
+    /// The longest window first.
+    Duration,
+    /// As they began; inside of each, the steps that took longest first.
+    Gap,
+}
+
+/// What the tables are about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum By {
+    /// Kinds of windows and their labels.
+    #[default]
+    Kind,
+    /// Threads.
+    Thread,
+    /// Labels alone.
+    Label,
+}
+
+/// Which time stacks are folded for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FoldedTime {
+    /// Samples.
+    OnCpu,
+    /// From switch-out to running again.
+    OffCpu,
+    /// Both.
+    #[default]
+    Wall,
+}
+
+/// What of it.
+#[derive(Clone, Debug, Default)]
+pub struct WindowSettings {
+    /// What windows are; as the file says if `None`.
+    pub sessions: Vec<Option<Session>>,
+    /// A threshold for windows that say nothing else, in place of the recording's.
+    pub threshold_ns: Option<u64>,
+    /// Only windows that took so long are shown, whatever their threshold.
+    pub min_ns: Option<u64>,
+    /// At most so many windows.
+    pub top: Option<usize>,
+    /// Their order.
+    pub sort: Sort,
+    /// Tables.
+    pub by: By,
+    /// What comes out.
+    pub form: Form,
+    /// For [`Form::Folded`].
+    pub folded: FoldedTime,
+}
+
+/// Why there is no such report.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WindowError {
+    /// The file was recorded without windows, and none were named.
+    NoWindows(String),
+    /// Its clock does not count nanoseconds.
+    Clock(String),
+    /// The filter of a point.
+    Filter(String, String),
+}
+
+impl fmt::Display for WindowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WindowError::NoWindows(file) => write!(f, "{file} was recorded without windows"),
+            WindowError::Clock(file) => write!(f, "the clock of {file} does not tell nanoseconds"),
+            WindowError::Filter(text, error) => write!(f, "the filter {text:?} was refused: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for WindowError {}
+
+/// A closed window, slow or not.
+#[derive(Clone, Debug)]
+struct Closed {
+    definition: u32,
+    label: u32,
+    tid: i32,
+    start: u64,
+    end: u64,
+    slow: bool,
+    lost: u64,
+}
+
+/// A window to show.
+struct Shown {
+    window: Window,
+    steps: Steps,
+    open: bool,
+    /// Its place among the closed ones.
+    place: usize,
+}
+
+/// The windows found so far.
+#[derive(Default)]
+struct Found {
+    closed: Vec<Closed>,
+    labels: Vec<Option<String>>,
+    shown: Vec<Shown>,
+    min_ns: Option<u64>,
+}
+
+impl Finds for Found {
+    fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
+        let label = self.labels.iter().position(|label| *label == window.label).unwrap_or_else(|| {
+            self.labels.push(window.label.clone());
+            self.labels.len() - 1
+        });
+        let slow = self.min_ns.map_or(window.is_slow(), |min| window.duration() >= min);
+        let place = self.closed.len();
+        self.closed.push(Closed {
+            definition: window.definition as u32,
+            label: label as u32,
+            tid: window.tid,
+            start: window.start,
+            end: window.end,
+            slow,
+            lost: window.lost,
+        });
+        if slow {
+            self.shown.push(Shown { window, steps: steps(), open: false, place });
+        }
+    }
+}
+
+/// The windows of one file.
+struct FileWindows {
+    session: Session,
+    engine: Engine,
+    found: Found,
+    samples: Option<Samples>,
+}
+
+/// The windows of all files.
+pub(super) struct Watcher<'a, 't> {
+    lanes: &'a [Lane<'t>],
+    origins: Vec<(u32, u32)>,
+    files: Vec<FileWindows>,
+    settings: &'a WindowSettings,
+}
+
+impl<'a, 't> Watcher<'a, 't> {
+    pub(super) fn new(
+        inputs: &[Input],
+        lanes: &'a [Lane<'t>],
+        origins: Vec<(u32, u32)>,
+        settings: &'a WindowSettings,
+    ) -> Result<Watcher<'a, 't>, WindowError> {
+        let mut files = Vec::new();
+        for (number, input) in inputs.iter().enumerate() {
+            files.push(open(number, input, lanes, settings)?);
+        }
+        Ok(Watcher { lanes, origins, files, settings })
+    }
+
+    pub(super) fn take(&mut self, batch: &Batch) {
+        let mut marks = batch.marks.iter().peekable();
+        for (index, item) in batch.items.iter().enumerate() {
+            let Some(&(cpu, number)) = self.origins.get(item.stream as usize) else { continue };
+            let lane = &self.lanes[number as usize];
+            let file = &mut self.files[lane.file];
+            while let Some((_, mark)) = marks.next_if(|(at, _)| *at as usize <= index) {
+                if let Mark::Lost(lost) = mark {
+                    file.lost(item.stream, *lost, item.time);
+                }
+            }
+            let data = slice(batch, item.chunk, item.start, item.len);
+            let record = Record { ticks: item.time, cpu, data };
+            let origin = Origin { stream: item.stream, id: lane.common.id(data), pid: lane.common.pid(data) };
+            file.engine.take(origin, &record, &mut file.found);
+        }
+    }
+
+    pub(super) fn print(&mut self, inputs: &[Input], out: &mut dyn Write) -> io::Result<()> {
+        let many = inputs.len() > 1;
+        for (number, (input, file)) in inputs.iter().zip(&mut self.files).enumerate() {
+            let mut open: Vec<Shown> = Vec::new();
+            for (window, steps) in file.engine.still_open() {
+                open.push(Shown { window, steps, open: true, place: usize::MAX });
+            }
+            let mut shown = std::mem::take(&mut file.found.shown);
+            match self.settings.sort {
+                Sort::Duration => shown.sort_by_key(|shown| std::cmp::Reverse(shown.window.duration())),
+                _ => shown.sort_by_key(|shown| (shown.window.start, shown.window.tid)),
+            }
+            if let Some(top) = self.settings.top {
+                if self.settings.sort == Sort::Start {
+                    // The longest, told in the order of time.
+                    shown.sort_by_key(|shown| std::cmp::Reverse(shown.window.duration()));
+                    shown.truncate(top);
+                    shown.sort_by_key(|shown| (shown.window.start, shown.window.tid));
+                }
+                shown.truncate(top);
+            }
+            for one in &mut shown {
+                one.window.lost = file.found.closed.get(one.place).map_or(one.window.lost, |closed| closed.lost);
+            }
+            let page = Page {
+                file: many.then_some(input.name.as_str()),
+                lanes: self.lanes,
+                number,
+                origins: &self.origins,
+                session: &file.session,
+                engine: &file.engine,
+                found: &file.found,
+                samples: file.samples.as_ref(),
+                settings: self.settings,
+                machine: input.dat.options.uname.as_deref().and_then(crate::windows::syscalls::Machine::of_uname),
+            };
+            match self.settings.form {
+                Form::Text => text::print(&page, &shown, &open, out)?,
+                Form::Json => json::print(&page, &shown, &open, out)?,
+                Form::Folded => folded::print(&page, &shown, out)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is needed to print the windows of a file.
+struct Page<'p, 't> {
+    file: Option<&'p str>,
+    lanes: &'p [Lane<'t>],
+    number: usize,
+    origins: &'p [(u32, u32)],
+    session: &'p Session,
+    engine: &'p Engine,
+    found: &'p Found,
+    samples: Option<&'p Samples>,
+    settings: &'p WindowSettings,
+    machine: Option<crate::windows::syscalls::Machine>,
+}
+
+impl<'p, 't> Page<'p, 't> {
+    /// CPU and lane of a stream.
+    fn origin(&self, stream: u32) -> Option<(u32, &'p Lane<'t>)> {
+        let (cpu, lane) = self.origins.get(stream as usize)?;
+        Some((*cpu, self.lanes.get(*lane as usize)?))
+    }
+
+    /// The name of a thread then.
+    fn comm(&self, tid: i32, time: u64) -> String {
+        let lane = self.lanes.iter().find(|lane| lane.file == self.number);
+        lane.map_or_else(String::new, |lane| String::from_utf8_lossy(lane.comm(tid, u64::MAX, time)).into_owned())
+    }
+
+    /// What the recording counted of windows it did not keep.
+    fn only_slow(&self) -> Option<&'p OnlySlow> {
+        self.session.only_slow.as_ref()
+    }
+
+    fn kind(&self, definition: usize) -> &'p str {
+        self.session.definitions.get(definition).map_or("", |definition| definition.name.as_str())
+    }
+}
+
+fn open(
+    number: usize,
+    input: &Input,
+    lanes: &[Lane<'_>],
+    settings: &WindowSettings,
+) -> Result<FileWindows, WindowError> {
+    let own = lanes.iter().filter(|lane| lane.file == number);
+    if own.clone().any(|lane| lane.unit != Unit::Nanoseconds) {
+        return Err(WindowError::Clock(input.path.clone()));
+    }
+    let stored = input.dat.own_payload(crate::dat::own::WINDOWS).and_then(|bytes| Session::decode(&bytes));
+    let given = settings.sessions.get(number).cloned().flatten();
+    let mut session = match (given, stored) {
+        // What is known of threads helps whatever windows are asked for.
+        (Some(given), Some(stored)) => Session { definitions: given.definitions, only_slow: None, ..stored },
+        (Some(given), None) => given,
+        (None, Some(stored)) if !stored.definitions.is_empty() => stored,
+        (None, _) => return Err(WindowError::NoWindows(input.path.clone())),
+    };
+    session.threshold_ns = settings.threshold_ns.unwrap_or(session.threshold_ns);
+    let formats = input.trace.formats.iter().filter_map(|event| input.trace.formats.get(event.id));
+    let mut engine = Engine::new(&session, formats, input.trace.abi, MOST_BYTES)
+        .map_err(|(text, error)| WindowError::Filter(text, error.to_string()))?;
+    let mut samples = input.dat.own_payload(crate::dat::own::SAMPLES).and_then(|bytes| Samples::decode(&bytes));
+    if let Some(samples) = &mut samples {
+        // Both are told by CLOCK_MONOTONIC; what corrects the one corrects the other.
+        if let Some(lane) = own.clone().find(|lane| !lane.correction.is_plain()) {
+            samples.samples.iter_mut().for_each(|sample| sample.time = lane.correction.apply(sample.time, sample.cpu));
+            samples.switches.iter_mut().for_each(|(time, _)| *time = lane.correction.apply(*time, 0));
+        }
+        let seen =
+            samples.samples.iter().map(|sample| (sample.time, sample.tid)).chain(samples.switches.iter().copied());
+        for (time, tid) in seen {
+            engine.proofs.entry(tid).or_default().push(time);
+        }
+        engine.proofs.values_mut().for_each(|times| times.sort_unstable());
+    }
+    let found = Found { min_ns: settings.min_ns, ..Found::default() };
+    Ok(FileWindows { session, engine, found, samples })
+}
+
+impl FileWindows {
+    fn lost(&mut self, stream: u32, lost: Lost, now: u64) {
+        let count = match lost {
+            Lost::None => return,
+            Lost::Count(count) => count,
+            _ => 1,
+        };
+        let from = self.engine.lost(stream, count, now);
+        // Windows are closed in order of time.
+        for closed in self.found.closed.iter_mut().rev().take_while(|closed| closed.end >= from) {
+            closed.lost += if closed.start < now { count.max(1) } else { 0 };
+        }
+    }
+}

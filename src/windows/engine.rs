@@ -1,0 +1,609 @@
+//! Cuts windows out of records that come in order of time.
+//!
+//! Rules: per thread; a second start restarts; a stop without a start is counted; the end of the thread discards; windows
+//! of one definition and label do not nest, others overlap freely.
+//!
+//! Where the time went is told by the scheduler's events. A switch-in that is missing does no harm: whatever a thread
+//! does in its own context proves that it runs, and what [`Engine::proofs`] knows from elsewhere proves it earlier.
+
+use std::collections::HashMap;
+
+use super::marker::{self, Said};
+use super::roles::{Edge, Role, could_go_on};
+use super::thread::{Open, State, Thread};
+use super::{Definition, MAGIC_START, MAGIC_STOP, Session, Source, Split, Threshold};
+use crate::wire::abi::Abi;
+use crate::wire::filter::{Bound, Filter, FilterError, Grammar, Surroundings};
+use crate::wire::format::{EventFormat, Field};
+use crate::wire::record::Record;
+
+/// Flag of clone: the child is a thread of the same process.
+const CLONE_THREAD: u64 = 0x0001_0000;
+/// A marker's first argument is the threshold if it is no larger; else it is a pointer.
+const LARGEST_MS: u64 = 100_000_000;
+const NS_PER_MS: u64 = 1_000_000;
+
+/// One record of a window.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// When.
+    pub time: u64,
+    /// From which stream.
+    pub stream: u32,
+    /// Where its bytes are.
+    pub at: u64,
+    /// How many.
+    pub len: u32,
+}
+
+/// The records of a window.
+#[derive(Clone, Debug, Default)]
+pub struct Steps {
+    /// In order of time.
+    pub steps: Vec<Step>,
+    /// Their bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Steps {
+    /// Time, stream and bytes of each.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, u32, &[u8])> {
+        self.steps.iter().map(|step| {
+            let from = step.at as usize;
+            (step.time, step.stream, self.bytes.get(from..from + step.len as usize).unwrap_or(&[]))
+        })
+    }
+}
+
+/// A window.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// Index of its definition.
+    pub definition: usize,
+    /// Its label.
+    pub label: Option<String>,
+    /// Its thread.
+    pub tid: i32,
+    /// The thread's process, if known.
+    pub tgid: Option<i32>,
+    /// When it began.
+    pub start: u64,
+    /// When it ended; of an open one: the last time seen.
+    pub end: u64,
+    /// From when on it is slow.
+    pub threshold: u64,
+    /// Where the time went.
+    pub split: Split,
+    /// Losses inside.
+    pub lost: u64,
+    /// Steps that did not fit.
+    pub dropped: u64,
+}
+
+impl Window {
+    /// How long it took.
+    pub fn duration(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether it is worth a look.
+    pub fn is_slow(&self) -> bool {
+        self.duration() >= self.threshold
+    }
+}
+
+/// Takes what the engine finds.
+pub trait Finds {
+    /// A window was closed; `steps` makes a copy of its records.
+    fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps);
+}
+
+/// What was counted besides windows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Stops without a start.
+    pub stray_stops: u64,
+    /// Windows begun anew.
+    pub restarts: u64,
+    /// Windows whose thread ended.
+    pub discarded: u64,
+    /// Starts and stops seen, by definition.
+    pub starts: u64,
+}
+
+/// Where a record comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// Which stream: one per CPU and buffer.
+    pub stream: u32,
+    /// The event.
+    pub id: u16,
+    /// The task.
+    pub pid: i32,
+}
+
+/// Which points an event may be.
+#[derive(Debug)]
+struct Point {
+    definition: usize,
+    starts: bool,
+    test: Bound,
+    threshold: Option<(Field, u64)>,
+}
+
+#[derive(Debug)]
+struct Event {
+    role: Role,
+    points: Vec<Point>,
+}
+
+/// What was last seen of a stream.
+#[derive(Clone, Copy, Debug, Default)]
+struct Stream {
+    time: u64,
+    pid: i32,
+    /// Threads that a stack behind it belongs to.
+    whose: [Option<i32>; 2],
+}
+
+/// A start or a stop.
+#[derive(Debug)]
+struct Act {
+    definition: usize,
+    label: Option<String>,
+    tid: i32,
+    /// Of a start.
+    threshold: Option<u64>,
+    starts: bool,
+}
+
+/// The engine of one trace.
+#[derive(Debug)]
+pub struct Engine {
+    definitions: Vec<Definition>,
+    session_threshold: u64,
+    command: Option<i32>,
+    abi: Abi,
+    events: Vec<Option<Event>>,
+    threads: HashMap<i32, Thread>,
+    tgids: HashMap<i32, i32>,
+    /// The trace tells which clones are threads.
+    tells_threads: bool,
+    streams: Vec<Stream>,
+    counts: Counts,
+    most_bytes: usize,
+    /// Times at which threads were seen running, by thread and in order, from elsewhere than the records.
+    pub proofs: HashMap<i32, Vec<u64>>,
+    /// By definition, which have thresholds that events tell.
+    marker: Option<usize>,
+    magic: Option<usize>,
+    syscalls: Vec<(u64, usize)>,
+    last: u64,
+    /// Number of the record being taken.
+    serial: u64,
+}
+
+impl Engine {
+    /// For the session's windows in records of these events. A thread's records take at most `most_bytes`.
+    pub fn new<'f>(
+        session: &Session,
+        formats: impl Iterator<Item = &'f EventFormat>,
+        abi: Abi,
+        most_bytes: usize,
+    ) -> Result<Engine, (String, FilterError)> {
+        let mut engine = Engine {
+            definitions: session.definitions.clone(),
+            session_threshold: session.threshold_ns,
+            command: session.command,
+            abi,
+            events: Vec::new(),
+            threads: HashMap::new(),
+            tgids: session.tasks.iter().map(|task| (task.tid, task.tgid)).collect(),
+            tells_threads: false,
+            streams: Vec::new(),
+            counts: Counts::default(),
+            most_bytes,
+            proofs: HashMap::new(),
+            marker: session.definitions.iter().position(|def| def.source == Source::Marker),
+            magic: session.definitions.iter().position(|def| def.source == Source::Magic),
+            syscalls: Vec::new(),
+            last: 0,
+            serial: 0,
+        };
+        for (index, definition) in session.definitions.iter().enumerate() {
+            if let Source::Syscall { nr } = definition.source {
+                engine.syscalls.push((nr, index));
+            }
+        }
+        for format in formats {
+            engine.learn(format)?;
+        }
+        Ok(engine)
+    }
+
+    fn learn(&mut self, format: &EventFormat) -> Result<(), (String, FilterError)> {
+        let role = Role::of(format);
+        self.tells_threads |= matches!(role, Role::Born { flags: Some(_), .. });
+        let mut points = Vec::new();
+        for (definition, def) in self.definitions.iter().enumerate() {
+            let Source::Points { start, stop } = &def.source else { continue };
+            let sides = stop.iter().map(|point| (point, false)).chain(start.iter().map(|point| (point, true)));
+            for (point, starts) in
+                sides.filter(|(point, _)| point.system == format.system && point.event == format.name)
+            {
+                let text = format!("{}/{}:{}", point.system, point.event, point.filter.as_deref().unwrap_or(""));
+                let filter = Filter::parse(&text, Grammar::C).map_err(|error| (text.clone(), error))?;
+                let threshold = match &def.threshold {
+                    Threshold::Field { name, unit_ns } if starts => format.field(name).map(|f| (f.clone(), *unit_ns)),
+                    _ => None,
+                };
+                let Some(test) = filter.bind(format, self.abi) else { continue };
+                points.push(Point { definition, starts, test, threshold });
+            }
+        }
+        let at = usize::from(format.id);
+        if self.events.len() <= at {
+            self.events.resize_with(at + 1, || None);
+        }
+        self.events[at] = Some(Event { role, points });
+        Ok(())
+    }
+
+    /// What the event says; `None` if its format is unknown.
+    pub fn role(&self, id: u16) -> Option<&Role> {
+        self.events.get(usize::from(id))?.as_ref().map(|event| &event.role)
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How many windows are open, and in how many threads.
+    pub fn open(&self) -> (usize, usize) {
+        let open = self.threads.values().map(|thread| thread.open.len()).filter(|count| *count > 0);
+        open.fold((0, 0), |(windows, threads), count| (windows + count, threads + 1))
+    }
+
+    /// When the oldest open window began.
+    pub fn oldest(&self) -> Option<u64> {
+        self.threads.values().flat_map(|thread| &thread.open).map(|open| open.start).min()
+    }
+
+    /// The process of a thread.
+    pub fn tgid(&self, tid: i32) -> Option<i32> {
+        self.tgids.get(&tid).copied()
+    }
+
+    /// Takes the next record.
+    pub fn take(&mut self, origin: Origin, record: &Record<'_>, finds: &mut dyn Finds) {
+        self.last = self.last.max(record.ticks);
+        self.serial += 1;
+        let at = origin.stream as usize;
+        if self.streams.len() <= at {
+            self.streams.resize(at + 1, Stream::default());
+        }
+        let events = std::mem::take(&mut self.events);
+        if let Some(Some(event)) = events.get(usize::from(origin.id)) {
+            self.event(event, origin, record, finds);
+        }
+        self.events = events;
+        let stream = &mut self.streams[at];
+        (stream.time, stream.pid) = (record.ticks, origin.pid);
+    }
+
+    fn event(&mut self, event: &Event, origin: Origin, record: &Record<'_>, finds: &mut dyn Finds) {
+        let (pid, now, abi) = (origin.pid, record.ticks, self.abi);
+        let int = |field: &Field| field.int(record.data, abi).unwrap_or(0);
+        let task = |field: &Field| int(field) as u32 as i32;
+        if let Role::Stack { .. } = event.role {
+            return self.stack(origin, record);
+        }
+        let mut other = None;
+        match &event.role {
+            Role::Switch { prev, state, next } => {
+                let (prev, next) = (task(prev), task(next));
+                self.prove(prev, now);
+                let away = if could_go_on(int(state)) { State::Runnable } else { State::Blocked };
+                self.thread(prev).turn(away, now);
+                self.thread(next).turn(State::Running, now);
+                self.step(prev, origin, record);
+                self.step(next, origin, record);
+                self.streams[origin.stream as usize].whose = [Some(prev), None];
+            }
+            Role::Wake { pid: woken } => {
+                let woken = task(woken);
+                self.prove(pid, now);
+                self.thread(woken).woken(now);
+                other = Some(woken);
+            }
+            Role::Interrupt(edge) => {
+                self.prove(pid, now);
+                self.thread(pid).interrupt(*edge == Edge::Entry, now);
+            }
+            Role::SysEnter { .. } | Role::SysExit { .. } => {
+                self.prove(pid, now);
+                self.thread(pid).no_interrupt(now);
+            }
+            Role::Born { child, flags } => {
+                self.prove(pid, now);
+                self.born(pid, task(child), flags.as_ref().map(int));
+            }
+            _ => self.prove(pid, now),
+        }
+        let acts = self.acts(event, origin, record);
+        if !matches!(event.role, Role::Switch { .. }) {
+            let whose = [Some(pid), other.filter(|other| *other != pid)];
+            whose.into_iter().flatten().for_each(|tid| self.step(tid, origin, record));
+            self.streams[origin.stream as usize].whose = whose;
+        }
+        for act in acts {
+            match act.starts {
+                true => self.start(act, origin, record),
+                false => self.stop(&act, origin, record, finds),
+            }
+        }
+        if let Role::Exit { pid } = &event.role {
+            self.exit(task(pid), now);
+        }
+    }
+
+    fn thread(&mut self, tid: i32) -> &mut Thread {
+        self.threads.entry(tid).or_default()
+    }
+
+    /// The thread does something, so it runs now, perhaps for a while.
+    fn prove(&mut self, tid: i32, now: u64) {
+        let thread = self.threads.entry(tid).or_default();
+        if let Some(since) = thread.away_since()
+            && let Some(times) = self.proofs.get(&tid)
+            && let Some(time) = times.get(times.partition_point(|time| *time <= since)).filter(|time| **time < now)
+        {
+            thread.runs(*time);
+        }
+        thread.runs(now);
+    }
+
+    fn step(&mut self, tid: i32, origin: Origin, record: &Record<'_>) {
+        let (most, serial) = (self.most_bytes, self.serial);
+        if let Some(thread) = self.threads.get_mut(&tid).filter(|thread| !thread.open.is_empty()) {
+            thread.push(serial, record, origin.stream, most);
+        }
+    }
+
+    /// A stack belongs to the record before it on its CPU.
+    fn stack(&mut self, origin: Origin, record: &Record<'_>) {
+        let stream = self.streams[origin.stream as usize];
+        if stream.pid == origin.pid {
+            stream.whose.into_iter().flatten().for_each(|tid| self.step(tid, origin, record));
+        }
+    }
+
+    fn born(&mut self, parent: i32, child: i32, flags: Option<u64>) {
+        let inherits = match flags {
+            Some(flags) => flags & CLONE_THREAD != 0,
+            // Told better by the other event, if there is one; the guess is only as good as the program is threaded.
+            None if self.tells_threads => return,
+            None => true,
+        };
+        let own = if inherits { self.tgids.get(&parent).copied() } else { Some(child) };
+        own.and_then(|tgid| self.tgids.insert(child, tgid));
+    }
+
+    /// What the record opens and closes.
+    fn acts(&mut self, event: &Event, origin: Origin, record: &Record<'_>) -> Vec<Act> {
+        let mut acts = Vec::new();
+        let (pid, abi) = (origin.pid, self.abi);
+        for point in &event.points {
+            if !point.test.test(record, &FieldsOnly) || !self.concerns(point.definition, pid) {
+                continue;
+            }
+            let told = point
+                .threshold
+                .as_ref()
+                .and_then(|(field, unit)| Some(field.int(record.data, abi)?.saturating_mul(*unit)));
+            acts.push(Act {
+                definition: point.definition,
+                label: None,
+                tid: pid,
+                threshold: told,
+                starts: point.starts,
+            });
+        }
+        match &event.role {
+            Role::Print { text } => acts.extend(self.marker(pid, text.text(record.data, abi))),
+            Role::SysEnter { id, args } => {
+                let nr = id.int(record.data, abi).unwrap_or(u64::MAX);
+                self.enter(pid, nr, args.as_ref(), record, &mut acts);
+            }
+            Role::SysExit { id, .. } => {
+                let nr = id.int(record.data, abi).unwrap_or(u64::MAX);
+                self.leave(pid, nr, &mut acts);
+            }
+            _ => {}
+        }
+        acts
+    }
+
+    /// Whether the definition is about this thread.
+    fn concerns(&self, definition: usize, tid: i32) -> bool {
+        let process = match self.definitions[definition].process {
+            None => return true,
+            // A trace without a command: whoever is in it.
+            Some(0) => match self.command {
+                Some(command) => command,
+                None => return true,
+            },
+            Some(process) => process,
+        };
+        tid == process || self.tgids.get(&tid) == Some(&process)
+    }
+
+    fn marker(&self, writer: i32, text: &[u8]) -> Option<Act> {
+        let definition = self.marker?;
+        let (tid, label, threshold, starts) = match marker::parse(text)? {
+            Said::Start { tid, threshold_ns, label } => (tid, label, threshold_ns, true),
+            Said::Stop { tid, label } => (tid, label, None, false),
+        };
+        let tid = tid.unwrap_or(writer);
+        self.concerns(definition, tid).then_some(Act { definition, label, tid, threshold, starts })
+    }
+
+    fn enter(&mut self, pid: i32, nr: u64, args: Option<&Field>, record: &Record<'_>, acts: &mut Vec<Act>) {
+        self.thread(pid).magic = false;
+        if let Some(definition) = self.magic.filter(|_| nr == MAGIC_START || nr == MAGIC_STOP) {
+            self.thread(pid).magic = true;
+            if self.concerns(definition, pid) {
+                let threshold =
+                    args.filter(|_| nr == MAGIC_START).and_then(|args| magic_threshold(args, record.data, self.abi));
+                acts.push(Act { definition, label: None, tid: pid, threshold, starts: nr == MAGIC_START });
+            }
+        }
+        for (_, definition) in self.syscalls.iter().filter(|(own, _)| *own == nr) {
+            if self.concerns(*definition, pid) {
+                acts.push(Act { definition: *definition, label: None, tid: pid, threshold: None, starts: true });
+            }
+        }
+    }
+
+    fn leave(&mut self, pid: i32, nr: u64, acts: &mut Vec<Act>) {
+        // Under a seccomp filter that answers with an error only the exit is traced.
+        let begun = std::mem::take(&mut self.thread(pid).magic);
+        if let Some(definition) = self.magic.filter(|_| !begun && (nr == MAGIC_START || nr == MAGIC_STOP))
+            && self.concerns(definition, pid)
+        {
+            acts.push(Act { definition, label: None, tid: pid, threshold: None, starts: nr == MAGIC_START });
+        }
+        for (_, definition) in self.syscalls.iter().filter(|(own, _)| *own == nr) {
+            if self.concerns(*definition, pid) {
+                acts.push(Act { definition: *definition, label: None, tid: pid, threshold: None, starts: false });
+            }
+        }
+    }
+
+    fn start(&mut self, act: Act, origin: Origin, record: &Record<'_>) {
+        let usual = match self.definitions[act.definition].threshold {
+            Threshold::Fixed(ns) => ns,
+            _ => self.session_threshold,
+        };
+        let (most, serial) = (self.most_bytes, self.serial);
+        let thread = self.threads.entry(act.tid).or_default();
+        let known = thread.open.iter().position(|open| open.definition == act.definition && open.label == act.label);
+        if let Some(at) = known {
+            thread.open.remove(at);
+            self.counts.restarts += 1;
+            thread.tidy();
+        }
+        self.counts.starts += 1;
+        let open = Open {
+            definition: act.definition,
+            label: act.label,
+            start: record.ticks,
+            threshold: act.threshold.unwrap_or(usual),
+            before: thread.spent(record.ticks),
+            first: thread.push(serial, record, origin.stream, most),
+            dropped: thread.dropped(),
+            lost: 0,
+        };
+        thread.open.push(open);
+    }
+
+    fn stop(&mut self, act: &Act, origin: Origin, record: &Record<'_>, finds: &mut dyn Finds) {
+        let tgid = self.tgid(act.tid);
+        let (most, serial) = (self.most_bytes, self.serial);
+        let open = self.threads.get_mut(&act.tid).and_then(|thread| {
+            let at =
+                thread.open.iter().position(|open| open.definition == act.definition && open.label == act.label)?;
+            Some((at, thread))
+        });
+        let Some((at, thread)) = open else {
+            self.counts.stray_stops += 1;
+            return;
+        };
+        // It is there already, unless somebody else ended the window.
+        thread.push(serial, record, origin.stream, most);
+        let open = thread.open.remove(at);
+        let split = thread.spent(record.ticks).since(&open.before);
+        let window = open.window(act.tid, tgid, record.ticks, split, thread.dropped());
+        let thread = &*thread;
+        finds.closed(window, &|| thread.steps_since(open.first));
+        if let Some(thread) = self.threads.get_mut(&act.tid) {
+            thread.tidy();
+        }
+    }
+
+    fn exit(&mut self, tid: i32, now: u64) {
+        let Some(thread) = self.threads.get_mut(&tid) else { return };
+        thread.spent(now);
+        self.counts.discarded += thread.open.len() as u64;
+        self.threads.remove(&tid);
+    }
+
+    /// Records of a stream were lost before `now`. Returns when the last record before the gap was: windows that ended
+    /// since have the loss inside too.
+    pub fn lost(&mut self, stream: u32, count: u64, now: u64) -> u64 {
+        let from = self.streams.get(stream as usize).map_or(0, |stream| stream.time);
+        for open in self.threads.values_mut().flat_map(|thread| &mut thread.open) {
+            if open.start < now {
+                open.lost += count.max(1);
+            }
+        }
+        if let Some(stream) = self.streams.get_mut(stream as usize) {
+            stream.whose = [None; 2];
+        }
+        from
+    }
+
+    /// The windows that are open, with their records, oldest first.
+    pub fn still_open(&mut self) -> Vec<(Window, Steps)> {
+        let (last, tgids) = (self.last, &self.tgids);
+        let mut all = Vec::new();
+        for (tid, thread) in &mut self.threads {
+            for open in thread.open.clone() {
+                let split = thread.spent(last).since(&open.before);
+                let window = open.window(*tid, tgids.get(tid).copied(), last, split, thread.dropped());
+                all.push((window, thread.steps_since(open.first)));
+            }
+        }
+        all.sort_by_key(|(window, _)| (window.start, window.tid));
+        all
+    }
+}
+
+impl Open {
+    fn window(&self, tid: i32, tgid: Option<i32>, end: u64, split: Split, dropped: u64) -> Window {
+        Window {
+            definition: self.definition,
+            label: self.label.clone(),
+            tid,
+            tgid,
+            start: self.start,
+            end: end.max(self.start),
+            threshold: self.threshold,
+            split,
+            lost: self.lost,
+            dropped: dropped - self.dropped,
+        }
+    }
+}
+
+/// What the marker system call says: its first argument, or, where that is a pointer, its second, in milliseconds.
+fn magic_threshold(args: &Field, data: &[u8], abi: Abi) -> Option<u64> {
+    let bytes = usize::from(abi.long_bytes.max(1));
+    let arg = |n: usize| abi.ulong(data.get(usize::from(args.offset) + n * bytes..)?.get(..bytes)?);
+    let ms = arg(0).filter(|ms| (1..=LARGEST_MS).contains(ms)).or_else(|| arg(1))?;
+    (ms <= LARGEST_MS).then_some(ms * NS_PER_MS)
+}
+
+/// What a filter may ask besides fields: nothing. The kernel, which judges the same filter, has no such words either.
+struct FieldsOnly;
+
+impl Surroundings for FieldsOnly {
+    fn comm(&self, _: &Record<'_>) -> &[u8] {
+        b""
+    }
+
+    fn symbol(&self, _: u64) -> Option<&[u8]> {
+        None
+    }
+}
