@@ -22,7 +22,7 @@ pub(in crate::cli) struct LiveArgs {
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
     /// Only count the hits of each probe
-    #[arg(long, conflicts_with = "both")]
+    #[arg(long)]
     pub(super) count: bool,
     /// Print the lines for uprobe_events or kprobe_events, and do nothing
     #[arg(long)]
