@@ -502,6 +502,7 @@ impl Engine {
             threshold: act.threshold.unwrap_or(usual),
             before: thread.spent(record.ticks),
             first: thread.push(serial, record, origin.stream, most),
+            begun_by: (origin.stream, record.data.into()),
             dropped: thread.dropped(),
             lost: 0,
         };
@@ -526,7 +527,7 @@ impl Engine {
         let split = thread.spent(record.ticks).since(&open.before);
         let window = open.window(act.tid, tgid, record.ticks, split, thread.dropped());
         let thread = &*thread;
-        finds.closed(window, &|| thread.steps_since(open.first));
+        finds.closed(window, &|| thread.steps_of(&open));
         if let Some(thread) = self.threads.get_mut(&act.tid) {
             thread.tidy();
         }
@@ -562,7 +563,7 @@ impl Engine {
             for open in thread.open.clone() {
                 let split = thread.spent(last).since(&open.before);
                 let window = open.window(*tid, tgids.get(tid).copied(), last, split, thread.dropped());
-                all.push((window, thread.steps_since(open.first)));
+                all.push((window, thread.steps_of(&open)));
             }
         }
         all.sort_by_key(|(window, _)| (window.start, window.tid));

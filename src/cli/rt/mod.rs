@@ -36,6 +36,12 @@ pub(in crate::cli) struct InsideArgs {
     /// Take samples as often as --sample says, whatever it costs
     #[arg(long, requires = "sample", help_heading = "Windows")]
     force_sample: bool,
+    /// Keep only what happened in slow windows: for days, in constant memory. SIGUSR1 tells the counts so far
+    #[arg(long, help_heading = "Windows")]
+    only_slow: bool,
+    /// With --only-slow: what a thread's records may take while a window is open, in KiB; 200 to 10240
+    #[arg(long, value_name = "KB", value_parser = window_buffer, default_value = "200", requires = "only_slow", help_heading = "Windows")]
+    window_buffer: u64,
 }
 
 /// Record response-time windows
@@ -89,6 +95,11 @@ fn period(word: &str) -> Result<Duration, String> {
         Ok(ns) => Ok(Duration::from_nanos(ns)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn window_buffer(word: &str) -> Result<u64, String> {
+    let kb = size_kb(word)?;
+    if (200..=10_240).contains(&kb) { Ok(kb) } else { Err("a thread's records may take 200 KiB to 10 MiB".to_owned()) }
 }
 
 fn user_stack(word: &str) -> Result<UserStack, String> {
@@ -173,7 +184,14 @@ pub(in crate::cli) fn plan(
     let mut here = Here { root, probes: Vec::new() };
     let session = windows.session(Machine::here(), &mut here)?;
     let settings =
-        WindowSettings { session, sample: inside.sample, user_stack: inside.user_stack, forced: inside.force_sample };
+        WindowSettings {
+            session,
+            sample: inside.sample,
+            user_stack: inside.user_stack,
+            forced: inside.force_sample,
+            only_slow: inside.only_slow.then_some(inside.window_buffer << 10),
+            status: None,
+        };
     Ok((settings, here.probes))
 }
 

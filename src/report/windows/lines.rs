@@ -64,7 +64,7 @@ pub(super) fn lines(page: &Page<'_, '_>, shown: &Shown) -> Vec<Line> {
             drawing.sample(sample);
         }
         let place = match index {
-            0 if window.dropped == 0 => Place::Start,
+            0 => Place::Start,
             last if last + 1 == count && !shown.open => Place::Stop,
             _ => Place::Between,
         };
