@@ -6,13 +6,13 @@ use super::maps::Maps;
 use super::plan::BufferPlan;
 use super::seal::Extras;
 use super::settings::{Settings, TSC2NSEC};
+use super::sift::Shared;
 use super::tsc::{self, Scale};
 use super::watch::{Note, Watch};
-use super::sift::Shared;
 use super::windows::Watching;
-use crate::windows::Session;
 use crate::dat::ids;
 use crate::tracefs::{Tracefs, Undo};
+use crate::windows::Session;
 
 /// The parts that are at work while recording.
 pub struct Extra {

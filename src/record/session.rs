@@ -61,7 +61,8 @@ pub(super) fn open_buffer(
     let instance = &plan.instance;
     let layout = instance.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
     let subbuf_bytes = layout.subbuf_bytes as usize;
-    let mut open = OpenBuffer { readers: Vec::new(), sifter: None, progress: Vec::new(), files: Vec::new(), subbuf_bytes };
+    let mut open =
+        OpenBuffer { readers: Vec::new(), sifter: None, progress: Vec::new(), files: Vec::new(), subbuf_bytes };
     if plan.settings.keeps_worst_case() {
         // What it has is a text, which is read at the end.
         return Ok(open);

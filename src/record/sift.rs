@@ -12,8 +12,8 @@
 //! Kept records wait until no open window can bring older ones. Both what a thread does in an open window and what waits
 //! is bounded, so memory is; what does not fit is counted.
 
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,14 +29,14 @@ use super::signals;
 use super::stretches::Stretches;
 use super::watch::{Note, Watch};
 use crate::tracefs::buffer::RawBuffer;
+use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
+use crate::windows::{OnlySlow, Session};
 use crate::wire::abi::Abi;
 use crate::wire::common::Common;
 use crate::wire::format::EventFormat;
 use crate::wire::pack::Packer;
 use crate::wire::record::Record;
 use crate::wire::subbuf::{Layout, Lost};
-use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
-use crate::windows::{OnlySlow, Session};
 
 /// A writer may hold a record it has begun for so long, until the record can be seen.
 const SLACK_NS: u64 = 1_000_000;
@@ -174,8 +174,12 @@ impl Sifter {
     pub fn new(parts: Parts<'_>) -> Result<Sifter, Error> {
         let read = |(system, text): &(String, Vec<u8>)| EventFormat::parse(system, text, Abi::HOST).ok();
         let formats: Vec<EventFormat> = parts.formats.iter().filter_map(read).collect();
-        let engine = Engine::new(parts.session, formats.iter(), Abi::HOST, parts.buffer_bytes as usize)
-            .map_err(|(text, error)| Error::System { step: "reading a filter", source: io::Error::other(format!("{text}: {error}")) })?;
+        let engine = Engine::new(parts.session, formats.iter(), Abi::HOST, parts.buffer_bytes as usize).map_err(
+            |(text, error)| Error::System {
+                step: "reading a filter",
+                source: io::Error::other(format!("{text}: {error}")),
+            },
+        )?;
         let mut usr1 = SigSet::empty();
         usr1.add(Signal::SIGUSR1);
         usr1.thread_block().map_err(Error::system("blocking SIGUSR1"))?;

@@ -112,6 +112,8 @@ pub(super) struct Thread {
     log: Log,
     /// The last record kept.
     kept: u64,
+    /// It waits because it was woken, not because it was preempted.
+    woken: bool,
     /// A marker system call was seen to begin.
     pub(super) magic: bool,
 }
@@ -141,6 +143,16 @@ impl Thread {
         self.spend(now);
         self.state = state;
         self.depth = 0;
+        self.woken = false;
+    }
+
+    pub(super) fn is_runnable(&self) -> bool {
+        self.state == State::Runnable
+    }
+
+    /// Whether it waits because it was woken.
+    pub(super) fn was_woken(&self) -> bool {
+        self.woken
     }
 
     /// When it began not to run; `None` if it runs.
@@ -158,6 +170,7 @@ impl Thread {
     pub(super) fn woken(&mut self, now: u64) {
         if self.state == State::Blocked {
             self.turn(State::Runnable, now);
+            self.woken = true;
         }
     }
 

@@ -31,7 +31,13 @@ pub struct Packer {
 impl Packer {
     /// An empty one.
     pub fn new(layout: Layout) -> Packer {
-        Packer { layout, page: vec![0; layout.subbuf_bytes as usize], at: usize::from(layout.data_offset), ticks: 0, lost: 0 }
+        Packer {
+            layout,
+            page: vec![0; layout.subbuf_bytes as usize],
+            at: usize::from(layout.data_offset),
+            ticks: 0,
+            lost: 0,
+        }
     }
 
     /// Whether it has no record.
@@ -129,7 +135,12 @@ mod tests {
     fn records_come_back_with_their_times() {
         let layout = Layout::standard(Abi::HOST, 4096);
         let mut packer = Packer::new(layout);
-        let records = [(1 << 50, vec![1; 4]), ((1 << 50) + 5, vec![2; 112]), ((1 << 50) + 5, vec![3; 116]), ((1 << 50) + (1 << 30) + 7, vec![4; 400])];
+        let records = [
+            (1 << 50, vec![1; 4]),
+            ((1 << 50) + 5, vec![2; 112]),
+            ((1 << 50) + 5, vec![3; 116]),
+            ((1 << 50) + (1 << 30) + 7, vec![4; 400]),
+        ];
         packer.lose(9);
         assert!(records.iter().all(|(ticks, data)| packer.push(*ticks, data)));
         let mut page = vec![0xff; 4096];

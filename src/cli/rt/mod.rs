@@ -183,15 +183,14 @@ pub(in crate::cli) fn plan(
     let root = tracefs.map(|dir| Ok(Tracefs::at(dir))).unwrap_or_else(Tracefs::find).ok();
     let mut here = Here { root, probes: Vec::new() };
     let session = windows.session(Machine::here(), &mut here)?;
-    let settings =
-        WindowSettings {
-            session,
-            sample: inside.sample,
-            user_stack: inside.user_stack,
-            forced: inside.force_sample,
-            only_slow: inside.only_slow.then_some(inside.window_buffer << 10),
-            status: None,
-        };
+    let settings = WindowSettings {
+        session,
+        sample: inside.sample,
+        user_stack: inside.user_stack,
+        forced: inside.force_sample,
+        only_slow: inside.only_slow.then_some(inside.window_buffer << 10),
+        status: None,
+    };
     Ok((settings, here.probes))
 }
 

@@ -90,6 +90,8 @@ pub struct WindowSettings {
     pub by: By,
     /// What comes out.
     pub form: Form,
+    /// Show every interrupt and timer, not one line for each that changed nothing.
+    pub all_steps: bool,
     /// For [`Form::Folded`].
     pub folded: FoldedTime,
 }
