@@ -13,11 +13,11 @@ use super::units::{duration, size_kb};
 use super::windows::{Resolve, WindowArgs};
 use crate::record::probe::{Kind, Spec};
 use crate::record::windows::{PROBE, WindowProbe, buffer};
-use crate::record::{BufferSettings, Settings, UserStack, WindowSettings};
+use crate::record::{Settings, UserStack, WindowSettings};
 use crate::tracefs::Tracefs;
+use crate::windows::Point;
 use crate::windows::spec::{Place, PlacedWindow, time};
 use crate::windows::syscalls::Machine;
-use crate::windows::{Point, Session};
 
 /// Bytes of a program's stack that go with a sample.
 const STACK_BYTES: u32 = 8 << 10;
@@ -174,7 +174,7 @@ fn probe_spec(word: &str, start: &str) -> Result<Spec, String> {
 }
 
 /// The session and the probes it needs; an error is a sentence.
-pub(in crate::cli) fn plan(
+fn plan(
     windows: &WindowArgs,
     inside: &InsideArgs,
     tracefs: Option<&std::path::Path>,
@@ -195,7 +195,7 @@ pub(in crate::cli) fn plan(
 }
 
 /// The name of the instance in which a process records windows.
-pub(in crate::cli) fn instance() -> String {
+fn instance() -> String {
     format!("rtrec_rt_{}", std::process::id())
 }
 
@@ -205,41 +205,46 @@ fn settings(args: &RtArgs) -> Result<Settings, String> {
             "no window is named; there are --window, --window-syscall, --window-marker and --window-magic".to_owned()
         );
     }
-    let (windows, probes) = plan(&args.windows, &args.inside, args.tracefs.as_deref())?;
-    check_processes(&windows.session, args)?;
-    if windows.sample.is_some() && args.pid.is_empty() && args.command.is_empty() {
-        return Err("--sample takes samples of a command or of -p, but there is neither".to_owned());
-    }
-    let mut own = buffer(instance(), &windows.session, &probes, &pids(&windows.session, args), &args.with);
-    own.size_kb = args.buffer_size.or(own.size_kb);
-    Ok(Settings {
+    let settings = Settings {
         tracefs: args.tracefs.clone(),
         output: args.output.clone(),
         command: args.command.clone(),
-        buffers: vec![BufferSettings::default(), own],
         duration: args.duration,
         user: args.user.clone(),
-        windows: Some(windows),
         ..Settings::default()
-    })
+    };
+    let mut settings = add(settings, &args.windows, &args.inside, &args.pid, &args.with)?;
+    if let (Some(size_kb), Some(own)) = (args.buffer_size, settings.buffers.last_mut()) {
+        own.size_kb = Some(size_kb);
+    }
+    Ok(settings)
 }
 
-/// The processes that are recorded: those of `-p`, and those that windows name.
-fn pids(session: &Session, args: &RtArgs) -> Vec<i32> {
-    let named = session.definitions.iter().filter_map(|definition| definition.process).filter(|pid| *pid > 0);
-    let mut pids: Vec<i32> = args.pid.iter().copied().chain(named).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    pids
-}
-
-fn check_processes(session: &Session, args: &RtArgs) -> Result<(), String> {
-    if let Some(definition) = session.definitions.iter().find(|definition| definition.process == Some(0))
-        && args.command.is_empty()
+/// Adds windows and the buffer they need to a recording; an error is a sentence.
+pub(in crate::cli) fn add(
+    mut settings: Settings,
+    windows: &WindowArgs,
+    inside: &InsideArgs,
+    pids: &[i32],
+    with: &[String],
+) -> Result<Settings, String> {
+    let (windows, probes) = plan(windows, inside, settings.tracefs.as_deref())?;
+    if let Some(definition) = windows.session.definitions.iter().find(|definition| definition.process == Some(0))
+        && settings.command.is_empty()
     {
         return Err(format!("the window {:?} is about the command, but there is none", definition.name));
     }
-    Ok(())
+    // The processes that windows name are recorded without being named twice.
+    let named = windows.session.definitions.iter().filter_map(|definition| definition.process);
+    let mut pids: Vec<i32> = named.filter(|pid| *pid > 0).chain(pids.iter().copied()).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    if windows.sample.is_some() && pids.is_empty() && settings.command.is_empty() {
+        return Err("--sample takes samples of a command or of processes, but there are none".to_owned());
+    }
+    settings.buffers.push(buffer(instance(), &windows.session, &probes, &pids, with));
+    settings.windows = Some(windows);
+    Ok(settings)
 }
 
 /// Runs the subcommand.
