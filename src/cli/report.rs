@@ -769,6 +769,7 @@ fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Fail
         sessions,
         threshold_ns: flat.window.threshold,
         min_ns: flat.view.min,
+        all_steps: flat.view.all_steps,
         top: flat.view.top,
         sort: match flat.view.sort {
             None | Some(SortArg::Start) => Sort::Start,
