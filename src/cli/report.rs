@@ -429,6 +429,16 @@ fn plan(args: &ReportArgs) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
+/// The durations of the calls in a file, as `rtrec report --latency` tells them.
+pub(in crate::cli) fn durations(path: &Path, threshold: Option<u64>, json: bool) -> ExitCode {
+    let mut flat = Flat { latency: true, files: vec![path.to_owned()], ..Flat::default() };
+    flat.window.threshold = threshold;
+    if json {
+        flat.format = FormatArg::Json;
+    }
+    run(ReportArgs { flat, placed: Vec::new() })
+}
+
 fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
     let flat = &args.flat;
     let plan = plan(args)?;
