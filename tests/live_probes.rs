@@ -338,3 +338,31 @@ fn a_kernel_without_kprobes_says_so() {
     let text = failed(folder.path(), &["record", "--kprobe", "vfs_read", "true"]);
     assert!(text.contains("CONFIG_KPROBE_EVENTS"), "{text}");
 }
+
+#[test]
+fn calls_are_timed_each_return_with_its_own_entry() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let before = touched(&alone, dir);
+    // Calls itself: three calls are open at once.
+    let source = dir.join("nested.c");
+    let text = "__attribute__((noinline)) int deep(int n) { volatile int m = n; return m ? deep(m - 1) + 1 : 0; }\n\
+                int main(void) { int i; for (i = 0; i < 5; i++) deep(2); return 0; }\n";
+    std::fs::write(&source, text).unwrap();
+    assert!(Command::new("cc").args(["-O0", "-o"]).arg(dir.join("nested")).arg(&source).status().unwrap().success());
+    let output = run(dir, &["uprobe", "./nested:deep", "--latency", "--format", "json", "--", "./nested"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let figures: serde_json::Value = serde_json::from_str(stdout(&output).trim()).unwrap();
+    assert_eq!(figures["calls"], 15);
+    assert_eq!([&figures["open"], &figures["without_entry"], &figures["without_return"]], [0, 0, 0]);
+    let [min, p50, max] = ["min", "p50", "max"].map(|name| figures[name].as_u64().unwrap());
+    assert!(0 < min && min <= p50 && p50 <= max, "{figures}");
+    // The same from a file, and each of the slow ones.
+    let kept =
+        run(dir, &["uprobe", "./nested:deep", "--latency", "--threshold", "1us", "-o", "a.dat", "--", "./nested"]);
+    let told = stdout(&kept).lines().filter(|line| line.contains(":deep: ")).count();
+    let again = stdout(&run(dir, &["report", "--latency", "--format", "json", "a.dat"]));
+    assert!(told > 0 && again.contains("\"calls\":15,"), "{}{again}", stdout(&kept));
+    assert_eq!(before, touched(&alone, dir));
+}

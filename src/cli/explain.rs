@@ -274,8 +274,17 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
             }
             (verbose || *lost > 0 || *incomplete > samples / 10).then_some(line)
         }
+        Note::WindowsSoFar(counts) => Some(window_counts(counts)),
         Note::Started => None,
     }
+}
+
+/// Windows so far, in a line.
+pub(super) fn window_counts(counts: &crate::windows::OnlySlow) -> String {
+    let sum = |of: fn(&crate::windows::Tally) -> u64| counts.kinds.values().map(of).sum::<u64>();
+    let (closed, slow) = (sum(|tally| tally.closed), sum(|tally| tally.slow));
+    let (open, lost, dropped) = (counts.open, counts.lost, counts.dropped);
+    format!("windows: {closed} closed, {slow} slow, {open} open, {lost} records lost, {dropped} records did not fit")
 }
 
 /// Why a trace has no records.

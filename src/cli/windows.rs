@@ -28,7 +28,7 @@ pub(in crate::cli) struct WindowArgs {
 }
 
 /// A time with its unit; the original's bare numbers are milliseconds.
-fn threshold(word: &str) -> Result<u64, String> {
+pub(super) fn threshold(word: &str) -> Result<u64, String> {
     spec::time(word, Some(1_000_000)).map_err(|error| error.to_string())
 }
 
@@ -123,6 +123,9 @@ pub(in crate::cli) struct ViewArgs {
     /// What the tables are about
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Windows")]
     pub(super) by: Option<ByArg>,
+    /// Show every entry and exit of interrupts and timers, also of those that changed nothing
+    #[arg(long, help_heading = "Windows")]
+    pub(super) all_steps: bool,
     /// With --format folded: which time of slow windows [default: wall]
     #[arg(long, value_enum, value_name = "TIME", help_heading = "Windows")]
     pub(super) folded: Option<FoldedArg>,

@@ -6,11 +6,13 @@ use super::maps::Maps;
 use super::plan::BufferPlan;
 use super::seal::Extras;
 use super::settings::{Settings, TSC2NSEC};
+use super::sift::Shared;
 use super::tsc::{self, Scale};
 use super::watch::{Note, Watch};
 use super::windows::Watching;
 use crate::dat::ids;
 use crate::tracefs::{Tracefs, Undo};
+use crate::windows::Session;
 
 /// The parts that are at work while recording.
 pub struct Extra {
@@ -48,6 +50,11 @@ impl Extra {
         let windows =
             settings.windows.as_ref().map(|windows| Watching::begin(windows, plans, command, watch)).transpose()?;
         Ok(Extra { history, maps, pids, scale, windows })
+    }
+
+    /// What a buffer needs of which only slow windows are kept.
+    pub fn sifted(&self, plan: &BufferPlan<'_>) -> Option<(&Session, &Shared)> {
+        self.windows.as_ref().filter(|_| plan.settings.follows).and_then(Watching::sifted)
     }
 
     /// Where the maps of the command go.

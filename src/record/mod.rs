@@ -27,6 +27,7 @@ mod rotate;
 mod seal;
 mod session;
 pub mod settings;
+mod sift;
 mod signals;
 mod stream;
 mod stretches;
@@ -108,7 +109,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
     let mut buffers =
-        plans.iter().map(|plan| open_buffer(plan, settings, &output, watch)).collect::<Result<Vec<_>, _>>()?;
+        plans.iter().map(|plan| open_buffer(plan, settings, &output, watch, &extras)).collect::<Result<Vec<_>, _>>()?;
     let subbuf_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
     texts.tell_ready(Writer::create(file, settings.compression, subbuf_bytes).map_err(output_failed(&output))?);
     let orders = Orders::default();

@@ -13,6 +13,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use super::child::{HeldChild, RunningChild};
 use super::cpu::{self, CpuHarvest, CpuReader, Delivery, Desk, Orders};
 use super::error::Error;
+use super::extras::Extra;
 use super::limits::{self, Figures, Guard};
 use super::maps::Maps;
 use super::outcome::Stop;
@@ -22,6 +23,7 @@ use super::privilege;
 use super::rotate::{self, BufferData, Rotor};
 use super::seal::{self, Closing};
 use super::settings::Settings;
+use super::sift::{Parts, Shared, Sifter};
 use super::signals::{self, Caught, Signals};
 use super::stretches::{self, Files, Stretches};
 use super::texts::TextsThread;
@@ -37,6 +39,8 @@ const PROGRESS_PERIOD: Duration = Duration::from_millis(250);
 /// A buffer with its readers, ready to run.
 pub(super) struct OpenBuffer {
     readers: Vec<CpuReader>,
+    /// In place of readers, where only slow windows are kept.
+    sifter: Option<Sifter>,
     progress: Vec<cpu::Progress>,
     files: Vec<Files>,
     subbuf_bytes: usize,
@@ -48,11 +52,13 @@ pub(super) fn open_buffer(
     settings: &Settings,
     output: &Output,
     watch: &dyn Watch,
+    extras: &Extra,
 ) -> Result<OpenBuffer, Error> {
     let instance = &plan.instance;
     let layout = instance.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
     let subbuf_bytes = layout.subbuf_bytes as usize;
-    let mut open = OpenBuffer { readers: Vec::new(), progress: Vec::new(), files: Vec::new(), subbuf_bytes };
+    let mut open =
+        OpenBuffer { readers: Vec::new(), sifter: None, progress: Vec::new(), files: Vec::new(), subbuf_bytes };
     if plan.settings.keeps_worst_case() {
         // What it has is a text, which is read at the end.
         return Ok(open);
@@ -67,16 +73,36 @@ pub(super) fn open_buffer(
         cpus: cpus.clone(),
     };
     output.journal().note(&Entry::Buffer(entry)).map_err(failed)?;
+    let sifted = extras.sifted(plan);
+    let mut taps = Vec::new();
     for cpu in cpus {
         let raw = instance.raw_buffer(cpu, subbuf_bytes).map_err(Error::setup("opening a CPU's buffer"))?;
         let files = Files::new(output.family().clone(), name, cpu);
         let stretches = Stretches::begin(files.clone(), settings.compression, subbuf_bytes, settings.limits.tail)
             .map_err(failed)?;
+        open.progress.push(cpu::Progress::default());
+        open.files.push(files);
+        if sifted.is_some() {
+            taps.push((cpu, raw, stretches));
+            continue;
+        }
         let (reader, because) = CpuReader::new(cpu, raw, layout, stretches, settings.reader, settings.pace());
         watch.note(Note::Way { instance: instance.name().map(str::to_owned), cpu, way: reader.way(), because });
         open.readers.push(reader);
-        open.progress.push(cpu::Progress::default());
-        open.files.push(files);
+    }
+    if let Some((session, shared)) = sifted {
+        let events = plan.events.iter().flat_map(|event| event.events.iter().cloned()).collect();
+        let texts = metadata::Texts::read(instance, &events, metadata::Symbols::default())
+            .map_err(Error::setup("reading the formats"))?;
+        let parts = Parts {
+            formats: &texts.formats(),
+            session,
+            layout,
+            buffer_bytes: settings.windows.as_ref().and_then(|windows| windows.only_slow).unwrap_or(0),
+            cpus: taps,
+            shared: Shared::clone(shared),
+        };
+        open.sifter = Some(Sifter::new(parts)?);
     }
     Ok(open)
 }
@@ -121,6 +147,7 @@ impl Session<'_> {
     ) -> Result<Harvest, Error> {
         let (stop, alarm) = (event_fd()?, event_fd()?);
         let (deliver, deliveries) = channel();
+        let sifters: Vec<Option<Sifter>> = buffers.iter_mut().map(|buffer| buffer.sifter.take()).collect();
         let crews: Vec<Vec<CpuReader>> = buffers.iter_mut().map(|buffer| std::mem::take(&mut buffer.readers)).collect();
         thread::scope(|scope| {
             // However this closure is left, the readers must be told to stop, or the scope waits for ever.
@@ -132,6 +159,10 @@ impl Session<'_> {
                 let desk = Desk { buffer: index, deliveries: Sender::clone(&deliver) };
                 running.push(start_readers(scope, readers, &buffer.progress, crew, &desk)?);
                 meters.extend(buffer.progress.iter());
+            }
+            let mut sifting = Vec::new();
+            for sifter in sifters {
+                sifting.push(sifter.map(|sifter| start_sifter(scope, sifter, crew, self.watch)).transpose()?);
             }
             let threads = own_threads();
             self.plans.iter().for_each(|plan| configure::leave_out(plan, &threads, self.watch, undo));
@@ -159,9 +190,12 @@ impl Session<'_> {
             let mut failure = off.map(|source| Error::Setup { step: "stopping the buffer", source });
             failure = how.1.or(failure);
             let mut harvests: Vec<Vec<CpuHarvest>> = Vec::new();
-            for (readers, buffer) in running.into_iter().zip(&*buffers) {
+            for ((readers, sifter), buffer) in running.into_iter().zip(sifting).zip(&*buffers) {
                 let salvage = |cpu: usize| self.salvage(buffer, cpu);
-                harvests.push(join_readers(readers, salvage, &mut failure));
+                harvests.push(match sifter {
+                    Some(thread) => join_sifter(thread, buffer.files.len(), salvage, &mut failure),
+                    None => join_readers(readers, salvage, &mut failure),
+                });
             }
             while let Ok(delivery) = deliveries.try_recv() {
                 rotor.take(delivery, self.plans.len()).into_iter().for_each(|data| put_in_front(data, &mut harvests));
@@ -422,6 +456,41 @@ fn join_readers(
         harvests.push(salvage(index));
     }
     harvests
+}
+
+type Sifting<'scope> = ScopedJoinHandle<'scope, io::Result<Vec<CpuHarvest>>>;
+
+/// Starts the thread that stands for all readers of a buffer.
+fn start_sifter<'scope, 'env>(
+    scope: &'scope Scope<'scope, 'env>,
+    sifter: Sifter,
+    crew: Crew<'scope>,
+    watch: &'scope dyn Watch,
+) -> Result<Sifting<'scope>, Error> {
+    let run = move || {
+        let alarm = AlarmUnlessDone(crew.alarm);
+        let harvest = sifter.run(crew.stop, watch)?;
+        std::mem::forget(alarm);
+        Ok(harvest)
+    };
+    let thread = thread::Builder::new().name("rtrec/sift".to_owned()).spawn_scoped(scope, run);
+    thread.map_err(Error::system("starting a reader"))
+}
+
+/// Waits for it, as for readers.
+fn join_sifter(
+    thread: Sifting<'_>,
+    cpus: usize,
+    salvage: impl Fn(usize) -> CpuHarvest,
+    failure: &mut Option<Error>,
+) -> Vec<CpuHarvest> {
+    let source = match thread.join() {
+        Ok(Ok(harvest)) => return harvest,
+        Ok(Err(source)) => source,
+        Err(_) => io::Error::other("the reader panicked"),
+    };
+    failure.get_or_insert(Error::Reader { cpu: 0, source });
+    (0..cpus).map(salvage).collect()
 }
 
 pub(super) fn event_fd() -> Result<EventFd, Error> {

@@ -95,6 +95,10 @@ pub struct WindowSettings {
     pub user_stack: UserStack,
     /// Samples that cost more than they tell are meant.
     pub forced: bool,
+    /// Keep slow windows only; a thread's records may take so many bytes while a window is open.
+    pub only_slow: Option<u64>,
+    /// Where counts of windows are written down now and then.
+    pub status: Option<PathBuf>,
 }
 
 /// How stacks of programs are taken.

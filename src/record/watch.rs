@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::cpu::Way;
 use crate::tracefs;
+use crate::windows::OnlySlow;
 
 /// Listens to a recording.
 pub trait Watch: Sync {
@@ -84,6 +85,8 @@ pub enum Note {
         /// The CPU time it took to take and name them.
         cost: Duration,
     },
+    /// Somebody asked how many windows there were so far.
+    WindowsSoFar(Box<OnlySlow>),
     /// Recording has begun.
     Started,
     /// A control file could not be put back.

@@ -11,6 +11,7 @@ use super::perf::Sampler;
 use super::plan::BufferPlan;
 use super::probe::Spec;
 use super::settings::{BufferSettings, EventSettings, WindowSettings};
+use super::sift::{self, Shared};
 use super::watch::{Note, Watch};
 use crate::dat::own;
 use crate::tracefs::events::EventName;
@@ -105,6 +106,7 @@ pub struct Watching {
     pids: Vec<i32>,
     tasks: BTreeMap<i32, Task>,
     sampler: Option<Sampler>,
+    shared: Option<Shared>,
 }
 
 impl Watching {
@@ -124,10 +126,16 @@ impl Watching {
         let mut pids: Vec<i32> = of_plans.chain(command).collect();
         pids.sort_unstable();
         pids.dedup();
-        let sampler = Sampler::begin(windows, &pids, command, watch)?;
-        let mut watching = Watching { session, pids, tasks: BTreeMap::new(), sampler };
+        let shared = windows.only_slow.map(|_| Shared::default());
+        let sampler = Sampler::begin(windows, &pids, command, shared.clone(), watch)?;
+        let mut watching = Watching { session, pids, tasks: BTreeMap::new(), sampler, shared };
         watching.look();
         Ok(watching)
+    }
+
+    /// What a buffer needs of which only slow windows are kept.
+    pub fn sifted(&self) -> Option<(&Session, &Shared)> {
+        Some((&self.session, self.shared.as_ref()?))
     }
 
     fn look(&mut self) {
@@ -141,6 +149,13 @@ impl Watching {
     /// The sections of the file.
     pub fn finish(mut self, watch: &dyn Watch) -> Vec<(u16, Vec<u8>)> {
         self.look();
+        if let Some(shared) = &self.shared {
+            let told = sift::told(shared);
+            self.session.only_slow = Some(told.counts.clone());
+            for (&tid, &tgid) in &told.tgids {
+                self.tasks.entry(tid).or_insert_with(|| Task { tid, tgid, ..Task::default() });
+            }
+        }
         self.session.tasks = self.tasks.into_values().collect();
         let mut sections = vec![(own::WINDOWS, self.session.encode())];
         if let Some(sampler) = self.sampler {

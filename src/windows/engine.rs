@@ -144,6 +144,10 @@ struct Stream {
     pid: i32,
     /// Threads that a stack behind it belongs to.
     whose: [Option<i32>; 2],
+    /// Its CPU went idle then, and nobody was seen on it since.
+    idle_since: Option<u64>,
+    /// When something of it was lost last.
+    lossy_until: u64,
 }
 
 /// A start or a stop.
@@ -181,6 +185,10 @@ pub struct Engine {
     last: u64,
     /// Number of the record being taken.
     serial: u64,
+    /// Its stream.
+    stream: usize,
+    /// It says that its CPU is idle.
+    now_idle: bool,
 }
 
 impl Engine {
@@ -209,6 +217,8 @@ impl Engine {
             syscalls: Vec::new(),
             last: 0,
             serial: 0,
+            stream: 0,
+            now_idle: false,
         };
         for (index, definition) in session.definitions.iter().enumerate() {
             if let Source::Syscall { nr } = definition.source {
@@ -284,12 +294,17 @@ impl Engine {
             self.streams.resize(at + 1, Stream::default());
         }
         let events = std::mem::take(&mut self.events);
+        self.stream = at;
         if let Some(Some(event)) = events.get(usize::from(origin.id)) {
             self.event(event, origin, record, finds);
         }
         self.events = events;
         let stream = &mut self.streams[at];
         (stream.time, stream.pid) = (record.ticks, origin.pid);
+        if origin.pid != 0 && !self.now_idle {
+            stream.idle_since = None;
+        }
+        self.now_idle = false;
     }
 
     fn event(&mut self, event: &Event, origin: Origin, record: &Record<'_>, finds: &mut dyn Finds) {
@@ -309,7 +324,9 @@ impl Engine {
                 self.thread(next).turn(State::Running, now);
                 self.step(prev, origin, record);
                 self.step(next, origin, record);
-                self.streams[origin.stream as usize].whose = [Some(prev), None];
+                let stream = &mut self.streams[origin.stream as usize];
+                (stream.whose, stream.idle_since) = ([Some(prev), None], (next == 0).then_some(now));
+                self.now_idle = next == 0;
             }
             Role::Wake { pid: woken } => {
                 let woken = task(woken);
@@ -360,6 +377,13 @@ impl Engine {
             && let Some(time) = times.get(times.partition_point(|time| *time <= since)).filter(|time| **time < now)
         {
             thread.runs(*time);
+        }
+        // A switch that nobody saw is one from idle, on kernels that forget those: the thread has been running since it
+        // was woken, or since the CPU had nothing else to do.
+        let stream = self.streams.get(self.stream).copied().unwrap_or_default();
+        if let Some(since) = thread.away_since().filter(|since| *since > stream.lossy_until) {
+            let from = if thread.was_woken() { Some(since) } else { stream.idle_since };
+            from.filter(|from| thread.is_runnable() && *from < now).inspect(|from| thread.runs(*from.max(&since)));
         }
         thread.runs(now);
     }
@@ -502,6 +526,7 @@ impl Engine {
             threshold: act.threshold.unwrap_or(usual),
             before: thread.spent(record.ticks),
             first: thread.push(serial, record, origin.stream, most),
+            begun_by: (origin.stream, record.data.into()),
             dropped: thread.dropped(),
             lost: 0,
         };
@@ -526,7 +551,7 @@ impl Engine {
         let split = thread.spent(record.ticks).since(&open.before);
         let window = open.window(act.tid, tgid, record.ticks, split, thread.dropped());
         let thread = &*thread;
-        finds.closed(window, &|| thread.steps_since(open.first));
+        finds.closed(window, &|| thread.steps_of(&open));
         if let Some(thread) = self.threads.get_mut(&act.tid) {
             thread.tidy();
         }
@@ -549,7 +574,7 @@ impl Engine {
             }
         }
         if let Some(stream) = self.streams.get_mut(stream as usize) {
-            stream.whose = [None; 2];
+            (stream.whose, stream.idle_since, stream.lossy_until) = ([None; 2], None, now);
         }
         from
     }
@@ -562,7 +587,7 @@ impl Engine {
             for open in thread.open.clone() {
                 let split = thread.spent(last).since(&open.before);
                 let window = open.window(*tid, tgids.get(tid).copied(), last, split, thread.dropped());
-                all.push((window, thread.steps_since(open.first)));
+                all.push((window, thread.steps_of(&open)));
             }
         }
         all.sort_by_key(|(window, _)| (window.start, window.tid));
@@ -607,3 +632,7 @@ impl Surroundings for FieldsOnly {
         None
     }
 }
+
+#[cfg(test)]
+#[path = "engine_tests.rs"]
+mod tests;

@@ -150,6 +150,28 @@ pub struct OnlySlow {
     pub dropped: u64,
     /// Records lost in the kernel.
     pub lost: u64,
+    /// The slow windows, as they were known when all records were there.
+    #[serde(default)]
+    pub windows: Vec<Kept>,
+}
+
+/// A slow window whose records may not all have been kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Its thread.
+    pub tid: i32,
+    /// When it began.
+    pub start: u64,
+    /// When it ended.
+    pub end: u64,
+    /// Index of its definition.
+    pub definition: usize,
+    /// Where the time went.
+    pub split: Split,
+    /// Losses inside.
+    pub lost: u64,
+    /// Records that did not fit.
+    pub dropped: u64,
 }
 
 /// Windows of one kind.
@@ -191,7 +213,7 @@ impl Session {
 }
 
 /// Where the time of a thread went, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
     /// Running, interrupts included.
     pub on_cpu: u64,

@@ -28,6 +28,8 @@ pub(super) struct Open {
     pub(super) before: Split,
     /// Number of its first step.
     pub(super) first: u64,
+    /// From which stream that was, and its bytes: the one record that is never dropped.
+    pub(super) begun_by: (u32, Box<[u8]>),
     /// Steps dropped up to its beginning.
     pub(super) dropped: u64,
     pub(super) lost: u64,
@@ -110,6 +112,8 @@ pub(super) struct Thread {
     log: Log,
     /// The last record kept.
     kept: u64,
+    /// It waits because it was woken, not because it was preempted.
+    woken: bool,
     /// A marker system call was seen to begin.
     pub(super) magic: bool,
 }
@@ -139,6 +143,16 @@ impl Thread {
         self.spend(now);
         self.state = state;
         self.depth = 0;
+        self.woken = false;
+    }
+
+    pub(super) fn is_runnable(&self) -> bool {
+        self.state == State::Runnable
+    }
+
+    /// Whether it waits because it was woken.
+    pub(super) fn was_woken(&self) -> bool {
+        self.woken
     }
 
     /// When it began not to run; `None` if it runs.
@@ -156,6 +170,7 @@ impl Thread {
     pub(super) fn woken(&mut self, now: u64) {
         if self.state == State::Blocked {
             self.turn(State::Runnable, now);
+            self.woken = true;
         }
     }
 
@@ -183,9 +198,16 @@ impl Thread {
         self.log.dropped
     }
 
-    /// A copy of what was done since.
-    pub(super) fn steps_since(&self, first: u64) -> Steps {
-        self.log.copy(first)
+    /// A copy of what was done in a window.
+    pub(super) fn steps_of(&self, open: &Open) -> Steps {
+        let mut steps = self.log.copy(open.first);
+        if self.log.first > open.first {
+            let (stream, data) = &open.begun_by;
+            let at = steps.bytes.len() as u64;
+            steps.bytes.extend_from_slice(data);
+            steps.steps.insert(0, Step { time: open.start, stream: *stream, at, len: data.len() as u32 });
+        }
+        steps
     }
 
     /// Lets go of steps that no open window needs.

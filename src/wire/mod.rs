@@ -2,10 +2,12 @@
 
 pub mod abi;
 pub mod bytes;
+pub mod common;
 pub mod early;
 pub mod filter;
 pub mod format;
 mod halving;
+pub mod pack;
 pub mod pattern;
 pub mod print_fmt;
 pub mod record;

@@ -7,7 +7,9 @@ use std::time::Duration;
 use clap::{ArgAction, Args};
 
 use super::super::limits::LimitArgs;
+use super::super::rt::InsideArgs;
 use super::super::units::{duration, octal, size_kb};
+use super::super::windows::WindowArgs;
 use crate::dat::chunks::Compression;
 use crate::record::{FileVersion, ReaderChoice};
 
@@ -282,6 +284,10 @@ pub(in crate::cli) struct RecordArgs {
     pub(super) tcp: bool,
     #[command(flatten)]
     pub(super) limits: LimitArgs,
+    #[command(flatten)]
+    pub(super) windows: WindowArgs,
+    #[command(flatten)]
+    pub(super) inside: InsideArgs,
 }
 
 fn reader(word: &str) -> Result<ReaderChoice, String> {

@@ -16,12 +16,14 @@ pub(super) use args::{RecordArgs, SetupArgs};
 pub(super) use placed::setup;
 pub(super) use tell::Stderr;
 
-use super::{explain, say, say_raw};
+use super::{explain, rt, say, say_raw};
 use crate::record::{self, Outcome, Settings};
 
 /// Runs the subcommand.
 pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
-    let (settings, idle_invert) = match placed::settings(&args, matches) {
+    let settings = placed::settings(&args, matches);
+    let settings = settings.and_then(|(settings, idle)| Ok((with_windows(settings, &args)?, idle)));
+    let (settings, idle_invert) = match settings {
         Ok(settings) => settings,
         Err(sentence) => {
             say!("rtrec record: {sentence}");
@@ -40,6 +42,15 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
         return daemon::run(|started| record(&settings, &Stderr { started: Some(started), ..watch }));
     }
     record(&settings, &watch)
+}
+
+/// Adds what windows need, in a buffer of their own.
+fn with_windows(settings: Settings, args: &RecordArgs) -> Result<Settings, String> {
+    if !args.windows.any() {
+        return Ok(settings);
+    }
+    let pids: Vec<i32> = settings.buffers.iter().flat_map(|buffer| buffer.pids.iter().copied()).collect();
+    rt::add(settings, &args.windows, &args.inside, &pids, &[])
 }
 
 /// Records, and says how it went.

@@ -13,11 +13,11 @@ use super::units::{duration, size_kb};
 use super::windows::{Resolve, WindowArgs};
 use crate::record::probe::{Kind, Spec};
 use crate::record::windows::{PROBE, WindowProbe, buffer};
-use crate::record::{BufferSettings, Settings, UserStack, WindowSettings};
+use crate::record::{Settings, UserStack, WindowSettings};
 use crate::tracefs::Tracefs;
+use crate::windows::Point;
 use crate::windows::spec::{Place, PlacedWindow, time};
 use crate::windows::syscalls::Machine;
-use crate::windows::{Point, Session};
 
 /// Bytes of a program's stack that go with a sample.
 const STACK_BYTES: u32 = 8 << 10;
@@ -36,6 +36,12 @@ pub(in crate::cli) struct InsideArgs {
     /// Take samples as often as --sample says, whatever it costs
     #[arg(long, requires = "sample", help_heading = "Windows")]
     force_sample: bool,
+    /// Keep only what happened in slow windows: for days, in constant memory. SIGUSR1 tells the counts so far
+    #[arg(long, help_heading = "Windows")]
+    only_slow: bool,
+    /// With --only-slow: what a thread's records may take while a window is open, in KiB; 200 to 10240
+    #[arg(long, value_name = "KB", value_parser = window_buffer, default_value = "200", requires = "only_slow", help_heading = "Windows")]
+    window_buffer: u64,
 }
 
 /// Record response-time windows
@@ -89,6 +95,11 @@ fn period(word: &str) -> Result<Duration, String> {
         Ok(ns) => Ok(Duration::from_nanos(ns)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+fn window_buffer(word: &str) -> Result<u64, String> {
+    let kb = size_kb(word)?;
+    if (200..=10_240).contains(&kb) { Ok(kb) } else { Err("a thread's records may take 200 KiB to 10 MiB".to_owned()) }
 }
 
 fn user_stack(word: &str) -> Result<UserStack, String> {
@@ -163,7 +174,7 @@ fn probe_spec(word: &str, start: &str) -> Result<Spec, String> {
 }
 
 /// The session and the probes it needs; an error is a sentence.
-pub(in crate::cli) fn plan(
+fn plan(
     windows: &WindowArgs,
     inside: &InsideArgs,
     tracefs: Option<&std::path::Path>,
@@ -172,13 +183,19 @@ pub(in crate::cli) fn plan(
     let root = tracefs.map(|dir| Ok(Tracefs::at(dir))).unwrap_or_else(Tracefs::find).ok();
     let mut here = Here { root, probes: Vec::new() };
     let session = windows.session(Machine::here(), &mut here)?;
-    let settings =
-        WindowSettings { session, sample: inside.sample, user_stack: inside.user_stack, forced: inside.force_sample };
+    let settings = WindowSettings {
+        session,
+        sample: inside.sample,
+        user_stack: inside.user_stack,
+        forced: inside.force_sample,
+        only_slow: inside.only_slow.then_some(inside.window_buffer << 10),
+        status: None,
+    };
     Ok((settings, here.probes))
 }
 
 /// The name of the instance in which a process records windows.
-pub(in crate::cli) fn instance() -> String {
+fn instance() -> String {
     format!("rtrec_rt_{}", std::process::id())
 }
 
@@ -188,41 +205,46 @@ fn settings(args: &RtArgs) -> Result<Settings, String> {
             "no window is named; there are --window, --window-syscall, --window-marker and --window-magic".to_owned()
         );
     }
-    let (windows, probes) = plan(&args.windows, &args.inside, args.tracefs.as_deref())?;
-    check_processes(&windows.session, args)?;
-    if windows.sample.is_some() && args.pid.is_empty() && args.command.is_empty() {
-        return Err("--sample takes samples of a command or of -p, but there is neither".to_owned());
-    }
-    let mut own = buffer(instance(), &windows.session, &probes, &pids(&windows.session, args), &args.with);
-    own.size_kb = args.buffer_size.or(own.size_kb);
-    Ok(Settings {
+    let settings = Settings {
         tracefs: args.tracefs.clone(),
         output: args.output.clone(),
         command: args.command.clone(),
-        buffers: vec![BufferSettings::default(), own],
         duration: args.duration,
         user: args.user.clone(),
-        windows: Some(windows),
         ..Settings::default()
-    })
+    };
+    let mut settings = add(settings, &args.windows, &args.inside, &args.pid, &args.with)?;
+    if let (Some(size_kb), Some(own)) = (args.buffer_size, settings.buffers.last_mut()) {
+        own.size_kb = Some(size_kb);
+    }
+    Ok(settings)
 }
 
-/// The processes that are recorded: those of `-p`, and those that windows name.
-fn pids(session: &Session, args: &RtArgs) -> Vec<i32> {
-    let named = session.definitions.iter().filter_map(|definition| definition.process).filter(|pid| *pid > 0);
-    let mut pids: Vec<i32> = args.pid.iter().copied().chain(named).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    pids
-}
-
-fn check_processes(session: &Session, args: &RtArgs) -> Result<(), String> {
-    if let Some(definition) = session.definitions.iter().find(|definition| definition.process == Some(0))
-        && args.command.is_empty()
+/// Adds windows and the buffer they need to a recording; an error is a sentence.
+pub(in crate::cli) fn add(
+    mut settings: Settings,
+    windows: &WindowArgs,
+    inside: &InsideArgs,
+    pids: &[i32],
+    with: &[String],
+) -> Result<Settings, String> {
+    let (windows, probes) = plan(windows, inside, settings.tracefs.as_deref())?;
+    if let Some(definition) = windows.session.definitions.iter().find(|definition| definition.process == Some(0))
+        && settings.command.is_empty()
     {
         return Err(format!("the window {:?} is about the command, but there is none", definition.name));
     }
-    Ok(())
+    // The processes that windows name are recorded without being named twice.
+    let named = windows.session.definitions.iter().filter_map(|definition| definition.process);
+    let mut pids: Vec<i32> = named.filter(|pid| *pid > 0).chain(pids.iter().copied()).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    if windows.sample.is_some() && pids.is_empty() && settings.command.is_empty() {
+        return Err("--sample takes samples of a command or of processes, but there are none".to_owned());
+    }
+    settings.buffers.push(buffer(instance(), &windows.session, &probes, &pids, with));
+    settings.windows = Some(windows);
+    Ok(settings)
 }
 
 /// Runs the subcommand.

@@ -12,6 +12,7 @@ pub mod ring;
 pub mod spaces;
 pub mod symbols;
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use self::ring::Ring;
 use self::spaces::Spaces;
 use super::error::Error;
 use super::settings::{UserStack, WindowSettings};
+use super::sift::{self, Shared};
 use super::watch::{Note, Watch};
 use crate::windows::samples::{Sample, Samples};
 
@@ -36,6 +38,8 @@ const SHORTEST: Duration = Duration::from_micros(10);
 const COSTLY: Duration = Duration::from_micros(100);
 /// Copies of stacks below this fill the disk and are mostly lost.
 const COSTLY_STACKS: Duration = Duration::from_micros(500);
+/// How many may come until those of no use are forgotten.
+const PRUNE: usize = 100_000;
 /// How long records may wait in a ring.
 const PERIOD_MS: u16 = 50;
 
@@ -62,6 +66,7 @@ impl Sampler {
         windows: &WindowSettings,
         pids: &[i32],
         command: Option<i32>,
+        shared: Option<Shared>,
         watch: &dyn Watch,
     ) -> Result<Option<Sampler>, Error> {
         let Some(period) = windows.sample else { return Ok(None) };
@@ -85,7 +90,8 @@ impl Sampler {
         let told = Arc::clone(&stop);
         let user_stack = windows.user_stack;
         let run = move || {
-            let mut work = Work { samples: Samples::default(), spaces, user_stack, waiting: Vec::new() };
+            let mut work =
+                Work { samples: Samples::default(), spaces, user_stack, waiting: Vec::new(), shared, known: 0 };
             work.samples.period_ns = period.as_nanos() as u64;
             work.run(rings, fds, &told);
             (work.finish(), cpu_time())
@@ -163,6 +169,10 @@ struct Work {
     user_stack: UserStack,
     /// What came in this round.
     waiting: Vec<Entry>,
+    /// Which windows were slow, if samples outside of them are of no use.
+    shared: Option<Shared>,
+    /// Samples and switches that are wanted for sure.
+    known: usize,
 }
 
 impl Work {
@@ -182,6 +192,9 @@ impl Work {
             for entry in std::mem::take(&mut self.waiting) {
                 self.one(entry);
             }
+            if over || self.samples.samples.len() + self.samples.switches.len() > self.known + PRUNE {
+                self.prune(over);
+            }
             if over {
                 drop(fds);
                 return;
@@ -194,6 +207,23 @@ impl Work {
                 std::thread::sleep(Duration::from_millis(PERIOD_MS.into()));
             }
         }
+    }
+
+    /// Forgets what is in no slow window and in none that may become slow.
+    fn prune(&mut self, over: bool) {
+        let Some(shared) = &self.shared else { return };
+        let told = sift::told(shared);
+        let mut slow: HashMap<i32, Vec<(u64, u64)>> = HashMap::new();
+        told.slow.iter().for_each(|(tid, start, end)| slow.entry(*tid).or_default().push((*start, *end)));
+        let settled = if over { u64::MAX } else { told.settled };
+        drop(told);
+        let wanted = |time: u64, tid: i32| {
+            let inside = |windows: &Vec<(u64, u64)>| windows.iter().any(|(start, end)| (*start..=*end).contains(&time));
+            time >= settled || slow.get(&tid).is_some_and(inside)
+        };
+        self.samples.samples.retain(|sample| wanted(sample.time, sample.tid));
+        self.samples.switches.retain(|(time, tid)| wanted(*time, *tid));
+        self.known = self.samples.samples.len() + self.samples.switches.len();
     }
 
     fn one(&mut self, entry: Entry) {

@@ -36,7 +36,7 @@ pub(super) fn print(page: &Page<'_, '_>, shown: &[Shown], out: &mut dyn Write) -
 
 fn off_cpu(page: &Page<'_, '_>, shown: &Shown, comm: &str, times: &mut BTreeMap<String, u64>) {
     let mut away: Option<(u64, String)> = None;
-    for line in lines::lines(page, shown) {
+    for line in lines::lines(page, shown, false) {
         if let Some(state) = line.step.strip_prefix("out ") {
             let kernel = line.stack.iter().rev().map(String::as_str);
             let last = if state.starts_with('R') { "[preempted]" } else { "[blocked]" };

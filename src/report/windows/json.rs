@@ -79,7 +79,7 @@ fn object<'a>(page: &'a Page<'_, '_>, number: usize, shown: &'a Shown) -> Window
     let mut stacks: Vec<SampleObject<'a>> =
         stacks.map(|(all, stack, count)| SampleObject { count, stack: lines::names(all, stack).collect() }).collect();
     stacks.sort_by_key(|one| std::cmp::Reverse(one.count));
-    let steps = lines::lines(page, shown).into_iter().map(|line| StepObject {
+    let steps = lines::lines(page, shown, false).into_iter().map(|line| StepObject {
         offset: line.offset,
         since: line.since,
         cpu: line.cpu,

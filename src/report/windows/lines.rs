@@ -53,8 +53,8 @@ pub(super) fn names(samples: &Samples, stack: u32) -> impl Iterator<Item = &str>
     stack.iter().filter_map(|name| samples.names.get(*name as usize)).map(String::as_str)
 }
 
-/// The steps of a window.
-pub(super) fn lines(page: &Page<'_, '_>, shown: &Shown) -> Vec<Line> {
+/// The steps of a window; for people, what changed nothing is told in few of them.
+pub(super) fn lines(page: &Page<'_, '_>, shown: &Shown, brief: bool) -> Vec<Line> {
     let window = &shown.window;
     let mut drawing = Drawing { page, window, lines: Vec::new(), called: None, last: window.start };
     let mut samples = page.samples.into_iter().flat_map(|samples| samples_of(samples, window)).peekable();
@@ -64,7 +64,7 @@ pub(super) fn lines(page: &Page<'_, '_>, shown: &Shown) -> Vec<Line> {
             drawing.sample(sample);
         }
         let place = match index {
-            0 if window.dropped == 0 => Place::Start,
+            0 => Place::Start,
             last if last + 1 == count && !shown.open => Place::Stop,
             _ => Place::Between,
         };
@@ -72,10 +72,77 @@ pub(super) fn lines(page: &Page<'_, '_>, shown: &Shown) -> Vec<Line> {
     }
     samples.for_each(|sample| drawing.sample(sample));
     let mut lines = drawing.lines;
+    if brief {
+        lines = compact(lines);
+    }
     if page.settings.sort == Sort::Gap {
         lines.sort_by_key(|line| std::cmp::Reverse(line.since));
     }
     lines
+}
+
+/// Function of the timer that takes samples.
+const SAMPLING_TIMER: &str = "perf_swevent_hrtimer";
+
+/// Makes one line of each interrupt in which nothing else happened, and of equal samples behind each other. The interrupts
+/// that took the samples go.
+pub(super) fn compact(lines: Vec<Line>) -> Vec<Line> {
+    let mut out: Vec<Line> = Vec::new();
+    let mut at = 0;
+    while at < lines.len() {
+        let line = &lines[at];
+        let Some(count) = interrupt(&lines[at..]) else {
+            add(&mut out, line.clone());
+            at += 1;
+            continue;
+        };
+        let inside = &lines[at..at + count];
+        let timers: Vec<&str> =
+            inside.iter().filter(|line| line.step == "timer in").map(|line| function(&line.detail)).collect();
+        let took = inside[count - 1].offset - line.offset;
+        inside.iter().filter(|line| line.step == "sample").for_each(|line| add(&mut out, line.clone()));
+        let own = !timers.is_empty() && timers.iter().all(|name| name.starts_with(SAMPLING_TIMER));
+        if !own {
+            let names = if timers.is_empty() { String::new() } else { format!(" ({})", timers.join(", ")) };
+            let step = line.step.trim_end_matches(" in").to_owned();
+            out.push(Line { step, detail: format!("{}{names}   {} ms", line.detail, ms(took)), ..line.clone() });
+        }
+        at += count;
+    }
+    let mut before = 0;
+    for line in &mut out {
+        line.since = line.offset.saturating_sub(before);
+        before = line.offset;
+    }
+    out
+}
+
+/// Adds a line, or one more to the sample before it.
+fn add(out: &mut Vec<Line>, line: Line) {
+    match out.last_mut().filter(|last| line.step == "sample" && last.step == "sample" && last.stack == line.stack) {
+        Some(last) => last.count += line.count,
+        None => out.push(line),
+    }
+}
+
+/// How many lines make up an interrupt that begins here, if nothing but timers and samples are in it.
+fn interrupt(lines: &[Line]) -> Option<usize> {
+    let sort = lines.first()?.step.strip_suffix(" in").filter(|sort| matches!(*sort, "irq" | "softirq"))?;
+    for (at, line) in lines.iter().enumerate().skip(1) {
+        match line.step.strip_suffix(" out") {
+            Some(end) if end == sort => return Some(at + 1),
+            _ if matches!(line.step.as_str(), "timer in" | "timer out" | "sample") => {}
+            _ if line.step == "fault" && line.detail.contains("copy_from_user_nmi") => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// The function in the text of a timer's event.
+fn function(text: &str) -> &str {
+    let name = text.split_once("function=").map_or(text, |(_, rest)| rest);
+    name.split([' ', '/']).next().unwrap_or(name)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -289,4 +356,59 @@ fn arguments(args: &crate::wire::format::Field, data: &[u8], abi: crate::wire::a
 pub(super) fn ms(ns: u64) -> String {
     let us = ns.saturating_add(500) / 1000;
     format!("{}.{:03}", us / 1000, us % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(offset: u64, step: &str, detail: &str) -> Line {
+        Line { offset, step: step.into(), detail: detail.into(), count: 1, ..Line::default() }
+    }
+
+    #[test]
+    fn interrupts_without_effect_are_one_line_and_those_of_samples_none() {
+        let sample = |offset| Line { stack: vec!["main".into()], ..line(offset, "sample", "") };
+        let all = vec![
+            line(0, "start", ""),
+            line(1_000, "irq in", "local_timer"),
+            line(2_000, "timer in", "hrtimer=0x1 function=perf_swevent_hrtimer/0x0"),
+            sample(2_500),
+            line(3_000, "timer out", "hrtimer=0x1"),
+            line(4_000, "irq out", "local_timer"),
+            line(5_000, "irq in", "local_timer"),
+            line(6_000, "timer in", "hrtimer=0x1 function=perf_swevent_hrtimer/0x0"),
+            sample(6_500),
+            line(7_000, "irq out", "local_timer"),
+            line(8_000, "irq in", "irq=5"),
+            line(12_000, "irq out", "irq=5"),
+            line(13_000, "softirq in", "vec=1"),
+            line(14_000, "wakes", "x"),
+            line(15_000, "softirq out", "vec=1"),
+        ];
+        let told: Vec<(u64, String, String, u64)> =
+            compact(all).into_iter().map(|line| (line.since, line.step, line.detail, line.count)).collect();
+        let told: Vec<(u64, &str, &str, u64)> =
+            told.iter().map(|(a, b, c, d)| (*a, b.as_str(), c.as_str(), *d)).collect();
+        let wanted = [
+            (0, "start", "", 1),
+            (2_500, "sample", "", 2),
+            (5_500, "irq", "irq=5   0.004 ms", 1),
+            (5_000, "softirq in", "vec=1", 1),
+            (1_000, "wakes", "x", 1),
+            (1_000, "softirq out", "vec=1", 1),
+        ];
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn states_and_results_have_names() {
+        assert_eq!([0, 0x100, 1, 2, 0x82].map(letter), ["R", "R+", "S", "D", "DI"].map(str::to_owned));
+        assert_eq!(
+            [0, -2, -4096, 70_000].map(result),
+            ["0", "-2 ENOENT", "0xfffffffffffff000", "0x11170"].map(str::to_owned)
+        );
+        let stack = ["trace_event_raw_event_sched_switch", "__traceiter_sched_switch", "__schedule", "schedule"];
+        assert_eq!(strip(stack.map(str::to_owned).to_vec(), true), ["__schedule", "schedule"]);
+    }
 }

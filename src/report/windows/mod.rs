@@ -9,6 +9,7 @@ mod lines;
 mod table;
 mod text;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -17,7 +18,7 @@ use super::merge::{Batch, Mark};
 use super::{Input, Lane, Unit};
 use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
 use crate::windows::samples::Samples;
-use crate::windows::{OnlySlow, Session};
+use crate::windows::{Kept, OnlySlow, Session};
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
 
@@ -89,6 +90,8 @@ pub struct WindowSettings {
     pub by: By,
     /// What comes out.
     pub form: Form,
+    /// Show every interrupt and timer, not one line for each that changed nothing.
+    pub all_steps: bool,
     /// For [`Form::Folded`].
     pub folded: FoldedTime,
 }
@@ -239,7 +242,14 @@ impl<'a, 't> Watcher<'a, 't> {
                 }
                 shown.truncate(top);
             }
+            let kept = file.session.only_slow.as_ref().map_or(&[][..], |kept| &kept.windows);
+            let kept: HashMap<(i32, u64), &Kept> = kept.iter().map(|kept| ((kept.tid, kept.start), kept)).collect();
             for one in &mut shown {
+                // Whoever saw all records knows better.
+                if let Some(known) = kept.get(&(one.window.tid, one.window.start)) {
+                    (one.window.split, one.window.lost, one.window.dropped) = (known.split, known.lost, known.dropped);
+                    continue;
+                }
                 one.window.lost = file.found.closed.get(one.place).map_or(one.window.lost, |closed| closed.lost);
             }
             let page = Page {

@@ -114,7 +114,7 @@ fn one(page: &Page<'_, '_>, number: usize, shown: &Shown, out: &mut dyn Write) -
         write!(out, ", the first {} records did not fit", window.dropped)?;
     }
     writeln!(out)?;
-    for line in lines::lines(page, shown) {
+    for line in lines::lines(page, shown, !page.settings.all_steps) {
         self::line(&line, out)?;
     }
     stacks(page, shown, out)

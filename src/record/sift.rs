@@ -1,0 +1,367 @@
+//! Only slow windows (`--only-slow`): records are taken out, cut into windows at once, and thrown away unless a window was
+//! slow.
+//!
+//! Owns: the thread that empties the buffers in place of the usual readers, and what it keeps. Does not own: the rules of
+//! windows (see [`crate::windows::engine`]), files (see `stretches`).
+//!
+//! ```text
+//!   CPU 0  [..a..b..]   round: all that is older than the cut goes to the engine, in order of time
+//!   CPU 1  [..c..|d.]                                   | cut: every buffer was empty a moment after it
+//!                        slow window -> its records -> kept by CPU and time -> sub-buffers -> the CPU's file
+//! ```
+//! Kept records wait until no open window can bring older ones. Both what a thread does in an open window and what waits
+//! is bounded, so memory is; what does not fit is counted.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use byteorder::NativeEndian;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use super::cpu::CpuHarvest;
+use super::error::Error;
+use super::signals;
+use super::stretches::Stretches;
+use super::watch::{Note, Watch};
+use crate::tracefs::buffer::RawBuffer;
+use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
+use crate::windows::{OnlySlow, Session};
+use crate::wire::abi::Abi;
+use crate::wire::common::Common;
+use crate::wire::format::EventFormat;
+use crate::wire::pack::Packer;
+use crate::wire::record::Record;
+use crate::wire::subbuf::{Layout, Lost};
+
+/// A writer may hold a record it has begun for so long, until the record can be seen.
+const SLACK_NS: u64 = 1_000_000;
+/// Between two looks at the buffers.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Bytes of records of slow windows that wait to be written.
+const MOST_WAITING: usize = 256 << 20;
+/// The shortest time between them.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How often the counts are written down.
+const STATUS_PERIOD: Duration = Duration::from_secs(1);
+
+/// What the sifting thread tells others.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Counts so far.
+    pub counts: OnlySlow,
+    /// Slow windows: thread, start and end. Samples outside of them are of no use.
+    pub slow: Vec<(i32, u64, u64)>,
+    /// Process of each thread with a slow window.
+    pub tgids: BTreeMap<i32, i32>,
+    /// No window that is still open began before.
+    pub settled: u64,
+}
+
+/// Shared with whoever asks.
+pub type Shared = Arc<Mutex<Told>>;
+
+/// What it says now.
+pub fn told(shared: &Shared) -> std::sync::MutexGuard<'_, Told> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One CPU's buffer.
+struct Tap {
+    cpu: u32,
+    raw: RawBuffer,
+    /// Sub-buffers that have records to come, and how far they were read.
+    pages: VecDeque<Page>,
+    out: Stretches,
+    packer: Packer,
+    /// Time of the last record that was written.
+    written: u64,
+}
+
+struct Page {
+    bytes: Box<[u8]>,
+    /// Time, place and length of each record.
+    records: VecDeque<(u64, u32, u32)>,
+    lost: u64,
+}
+
+/// Takes the place of the readers of a buffer.
+pub struct Sifter {
+    engine: Engine,
+    common: Common,
+    layout: Layout,
+    taps: Vec<Tap>,
+    kept: Kept,
+    shared: Shared,
+    usr1: Option<SignalFd>,
+    records: u64,
+}
+
+/// Records of slow windows.
+#[derive(Default)]
+struct Kept {
+    session: Session,
+    /// By time, CPU and content, so that what belongs to two windows is kept once.
+    waiting: BTreeMap<(u64, u32, Box<[u8]>), ()>,
+    waiting_bytes: usize,
+    counts: OnlySlow,
+    slow: Vec<(i32, u64, u64)>,
+    tgids: BTreeMap<i32, i32>,
+    /// Losses: when, on which CPU, how many.
+    losses: VecDeque<(u64, u32, u64)>,
+    /// The same for the file.
+    marks: BTreeMap<(u64, u32), u64>,
+    cpus: Vec<u32>,
+}
+
+impl Finds for Kept {
+    fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
+        let name = self.session.definitions.get(window.definition).map_or("", |definition| definition.name.as_str());
+        if !self.counts.kinds.contains_key(name) {
+            self.counts.kinds.insert(name.to_owned(), Default::default());
+        }
+        let tally = self.counts.kinds.get_mut(name).expect("just made");
+        tally.add(window.duration(), window.is_slow());
+        self.counts.dropped += window.dropped;
+        if !window.is_slow() {
+            return;
+        }
+        for (time, stream, data) in steps().iter() {
+            let cpu = self.cpus.get(stream as usize).copied().unwrap_or(0);
+            if self.waiting.insert((time, cpu, data.into()), ()).is_none() {
+                self.waiting_bytes += data.len() + size_of::<(u64, u32, Box<[u8]>)>();
+            }
+        }
+        for (time, cpu, count) in self.losses.iter().filter(|(time, ..)| (window.start..=window.end).contains(time)) {
+            self.marks.insert((*time, *cpu), *count);
+        }
+        self.slow.push((window.tid, window.start, window.end));
+        self.counts.windows.push(crate::windows::Kept {
+            tid: window.tid,
+            start: window.start,
+            end: window.end,
+            definition: window.definition,
+            split: window.split,
+            lost: window.lost,
+            dropped: window.dropped,
+        });
+        window.tgid.and_then(|tgid| self.tgids.insert(window.tid, tgid));
+    }
+}
+
+/// What a sifter is made of.
+pub struct Parts<'a> {
+    /// System and text of every format.
+    pub formats: &'a [(String, Vec<u8>)],
+    /// Windows, with probes by name.
+    pub session: &'a Session,
+    /// Of the buffer's sub-buffers.
+    pub layout: Layout,
+    /// Bytes that a thread's records may take.
+    pub buffer_bytes: u64,
+    /// The buffers and where what is kept goes.
+    pub cpus: Vec<(u32, RawBuffer, Stretches)>,
+    /// Where counts go.
+    pub shared: Shared,
+}
+
+impl Sifter {
+    /// Ready to run. Called before any thread is started, so that SIGUSR1 is for this alone.
+    pub fn new(parts: Parts<'_>) -> Result<Sifter, Error> {
+        let read = |(system, text): &(String, Vec<u8>)| EventFormat::parse(system, text, Abi::HOST).ok();
+        let formats: Vec<EventFormat> = parts.formats.iter().filter_map(read).collect();
+        let engine = Engine::new(parts.session, formats.iter(), Abi::HOST, parts.buffer_bytes as usize).map_err(
+            |(text, error)| Error::System {
+                step: "reading a filter",
+                source: io::Error::other(format!("{text}: {error}")),
+            },
+        )?;
+        let mut usr1 = SigSet::empty();
+        usr1.add(Signal::SIGUSR1);
+        usr1.thread_block().map_err(Error::system("blocking SIGUSR1"))?;
+        let usr1 = SignalFd::with_flags(&usr1, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).ok();
+        let layout = parts.layout;
+        let cpus: Vec<u32> = parts.cpus.iter().map(|(cpu, ..)| *cpu).collect();
+        let taps = parts.cpus.into_iter().map(|(cpu, raw, out)| Tap {
+            cpu,
+            raw,
+            pages: VecDeque::new(),
+            out,
+            packer: Packer::new(layout),
+            written: 0,
+        });
+        let counts = OnlySlow { buffer_bytes: parts.buffer_bytes, ..OnlySlow::default() };
+        Ok(Sifter {
+            engine,
+            common: Common::of(formats.first(), Abi::HOST),
+            layout,
+            taps: taps.collect(),
+            kept: Kept { session: parts.session.clone(), counts, cpus, ..Kept::default() },
+            shared: parts.shared,
+            usr1,
+            records: 0,
+        })
+    }
+
+    /// Works until `stop` becomes readable, then takes the rest.
+    pub fn run(mut self, stop: BorrowedFd<'_>, watch: &dyn Watch) -> io::Result<Vec<CpuHarvest>> {
+        let mut said = Instant::now();
+        loop {
+            let over = signals::is_ready(stop);
+            let now = now();
+            self.drain()?;
+            // At the end nobody writes any more.
+            self.feed(if over { u64::MAX } else { now.saturating_sub(SLACK_NS) });
+            let settled = self.engine.oldest().unwrap_or(now).min(now.saturating_sub(SLACK_NS));
+            self.write(if over { u64::MAX } else { settled })?;
+            if over || said.elapsed() >= STATUS_PERIOD {
+                said = Instant::now();
+                self.tell(settled);
+            }
+            if self.usr1.as_ref().is_some_and(|fd| matches!(fd.read_signal(), Ok(Some(_)))) {
+                self.tell(settled);
+                watch.note(Note::WindowsSoFar(Box::new(OnlySlow { windows: Vec::new(), ..self.kept.counts.clone() })));
+            }
+            if over {
+                break;
+            }
+            let told = || [stop].into_iter().chain(self.usr1.iter().map(AsFd::as_fd));
+            // Kernels that wake for every record would keep a CPU busy.
+            signals::sleep_on(&told().collect::<Vec<_>>(), Some(PAUSE))?;
+            let filled = self.taps.iter().map(|tap| tap.raw.as_fd());
+            signals::sleep_on(&told().chain(filled).collect::<Vec<_>>(), Some(PERIOD))?;
+        }
+        let harvest = |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered: 0 });
+        self.taps.into_iter().map(harvest).collect()
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        let bytes = self.layout.subbuf_bytes as usize;
+        let mut page = vec![0; bytes];
+        for tap in &mut self.taps {
+            while tap.raw.read_subbuf(&mut page).map_err(|error| error.source)? {
+                let Ok(head) = self.layout.head(&page) else { continue };
+                let mut walk = self.layout.walk(&head);
+                let mut records = VecDeque::new();
+                while let Some(Ok(found)) = walk.next::<NativeEndian>(&page) {
+                    records.push_back((found.ticks, found.start, found.len));
+                }
+                let lost = match head.lost {
+                    Lost::None => 0,
+                    Lost::Count(count) => count.max(1),
+                    _ => 1,
+                };
+                let end = records.back().map_or(0, |(_, start, len)| start + len) as usize;
+                tap.pages.push_back(Page { bytes: page[..end].into(), records, lost });
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands everything up to the cut to the engine, in order of time.
+    fn feed(&mut self, cut: u64) {
+        let next = |tap: &Tap| tap.pages.iter().find_map(|page| page.records.front()).map(|record| record.0);
+        let mut order: BinaryHeap<Reverse<(u64, usize)>> =
+            self.taps.iter().enumerate().filter_map(|(at, tap)| Some(Reverse((next(tap)?, at)))).collect();
+        while let Some(Reverse((time, at))) = order.pop() {
+            if time > cut {
+                break;
+            }
+            let tap = &mut self.taps[at];
+            while tap.pages.front().is_some_and(|page| page.records.is_empty()) {
+                tap.pages.pop_front();
+            }
+            let Some(page) = tap.pages.front_mut() else { continue };
+            let Some((ticks, start, len)) = page.records.pop_front() else { continue };
+            let lost = std::mem::take(&mut page.lost);
+            if lost > 0 {
+                self.engine.lost(at as u32, lost, ticks);
+                self.kept.counts.lost += lost;
+                self.kept.losses.push_back((ticks, tap.cpu, lost));
+            }
+            let data = page.bytes.get(start as usize..(start + len) as usize).unwrap_or(&[]);
+            let origin = Origin { stream: at as u32, id: self.common.id(data), pid: self.common.pid(data) };
+            self.engine.take(origin, &Record { ticks, cpu: tap.cpu, data }, &mut self.kept);
+            self.records += 1;
+            if let Some(time) = next(tap) {
+                order.push(Reverse((time, at)));
+            }
+        }
+        let oldest = self.engine.oldest().unwrap_or(cut);
+        while self.kept.losses.front().is_some_and(|(time, ..)| *time < oldest) {
+            self.kept.losses.pop_front();
+        }
+    }
+
+    /// Writes what waits and can have no older ones beside it any more.
+    fn write(&mut self, settled: u64) -> io::Result<()> {
+        while let Some(((time, cpu, data), ())) = self.kept.waiting.pop_first() {
+            if time > settled && self.kept.waiting_bytes <= MOST_WAITING {
+                self.kept.waiting.insert((time, cpu, data), ());
+                break;
+            }
+            self.kept.waiting_bytes -= data.len() + size_of::<(u64, u32, Box<[u8]>)>();
+            let Some(at) = self.taps.iter().position(|tap| tap.cpu == cpu) else { continue };
+            if time < self.taps[at].written {
+                // It would have to stand before what is in the file already.
+                self.kept.counts.dropped += 1;
+                continue;
+            }
+            self.taps[at].written = time;
+            if let Some(entry) = self.kept.marks.first_entry().filter(|entry| *entry.key() <= (time, cpu)) {
+                let ((_, on), count) = entry.remove_entry();
+                if let Some(tap) = self.taps.iter_mut().find(|tap| tap.cpu == on) {
+                    tap.flush()?;
+                    tap.packer.lose(count);
+                }
+            }
+            let tap = &mut self.taps[at];
+            if !tap.packer.push(time, &data) {
+                tap.flush()?;
+                tap.packer.push(time, &data);
+            }
+        }
+        for tap in &mut self.taps {
+            if settled == u64::MAX {
+                tap.flush()?;
+            }
+            tap.out.tend(Instant::now())?;
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, settled: u64) {
+        let counts = self.engine.counts();
+        let own = &mut self.kept.counts;
+        (own.stray_stops, own.restarts, own.discarded) = (counts.stray_stops, counts.restarts, counts.discarded);
+        own.open = self.engine.open().0 as u64;
+        let mut told = told(&self.shared);
+        let mut windows = std::mem::take(&mut told.counts.windows);
+        windows.append(&mut own.windows);
+        told.counts = OnlySlow { windows, ..own.clone() };
+        told.slow.append(&mut self.kept.slow);
+        told.tgids.append(&mut self.kept.tgids);
+        told.settled = settled;
+    }
+}
+
+impl Tap {
+    fn flush(&mut self) -> io::Result<()> {
+        if self.packer.is_empty() {
+            return Ok(());
+        }
+        let chunks = self.out.chunks();
+        self.packer.finish(chunks.slot());
+        chunks.keep()
+    }
+}
+
+/// Now, by the trace clock.
+fn now() -> u64 {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    time.map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+}
