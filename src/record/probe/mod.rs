@@ -39,7 +39,7 @@ use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, Undo};
 use naming::Namer;
-pub use user::{Symbols, symbols_of};
+pub use user::{Symbols, binaries_of, symbols_of};
 
 /// A probe that can be defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
