@@ -21,7 +21,7 @@ use std::time::Instant;
 use byteorder::{ByteOrder, NativeEndian};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::priority;
+use super::priority::Standing;
 use super::settings::{Pace, ReaderChoice};
 use super::stretches::Stretches;
 use crate::dat::chunks::Stretch;
@@ -139,6 +139,8 @@ pub struct CpuHarvest {
     pub data: Vec<Stretch>,
     /// How often it was woken.
     pub wakeups: u64,
+    /// How often it lost its priority for a while, since it took too much of its CPU.
+    pub lowered: u64,
 }
 
 /// The longest sleep: a second chance should a wake-up be missed.
@@ -199,12 +201,13 @@ impl CpuReader {
         progress: &Progress,
     ) -> io::Result<CpuHarvest> {
         let (mut cuts, mut looked) = (0, Instant::now());
-        priority::apply(self.pace.priority)?;
+        let mut standing = Standing::take(self.pace.reader_priority(), self.cpu)?;
         while !self.wait(stop)? {
             self.wakeups += 1;
             let before = self.stretches.raw_bytes();
-            self.take(false, orders)?;
+            self.take(&mut standing, false, orders)?;
             let now = Instant::now();
+            standing.tend(now);
             self.stretches.tend(now)?;
             let rate = (self.stretches.raw_bytes() - before) as f64 / now.duration_since(looked).as_secs_f64();
             looked = now;
@@ -225,10 +228,11 @@ impl CpuReader {
                 break;
             }
         }
-        self.take(true, orders)?;
+        self.take(&mut standing, true, orders)?;
         self.keep_open()?;
         self.tell(progress);
-        Ok(CpuHarvest { cpu: self.cpu, data: self.stretches.finish()?, wakeups: self.wakeups })
+        let data = self.stretches.finish()?;
+        Ok(CpuHarvest { cpu: self.cpu, data, wakeups: self.wakeups, lowered: standing.lowered })
     }
 
     /// Hands over what was taken up to now. The sub-buffer that may still grow belongs to what comes next.
@@ -261,21 +265,21 @@ impl CpuReader {
     }
 
     /// Takes what there is. Before the end, the sub-buffer that the writer is on is left to fill.
-    fn take(&mut self, to_the_end: bool, orders: &Orders) -> io::Result<()> {
+    fn take(&mut self, standing: &mut Standing, to_the_end: bool, orders: &Orders) -> io::Result<()> {
         if matches!(self.source, Source::Mapped(_)) {
-            match self.take_mapped(to_the_end, orders) {
+            match self.take_mapped(standing, to_the_end, orders) {
                 Err(TakeError::Kernel) => self.leave_mapping()?,
                 Err(TakeError::Output(error)) => return Err(error),
                 Ok(()) => return Ok(()),
             }
         }
         if matches!(self.source, Source::Spliced(_)) {
-            self.take_spliced(orders)?;
+            self.take_spliced(standing, orders)?;
             if !to_the_end {
                 return Ok(());
             }
         }
-        self.take_by_read(orders)
+        self.take_by_read(standing, orders)
     }
 
     /// Goes on by splice, in a storm or where the mapping fails: what it has handed out is consumed, the rest is still there.
@@ -285,7 +289,7 @@ impl CpuReader {
         Ok(())
     }
 
-    fn take_mapped(&mut self, to_the_end: bool, orders: &Orders) -> Result<(), TakeError> {
+    fn take_mapped(&mut self, standing: &mut Standing, to_the_end: bool, orders: &Orders) -> Result<(), TakeError> {
         let mut first = true;
         loop {
             let Source::Mapped(mapped) = &mut self.source else { return Ok(()) };
@@ -308,10 +312,15 @@ impl CpuReader {
             if caught_up && !to_the_end || orders.abandon.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            if self.stretches.is_due() {
-                self.stretches.tend(Instant::now()).map_err(TakeError::Output)?;
-            }
+            self.breathe(standing).map_err(TakeError::Output)?;
         }
+    }
+
+    /// What has to be seen to while there is always more to take.
+    fn breathe(&mut self, standing: &mut Standing) -> io::Result<()> {
+        let now = Instant::now();
+        standing.tend(now);
+        if self.stretches.is_due() { self.stretches.tend(now) } else { Ok(()) }
     }
 
     /// Keeps the sub-buffer that could have grown.
@@ -322,9 +331,9 @@ impl CpuReader {
         chunks.keep()
     }
 
-    fn take_spliced(&mut self, orders: &Orders) -> io::Result<()> {
-        let Source::Spliced(pipe) = &mut self.source else { return Ok(()) };
+    fn take_spliced(&mut self, standing: &mut Standing, orders: &Orders) -> io::Result<()> {
         loop {
+            let Source::Spliced(pipe) = &mut self.source else { return Ok(()) };
             let bytes = pipe.fill(&self.raw).map_err(|e| e.source)?;
             if bytes == 0 {
                 return Ok(());
@@ -342,22 +351,18 @@ impl CpuReader {
             if orders.abandon.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            if self.stretches.is_due() {
-                self.stretches.tend(Instant::now())?;
-            }
+            self.breathe(standing)?;
         }
     }
 
-    fn take_by_read(&mut self, orders: &Orders) -> io::Result<()> {
+    fn take_by_read(&mut self, standing: &mut Standing, orders: &Orders) -> io::Result<()> {
         while !orders.abandon.load(Ordering::Relaxed) {
             let chunks = self.stretches.chunks();
             if !self.raw.read_subbuf(chunks.slot()).map_err(|e: tracefs::Error| e.source)? {
                 return Ok(());
             }
             chunks.keep()?;
-            if self.stretches.is_due() {
-                self.stretches.tend(Instant::now())?;
-            }
+            self.breathe(standing)?;
         }
         Ok(())
     }

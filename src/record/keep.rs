@@ -98,7 +98,8 @@ impl Keeper {
         threads: &BTreeMap<i32, Vec<u8>>,
         options: Vec<(u16, Vec<u8>)>,
     ) -> Result<PathBuf, Error> {
-        let mut closing = Closing::ask(plans, top, threads);
+        let mut closing = Closing::ask(plans, top);
+        closing.name_threads(threads);
         closing.extras.options = options;
         closing.make_lone_buffer_main();
         let path = self.output.path().to_owned();

@@ -10,6 +10,31 @@ use crate::dat::writer::{self, Section};
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Error, Instance, file};
 
+/// The kernel's symbols and constant strings, which do not depend on what is recorded.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    kallsyms: Vec<u8>,
+    printk: Vec<u8>,
+}
+
+impl Symbols {
+    /// Reads them. Without them functions have no names, but everything else is there.
+    pub fn read(top: &Instance) -> Self {
+        let printk = file::read(&top.path("printk_formats")).unwrap_or_default();
+        Symbols { kallsyms: std::fs::read("/proc/kallsyms").unwrap_or_default(), printk }
+    }
+
+    /// Whether addresses can be resolved at all: the kernel shows zeros to those it does not trust.
+    pub fn has_addresses(&self) -> bool {
+        self.kallsyms.split(|&b| b == b'\n').take(100).any(|line| line.iter().take(16).any(|b| !b"0 ".contains(b)))
+    }
+
+    /// `/proc/kallsyms` and `printk_formats`.
+    pub fn into_tables(self) -> (Vec<u8>, Vec<u8>) {
+        (self.kallsyms, self.printk)
+    }
+}
+
 /// The texts that do not change while recording.
 #[derive(Debug, Default)]
 pub struct Texts {
@@ -17,13 +42,13 @@ pub struct Texts {
     header_event: Vec<u8>,
     ftrace: Vec<Vec<u8>>,
     systems: BTreeMap<String, Vec<Vec<u8>>>,
-    kallsyms: Vec<u8>,
-    printk: Vec<u8>,
+    /// The kernel's symbols.
+    pub symbols: Symbols,
 }
 
 impl Texts {
-    /// Reads the formats of `events` and the symbol tables.
-    pub fn read(top: &Instance, events: &BTreeSet<EventName>) -> Result<Self, Error> {
+    /// Reads the formats of `events` once the buffers have their sizes.
+    pub fn read(top: &Instance, events: &BTreeSet<EventName>, symbols: Symbols) -> Result<Self, Error> {
         let mut systems: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
         for name in events {
             systems.entry(name.system.clone()).or_default().push(top.event_format(name)?);
@@ -33,15 +58,8 @@ impl Texts {
             header_event: file::read(&top.path("events/header_event"))?,
             ftrace: top.ftrace_events()?.iter().map(|name| top.event_format(name)).collect::<Result<_, _>>()?,
             systems,
-            // Without it functions have no names, but everything else is there.
-            kallsyms: std::fs::read("/proc/kallsyms").unwrap_or_default(),
-            printk: file::read(&top.path("printk_formats")).unwrap_or_default(),
+            symbols,
         })
-    }
-
-    /// Whether addresses can be resolved at all: the kernel shows zeros to those it does not trust.
-    pub fn has_symbols(&self) -> bool {
-        self.kallsyms.split(|&b| b == b'\n').take(100).any(|line| line.iter().take(16).any(|b| !b"0 ".contains(b)))
     }
 
     /// System and text of every format.
@@ -52,35 +70,31 @@ impl Texts {
         own.chain(others).collect()
     }
 
-    /// The kernel's symbols and constant strings.
-    pub fn into_tables(self) -> (Vec<u8>, Vec<u8>) {
-        (self.kallsyms, self.printk)
-    }
-
     /// The sections of a file.
     pub fn sections(&self) -> Vec<Section<'static>> {
         let systems = self.systems.iter().map(|(system, formats)| (system.as_str(), formats.as_slice()));
-        let kallsyms: &[u8] = if self.has_symbols() { &self.kallsyms } else { &[] };
+        let symbols = &self.symbols;
+        let kallsyms: &[u8] = if symbols.has_addresses() { &symbols.kallsyms } else { &[] };
         let section = |id, payload: Vec<u8>| Section { id, payload: payload.into() };
         vec![
             section(ids::HEADER_INFO, writer::header_info(&self.header_page, &self.header_event)),
             section(ids::FTRACE_EVENTS, writer::ftrace_events(&self.ftrace)),
             section(ids::EVENT_FORMATS, writer::event_formats(systems)),
             section(ids::KALLSYMS, writer::short_text(kallsyms)),
-            section(ids::PRINTK, writer::short_text(&self.printk)),
+            section(ids::PRINTK, writer::short_text(&symbols.printk)),
         ]
     }
 }
 
-/// `saved_cmdlines`, one line for each pid, and the names of living threads that it does not have.
+/// `saved_cmdlines`, the kernel's table of names.
+pub fn saved_names(top: &Instance) -> Vec<u8> {
+    file::read(&top.path("saved_cmdlines")).unwrap_or_default()
+}
+
+/// Lines of `saved_cmdlines` and the names of living threads in one table, one line for each pid.
 ///
 /// The kernel may list a pid twice, once with a name that it no longer means and does not mark; readers differ in which
 /// they believe. The name of a living thread decides, else the later line.
-pub fn command_lines(top: &Instance, living: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> {
-    merge_names(&file::read(&top.path("saved_cmdlines")).unwrap_or_default(), living)
-}
-
-/// Lines of `saved_cmdlines` and the names of living threads in one table.
 pub fn merge_names(saved: &[u8], living: &BTreeMap<i32, Vec<u8>>) -> Vec<u8> {
     let mut names: BTreeMap<i32, &[u8]> = living.iter().map(|(&pid, comm)| (pid, comm.as_slice())).collect();
     let mut seen: BTreeMap<i32, &[u8]> = BTreeMap::new();

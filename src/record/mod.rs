@@ -31,6 +31,7 @@ mod sift;
 mod signals;
 mod stream;
 mod stretches;
+mod texts;
 mod tsc;
 mod watch;
 pub mod windows;
@@ -66,6 +67,7 @@ use rotate::Rotor;
 use seal::Closing;
 use session::{Harvest, Session, open_buffer};
 use signals::{Caught, Signals};
+use texts::{TextsThread, Wanted};
 
 use crate::dat::unsealed::{Begin, Entry};
 use crate::dat::writer::{Move, Room, Writer};
@@ -98,6 +100,8 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let top = root.top();
     let events = recorded_events(settings, &plans, &top)?;
     begin_journal(&output, settings, &events).map_err(output_failed(&output))?;
+    let names = output.family().file("names");
+    let texts = TextsThread::begin(Wanted { top: top.clone(), events, names })?;
     plan::define_probes(&plans, &top, watch, &mut probes)?;
     let command = child.as_ref().map(|child| child.pid().as_raw());
     let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo(), command)?;
@@ -107,7 +111,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let mut buffers =
         plans.iter().map(|plan| open_buffer(plan, settings, &output, watch, &extras)).collect::<Result<Vec<_>, _>>()?;
     let subbuf_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
-    let writer = Writer::create(file, settings.compression, subbuf_bytes).map_err(output_failed(&output))?;
+    texts.tell_ready(Writer::create(file, settings.compression, subbuf_bytes).map_err(output_failed(&output))?);
     let orders = Orders::default();
     let hurry = Hurry::new(&orders)?;
     thread::scope(|scope| {
@@ -127,20 +131,24 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         };
         // Not part of what was asked for, so it goes even if the settings are to stay.
         let mut own = output.journal().undo();
-        let harvest = session.record(&mut buffers, child, writer, &events, &mut own);
-        let harvest = harvest.inspect_err(|_| output.set_worth_keeping(false))?;
-        let mut closing = Closing::ask(&plans, &top, &harvest.threads);
+        let harvest = session.record(&mut buffers, child, &texts, &mut own);
+        let mut harvest = harvest.inspect_err(|_| output.set_worth_keeping(false))?;
+        let mut closing = Closing::ask(&plans, &top);
         drop(buffers);
         drop(locks);
-        closing.extras = extras.finish(settings, watch);
-        own.run().into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
         if settings.keep {
             undo.forget();
         }
-        undo.run().into_iter().chain(probes.run()).for_each(|error| watch.note(Note::NotPutBack(error)));
+        // The kernel waits for all CPUs again and again here; so does the file for its symbols.
+        let put_back = move || own.run().into_iter().chain(undo.run()).chain(probes.run()).collect::<Vec<_>>();
+        let putting_back = scope.spawn(put_back);
+        closing.extras = extras.finish(settings, watch);
+        let not_put_back = putting_back.join().unwrap_or_default();
+        not_put_back.into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
         let _ = output.journal().put_back();
+        let texts = finish_texts(texts, &mut closing, &mut harvest, watch);
         let mut outcome = closing.outcome(&plans, &harvest);
-        let Harvest { child, stop, failure, texts, buffers, rotated, rotor, .. } = harvest;
+        let Harvest { child, stop, failure, buffers, rotated, rotor, .. } = harvest;
         // The end of the command decides whether the trace is wanted; else it may go on while its trace is completed.
         let end = || child.and_then(|child| finish_command(child, stop, &signals));
         let ending = settings.limits.only_if_failed.then(end).flatten();
@@ -153,6 +161,23 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         }
         Ok(Outcome { ending: ending.or_else(end), trouble: failure, ..outcome })
     })
+}
+
+/// Waits for the first sections; without them the recording has failed.
+fn finish_texts(texts: TextsThread, closing: &mut Closing, harvest: &mut Harvest, watch: &dyn Watch) -> Option<Writer> {
+    match texts.finish() {
+        Ok(texts) => {
+            closing.name_threads(&texts.threads);
+            if !texts.has_symbols {
+                watch.note(Note::NoSymbols);
+            }
+            Some(texts.writer)
+        }
+        Err(error) => {
+            harvest.failure.get_or_insert(error);
+            None
+        }
+    }
 }
 
 /// All that goes into the file.

@@ -88,6 +88,8 @@ pub struct CpuOutcome {
     pub file_bytes: u64,
     /// How often its reader was woken.
     pub wakeups: u64,
+    /// How often the reader lost its raised priority, since it took too much of its CPU.
+    pub lowered: u64,
 }
 
 /// Why a trace has no records, as far as can be told.

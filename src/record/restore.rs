@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::journal::Leftover;
-use super::metadata::{self, Texts};
+use super::metadata::{self, Symbols, Texts};
 use crate::dat::ids;
 use crate::dat::unsealed::{Family, Restored};
 use crate::dat::writer::{self, Section};
@@ -28,7 +28,9 @@ pub fn complete(leftover: &Leftover, tracefs: Option<&Path>, into: File) -> io::
         let names = fs::read(leftover.data.family.file("names")).unwrap_or_default();
         let root = tracefs.map_or_else(Tracefs::find, |dir| Ok(Tracefs::at(dir)));
         let names = match root {
-            Ok(root) if of_this_boot => metadata::command_lines(&root.top(), &parse_names(&names)),
+            Ok(root) if of_this_boot => {
+                metadata::merge_names(&metadata::saved_names(&root.top()), &parse_names(&names))
+            }
             _ => names,
         };
         sections.push(Section { id: ids::CMDLINES, payload: writer::long_text(&names).into() });
@@ -42,7 +44,8 @@ fn kernel_texts(leftover: &Leftover, tracefs: Option<&Path>) -> Option<Vec<Secti
         let (system, event) = name.split_once(':')?;
         Some(EventName { system: system.to_owned(), event: event.to_owned() })
     });
-    Some(Texts::read(&root.top(), &names.collect()).ok()?.sections())
+    let top = root.top();
+    Some(Texts::read(&top, &names.collect(), Symbols::read(&top)).ok()?.sections())
 }
 
 fn parse_names(text: &[u8]) -> BTreeMap<i32, Vec<u8>> {

@@ -47,13 +47,18 @@ struct BufferReport {
 
 impl Closing {
     /// Asks the kernel. What it does not tell is left out: the records are more important.
-    pub fn ask(plans: &[BufferPlan<'_>], top: &Instance, threads: &BTreeMap<i32, Vec<u8>>) -> Self {
+    pub fn ask(plans: &[BufferPlan<'_>], top: &Instance) -> Self {
         Closing {
             trace_clock: file::read_text(&top.path("trace_clock")).unwrap_or_default(),
-            command_lines: metadata::command_lines(top, threads),
+            command_lines: metadata::saved_names(top),
             buffers: plans.iter().map(report_buffer).collect(),
             extras: Extras::default(),
         }
+    }
+
+    /// Adds the names of threads that the kernel has forgotten.
+    pub fn name_threads(&mut self, threads: &BTreeMap<i32, Vec<u8>>) {
+        self.command_lines = metadata::merge_names(&self.command_lines, threads);
     }
 
     /// What the recording has brought, by the kernel's counters.
@@ -119,6 +124,7 @@ fn cpu_outcome(harvest: &CpuHarvest, report: &BufferReport) -> CpuOutcome {
         raw_bytes: harvest.data.iter().map(|data| data.raw_bytes).sum(),
         file_bytes: harvest.data.iter().map(|data| data.bytes).sum(),
         wakeups: harvest.wakeups,
+        lowered: harvest.lowered,
     }
 }
 

@@ -1,7 +1,6 @@
 //! The part of a recording between "all is set" and "all is taken": readers run, the command is let go, something
 //! ends it, the readers take the rest.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -27,18 +26,15 @@ use super::settings::Settings;
 use super::sift::{Parts, Shared, Sifter};
 use super::signals::{self, Caught, Signals};
 use super::stretches::{self, Files, Stretches};
+use super::texts::TextsThread;
 use super::watch::{Note, Progress, Watch};
 use super::{configure, metadata};
 use crate::dat::unsealed::{BufferEntry, Entry, stretch_kind};
-use crate::dat::writer::{Room, Writer};
-use crate::tracefs::events::EventName;
+use crate::dat::writer::Room;
 use crate::tracefs::{Instance, Undo};
 
 /// How often the live line is renewed.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(250);
-
-/// Room for names, counters and options, and for a piece of data that is moved.
-const RESERVE_BYTES: u64 = 3 << 20;
 
 /// A buffer with its readers, ready to run.
 pub(super) struct OpenBuffer {
@@ -96,7 +92,8 @@ pub(super) fn open_buffer(
     }
     if let Some((session, shared)) = sifted {
         let events = plan.events.iter().flat_map(|event| event.events.iter().cloned()).collect();
-        let texts = metadata::Texts::read(instance, &events).map_err(Error::setup("reading the formats"))?;
+        let texts = metadata::Texts::read(instance, &events, metadata::Symbols::default())
+            .map_err(Error::setup("reading the formats"))?;
         let parts = Parts {
             formats: &texts.formats(),
             session,
@@ -131,10 +128,6 @@ pub(super) struct Harvest {
     pub(super) child: Option<RunningChild>,
     pub(super) stop: Stop,
     pub(super) failure: Option<Error>,
-    /// The file with its first sections, if they could be written.
-    pub(super) texts: Option<Writer>,
-    /// Names of living threads, for those that the kernel has forgotten.
-    pub(super) threads: BTreeMap<i32, Vec<u8>>,
     pub(super) buffers: Vec<Vec<CpuHarvest>>,
     pub(super) elapsed: Duration,
     /// A buffer was found switched off before it was to be.
@@ -144,16 +137,12 @@ pub(super) struct Harvest {
     pub(super) rotor: Rotor,
 }
 
-/// The first sections, and the names of living threads.
-type Texts = (Writer, BTreeMap<i32, Vec<u8>>);
-
 impl Session<'_> {
     pub(super) fn record(
         &self,
         buffers: &mut [OpenBuffer],
         child: Option<HeldChild>,
-        writer: Writer,
-        events: &BTreeSet<EventName>,
+        texts: &TextsThread,
         undo: &mut Undo,
     ) -> Result<Harvest, Error> {
         let (stop, alarm) = (event_fd()?, event_fd()?);
@@ -175,13 +164,10 @@ impl Session<'_> {
             for sifter in sifters {
                 sifting.push(sifter.map(|sifter| start_sifter(scope, sifter, crew, self.watch)).transpose()?);
             }
-            // Reads and packs while the load runs, but is there before, to be left out of the trace like the readers.
-            let (go, told) = channel();
-            let texts = scope.spawn(move || self.write_texts(told, writer, events));
             let threads = own_threads();
             self.plans.iter().for_each(|plan| configure::leave_out(plan, &threads, self.watch, undo));
             let (child, started) = self.start(child)?;
-            let _ = go.send(());
+            texts.tell_started();
             let rotation = self.settings.limits.rotation.unwrap_or_default();
             let rotor = Rotor::new(rotation, self.output.path(), meters.len(), started);
             let mut course = Course {
@@ -190,7 +176,7 @@ impl Session<'_> {
                 started,
                 meters: &meters,
                 deliveries: &deliveries,
-                texts: &texts,
+                texts,
                 rotor,
                 rotated: Vec::new(),
             };
@@ -215,51 +201,9 @@ impl Session<'_> {
                 rotor.take(delivery, self.plans.len()).into_iter().for_each(|data| put_in_front(data, &mut harvests));
             }
             put_in_front(rotor.collected(self.plans.len()), &mut harvests);
-            let texts = texts.join().unwrap_or_else(|_| {
-                Err(Error::System { step: "reading the formats", source: io::Error::other("a thread panicked") })
-            });
-            let (texts, threads) = match texts {
-                Ok((writer, threads)) => (Some(writer), threads),
-                Err(error) => {
-                    failure.get_or_insert(error);
-                    (None, BTreeMap::new())
-                }
-            };
             let stop = how.0;
-            Ok(Harvest {
-                child,
-                stop,
-                failure,
-                texts,
-                threads,
-                buffers: harvests,
-                elapsed,
-                was_switched_off,
-                rotated,
-                rotor,
-            })
+            Ok(Harvest { child, stop, failure, buffers: harvests, elapsed, was_switched_off, rotated, rotor })
         })
-    }
-
-    /// Reads the formats and symbols and writes them, once told to.
-    fn write_texts(
-        &self,
-        told: Receiver<()>,
-        mut writer: Writer,
-        events: &BTreeSet<EventName>,
-    ) -> Result<Texts, Error> {
-        // Without a word the recording failed, and its error is told elsewhere.
-        told.recv().map_err(|_| Error::Interrupted(0))?;
-        let texts = metadata::Texts::read(self.top, events).map_err(Error::setup("reading the formats"))?;
-        if !texts.has_symbols() {
-            self.watch.note(Note::NoSymbols);
-        }
-        writer.sections(&texts.sections()).map_err(Error::system("writing the formats"))?;
-        writer.reserve(RESERVE_BYTES);
-        let threads = metadata::living_threads();
-        // For a restored trace only; without them fewer tasks have names there.
-        let _ = std::fs::write(self.output.family().file("names"), metadata::merge_names(&[], &threads));
-        Ok((writer, threads))
     }
 
     /// Switches tracing on and lets the command go.
@@ -281,7 +225,7 @@ impl Session<'_> {
     }
 
     /// Waits for whatever ends the recording; tells what and, if so, what went wrong.
-    fn wait(&self, course: &mut Course<'_, '_>) -> (Stop, Option<Error>) {
+    fn wait(&self, course: &mut Course<'_>) -> (Stop, Option<Error>) {
         let limits = &self.settings.limits;
         let dir = self.output.family().folder();
         let functions = self.plans.iter().any(|plan| plan.settings.traces_functions());
@@ -317,7 +261,7 @@ impl Session<'_> {
     }
 
     /// Sleeps until something happens or it is time to look at the limits.
-    fn sleep(&self, course: &Course<'_, '_>) -> Option<Stop> {
+    fn sleep(&self, course: &Course<'_>) -> Option<Stop> {
         let mut fds = vec![self.signals.as_fd(), course.alarm];
         if course.child.is_none() {
             fds.extend(self.processes.iter().filter(|fd| !signals::has_ended(fd)).map(AsFd::as_fd));
@@ -356,7 +300,7 @@ impl Session<'_> {
         limits.max_bytes.is_some() || limits.rotation.is_some() || limits.until.is_some()
     }
 
-    fn begin_cut(&self, course: &mut Course<'_, '_>, figures: Figures, now: Instant) {
+    fn begin_cut(&self, course: &mut Course<'_>, figures: Figures, now: Instant) {
         // A file can be completed only when the formats are there.
         if course.texts.is_finished()
             && let Some(cut) = course.rotor.begin_cut(figures, now)
@@ -366,7 +310,7 @@ impl Session<'_> {
     }
 
     /// Takes what the readers hand over, and completes a file when all have.
-    fn rotate(&self, course: &mut Course<'_, '_>) -> Result<(), Error> {
+    fn rotate(&self, course: &mut Course<'_>) -> Result<(), Error> {
         while let Ok(delivery) = course.deliveries.try_recv() {
             if let Some(data) = course.rotor.take(delivery, self.plans.len()) {
                 let path = self.complete_file(data, &mut course.rotor)?;
@@ -384,7 +328,8 @@ impl Session<'_> {
         let stretches = segments(&data, self.plans);
         let mut complete = || -> io::Result<()> {
             let copy = rotate::begin_copy(family, self.settings.compression)?;
-            let closing = Closing::ask(self.plans, self.top, &metadata::living_threads());
+            let mut closing = Closing::ask(self.plans, self.top);
+            closing.name_threads(&metadata::living_threads());
             let file = seal::seal(copy, &closing, &mut data, &mut |_| Ok(Room::Plenty))?;
             privilege::hand_over(&file, self.settings.mode)?;
             let names = stretches.iter().map(|(instance, cpu, segment)| stretch_kind(instance, *cpu, *segment));
@@ -408,18 +353,18 @@ impl Session<'_> {
         let files = &buffer.files[index];
         let first = buffer.progress[index].segment.load(Acquire);
         let data = stretches::salvage(files, self.settings.compression, buffer.subbuf_bytes, first);
-        CpuHarvest { cpu: files.cpu(), data: data.unwrap_or_default(), wakeups: 0 }
+        CpuHarvest { cpu: files.cpu(), data: data.unwrap_or_default(), wakeups: 0, lowered: 0 }
     }
 }
 
 /// What the coordinator looks at while it waits.
-struct Course<'a, 'scope> {
+struct Course<'a> {
     child: Option<RunningChild>,
     alarm: BorrowedFd<'a>,
     started: Instant,
     meters: &'a [&'a cpu::Progress],
     deliveries: &'a Receiver<Delivery>,
-    texts: &'a ScopedJoinHandle<'scope, Result<Texts, Error>>,
+    texts: &'a TextsThread,
     rotor: Rotor,
     rotated: Vec<std::path::PathBuf>,
 }

@@ -41,7 +41,8 @@ pub struct Settings {
     pub interval: Option<Duration>,
     /// Readers look again and again instead of sleeping.
     pub poll: bool,
-    /// SCHED_FIFO priority of the readers; 0 leaves them as they are.
+    /// SCHED_FIFO priority of the readers; 0 leaves them as they are, without one they are raised as far as permitted
+    /// and as long as they take a modest share of their CPUs.
     pub priority: Option<u32>,
     /// Record a stack with every traced function.
     pub func_stack: bool,
@@ -175,7 +176,7 @@ pub struct Pace {
     pub interval: Option<Duration>,
     /// Readers look again and again instead of sleeping.
     pub poll: bool,
-    /// SCHED_FIFO priority.
+    /// SCHED_FIFO priority, 0 for none; without one it is raised as far as permitted.
     pub priority: Option<u32>,
 }
 
@@ -185,6 +186,11 @@ impl Pace {
         let asked = self.interval.filter(|interval| !interval.is_zero());
         let ms = asked.map_or(u128::from(usual_ms), |interval| interval.as_micros().div_ceil(1000));
         PollTimeout::try_from(ms.min(60_000)).unwrap_or(PollTimeout::from(usual_ms))
+    }
+
+    /// The priority as the readers take it: one that never sleeps is not raised unasked.
+    pub fn reader_priority(self) -> Option<u32> {
+        self.priority.or(self.poll.then_some(0))
     }
 
     /// Whether a reader may let the buffer fill after a wake-up that brought little.

@@ -170,7 +170,7 @@ pub struct Parts<'a> {
 }
 
 impl Sifter {
-    /// Ready to run. Called before any thread is started, so that SIGUSR1 is for this alone.
+    /// Ready to run. SIGUSR1 is held back by all threads, see `signals`.
     pub fn new(parts: Parts<'_>) -> Result<Sifter, Error> {
         let read = |(system, text): &(String, Vec<u8>)| EventFormat::parse(system, text, Abi::HOST).ok();
         let formats: Vec<EventFormat> = parts.formats.iter().filter_map(read).collect();
@@ -182,7 +182,6 @@ impl Sifter {
         )?;
         let mut usr1 = SigSet::empty();
         usr1.add(Signal::SIGUSR1);
-        usr1.thread_block().map_err(Error::system("blocking SIGUSR1"))?;
         let usr1 = SignalFd::with_flags(&usr1, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).ok();
         let layout = parts.layout;
         let cpus: Vec<u32> = parts.cpus.iter().map(|(cpu, ..)| *cpu).collect();
@@ -235,7 +234,7 @@ impl Sifter {
             let filled = self.taps.iter().map(|tap| tap.raw.as_fd());
             signals::sleep_on(&told().chain(filled).collect::<Vec<_>>(), Some(PERIOD))?;
         }
-        let harvest = |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0 });
+        let harvest = |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered: 0 });
         self.taps.into_iter().map(harvest).collect()
     }
 

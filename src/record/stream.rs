@@ -12,7 +12,7 @@ use super::error::Error;
 use super::extras;
 use super::journal::Kept;
 use super::keep::{self, Claimed, Keeper};
-use super::metadata::Texts;
+use super::metadata::{Symbols, Texts};
 use super::outcome::{BufferOutcome, CpuOutcome, Outcome, Stop};
 use super::plan::{self, BufferPlan};
 use super::privilege::{self, Identity};
@@ -152,12 +152,12 @@ fn pass(
 
 fn read_texts(settings: &Settings, plans: &[BufferPlan<'_>], top: &Instance) -> Result<Texts, Error> {
     let events = recorded_events(settings, plans, top)?;
-    Texts::read(top, &events).map_err(Error::setup("reading the formats"))
+    Texts::read(top, &events, Symbols::read(top)).map_err(Error::setup("reading the formats"))
 }
 
 fn begin(texts: Texts, top: &Instance, scale: Option<Scale>, sink: &mut dyn Sink) -> Result<(), Error> {
     let formats = texts.formats();
-    let (kallsyms, printk) = texts.into_tables();
+    let (kallsyms, printk) = texts.symbols.into_tables();
     let layout = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
     let tsc2nsec = scale.map(|scale| Tsc2Nsec { mult: scale.mult, shift: scale.shift, offset: 0 });
     sink.begin(StreamTexts { formats, kallsyms, printk, layout, tsc2nsec });
@@ -325,6 +325,7 @@ fn outcome_of(plan: &BufferPlan<'_>, tap: &Tap) -> BufferOutcome {
         raw_bytes: *total,
         file_bytes: 0,
         wakeups: 0,
+        lowered: 0,
     });
     BufferOutcome { instance: plan.instance.name().map(str::to_owned), cpus: cpus.collect() }
 }

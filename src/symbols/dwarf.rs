@@ -24,7 +24,6 @@ pub struct Dwarf {
     context: addr2line::Context<Slice>,
     path: std::path::PathBuf,
     units: OnceCell<Vec<gimli::Unit<Slice>>>,
-    pub(super) endian: RunTimeEndian,
 }
 
 impl std::fmt::Debug for Dwarf {
@@ -82,7 +81,7 @@ impl Dwarf {
         let made = gimli::Dwarf::load(load).and_then(|sections| {
             let sections = Arc::new(sections);
             let context = addr2line::Context::from_arc_dwarf(Arc::clone(&sections))?;
-            Ok(Dwarf { sections, context, path: holder.path().to_owned(), units: OnceCell::new(), endian })
+            Ok(Dwarf { sections, context, path: holder.path().to_owned(), units: OnceCell::new() })
         });
         Some(made.map_err(failed))
     }
@@ -101,6 +100,12 @@ impl Dwarf {
             }
             units
         })
+    }
+
+    /// The unit that an address belongs to.
+    pub(super) fn unit_of(&self, address: u64) -> Option<&gimli::Unit<Slice>> {
+        let addr2line::LookupResult::Output(found) = self.context.find_dwarf_and_unit(address) else { return None };
+        found.map(|unit| unit.unit)
     }
 
     /// The functions at an address, the innermost first.
@@ -162,9 +167,7 @@ impl Dwarf {
 
     /// Where the code of a function's first statement begins: behind what sets up its frame.
     pub fn after_prologue(&self, start: u64, end: u64) -> Option<u64> {
-        let addr2line::LookupResult::Output(found) = self.context.find_dwarf_and_unit(start) else { return None };
-        let unit = found?;
-        let mut rows = unit.line_program.clone()?.rows();
+        let mut rows = self.unit_of(start)?.line_program.clone()?.rows();
         let mut first = None;
         while let Ok(Some((_, row))) = rows.next_row() {
             let inside = row.address() > start && row.address() < end && !row.end_sequence();

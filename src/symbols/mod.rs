@@ -12,6 +12,10 @@ mod error;
 mod functions;
 mod image;
 pub mod instructions;
+pub mod kernel_arguments;
+mod locations;
+pub mod parameters;
+mod types;
 pub mod usdt;
 
 pub use binary::{Binary, Machine, Segment};

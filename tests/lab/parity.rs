@@ -32,7 +32,7 @@ fn compare(guest: &mut Guest, setup: &str, cases: &[&str], views: &[&str]) -> Re
             for view in views {
                 let script = format!(
                     "trace-cmd report {view} -i t.dat > theirs 2> words || exit 1; rtrec report --compat 3.4 {view} t.dat > ours || exit 2; \
-                     cmp -s ours theirs || {{ for f in ours theirs; do sed 's/^.*-\\([0-9][0-9]* *\\[\\)/\\1/' $f > $f.unnamed; done; }}; \
+                     cmp -s ours theirs || {{ for f in ours theirs; do sed 's/^.\\{{0,40\\}}-\\([0-9][0-9]*  *[[0-9]\\)/\\1/' $f > $f.unnamed; done; }}; \
                      cmp -s ours theirs || cmp -s ours.unnamed theirs.unnamed || {{ wc -l ours theirs; diff ours theirs | head -12; cat words | head -3; }}"
                 );
                 let mut said = guest.run(&Request::sh(&script).timeout(PATIENCE))?.check()?.stdout_text();

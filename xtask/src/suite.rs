@@ -2,13 +2,15 @@
 //!
 //! Owns: which parts there are, running them, counting what ran where, the closing table and line.
 //! Does not own: the tests. A test target whose name begins with `lab` holds checks for the lab's kernels (see
-//! `lab_tests!`), each named `….::on_<kernel>`; it is run with one process per kernel, since tests of a process share
-//! a boot. All other tests are native.
+//! `lab_tests!`), each named `….::on_<kernel>`; tests of a process share a boot. All other tests are native.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use crate::error::{Error, Result};
@@ -83,9 +85,7 @@ pub fn run(settings: &Settings) -> Result<ExitCode> {
     if settings.native {
         rows.push(native(settings, &targets)?);
     }
-    for (kernel, available) in kernels {
-        rows.push(on_kernel(settings, kernel, available, &targets)?);
-    }
+    rows.extend(in_the_lab(settings, &kernels, &targets));
     Ok(close(&rows, settings.allow_not_run))
 }
 
@@ -170,10 +170,10 @@ fn native(settings: &Settings, targets: &[(String, String)]) -> Result<Row> {
     } else {
         command.args(["test", "--quiet", "--no-fail-fast"]).args(&units).args(filter);
     }
-    row.add(&counted(&mut command)?);
+    row.add(&counted_aloud(&mut command)?);
     let mut examples = project::cargo();
     examples.args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast"]).args(filter);
-    row.add(&counted(&mut examples)?);
+    row.add(&counted_aloud(&mut examples)?);
     for reason in not_run.reasons()? {
         // It returned early, so the harness takes it for passed.
         row.passed = row.passed.saturating_sub(1);
@@ -214,10 +214,67 @@ impl Drop for NotRun {
     }
 }
 
-/// The tests on one kernel of the lab: run if the kernel is there, else listed.
-fn on_kernel(settings: &Settings, kernel: Kernel, available: Result<()>, targets: &[(String, String)]) -> Result<Row> {
+/// How many tests share a boot at most: fewer make more boots, more leave a processor idle at the end.
+const TESTS_PER_BOOT: usize = 10;
+
+/// Tests of one target that share a boot.
+struct Batch {
+    row: usize,
+    title: String,
+    command: Command,
+}
+
+/// The tests on the lab's kernels: as many machines at a time as there are processors, since each keeps one busy.
+fn in_the_lab(settings: &Settings, kernels: &[(Kernel, Result<()>)], targets: &[(String, String)]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut batches = VecDeque::new();
+    for (kernel, available) in kernels {
+        let (row, of_kernel) = on_kernel(settings, *kernel, available, targets, rows.len());
+        rows.push(row);
+        batches.extend(of_kernel);
+    }
+    let lanes = thread::available_parallelism().map_or(1, NonZero::get).min(batches.len());
+    let (batches, rows) = (Mutex::new(batches), Mutex::new(rows));
+    thread::scope(|scope| {
+        for _ in 0..lanes {
+            scope.spawn(|| run_batches(&batches, &rows));
+        }
+    });
+    rows.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs batches until there are none left. Each one's output comes in one piece, not mixed with another's.
+fn run_batches(batches: &Mutex<VecDeque<Batch>>, rows: &Mutex<Vec<Row>>) {
+    let next = || batches.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    while let Some(mut batch) = next() {
+        println!("lab: {} ...", batch.title);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let run = counted(&mut batch.command, &mut out, &mut err);
+        let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stdout = std::io::stdout().lock();
+        let _ = writeln!(stdout, "\nlab: {}", batch.title);
+        let _ = stdout.write_all(&err).and_then(|()| stdout.write_all(&out));
+        match run {
+            Ok(run) => rows[batch.row].add(&run),
+            Err(error) => {
+                rows[batch.row].failed += 1;
+                println!("{error}");
+            }
+        }
+    }
+}
+
+/// The tests on one kernel of the lab: made batches of if the kernel is there, else listed.
+fn on_kernel(
+    settings: &Settings,
+    kernel: Kernel,
+    available: &Result<()>,
+    targets: &[(String, String)],
+    index: usize,
+) -> (Row, Vec<Batch>) {
     let release = kernel.release().unwrap_or_else(|_| "not there".to_owned());
     let mut row = Row::new(format!("lab {kernel}, {release}"));
+    let mut batches = Vec::new();
     for (package, target) in targets.iter().filter(|(_, target)| is_lab(target)) {
         let mut tests = match listed(package, target) {
             Ok(tests) => tests,
@@ -228,14 +285,16 @@ fn on_kernel(settings: &Settings, kernel: Kernel, available: Result<()>, targets
             }
         };
         tests.retain(|test| is_on(test, kernel) && wanted(test, settings.filter.as_deref()));
-        match &available {
-            _ if tests.is_empty() => {}
+        match available {
             Ok(()) => {
-                println!("\nlab: {target} on kernel {kernel} ({release})");
-                let mut command = test_command(&[], package, target);
-                command.args(["--test-threads", "1", "--exact"]).args(&tests);
-                row.add(&counted(&mut command)?);
+                for some in tests.chunks(TESTS_PER_BOOT) {
+                    let mut command = test_command(&[], package, target);
+                    command.args(["--test-threads", "1", "--exact"]).args(some);
+                    let title = format!("{} tests of {target} on kernel {kernel} ({release})", some.len());
+                    batches.push(Batch { row: index, title, command });
+                }
             }
+            Err(_) if tests.is_empty() => {}
             Err(error) => {
                 row.skipped += tests.len();
                 row.not_run.extend(tests.iter().map(|test| format!("{test}: {}", error.headline())));
@@ -243,7 +302,7 @@ fn on_kernel(settings: &Settings, kernel: Kernel, available: Result<()>, targets
             }
         }
     }
-    Ok(row)
+    (row, batches)
 }
 
 /// Kills and full disks take minutes each in an emulated machine: they are tried by `cargo xtask faults`, or when named.
@@ -272,16 +331,23 @@ pub(crate) fn listed(package: &str, target: &str) -> Result<Vec<String>> {
     Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
-/// Runs tests with their output passed on as it comes, and counts what the harness or nextest report.
-fn counted(command: &mut Command) -> Result<Run> {
+/// Runs tests with their output passed on as it comes.
+fn counted_aloud(command: &mut Command) -> Result<Run> {
+    counted(command, &mut std::io::stdout(), &mut std::io::stderr())
+}
+
+/// Runs tests, hands their output on, and counts what the harness or nextest report.
+fn counted(command: &mut Command, to_out: &mut dyn Write, to_err: &mut (dyn Write + Send)) -> Result<Run> {
     let shown = host::shown(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| host::cannot_start(command, e))?;
     let err = child.stderr.take().expect("standard error is a pipe");
     let out = child.stdout.take().expect("standard output is a pipe");
-    let from_err = thread::spawn(move || pass_on(err, &mut std::io::stderr()));
-    let mut total = pass_on(out, &mut std::io::stdout());
-    let rest = from_err.join().expect("passing output on does not panic");
+    let (mut total, rest) = thread::scope(|scope| {
+        let from_err = scope.spawn(|| pass_on(err, to_err));
+        let total = pass_on(out, to_out);
+        (total, from_err.join().expect("passing output on does not panic"))
+    });
     total = [total[0] + rest[0], total[1] + rest[1], total[2] + rest[2]];
     let status = child.wait().map_err(|e| host::cannot_start(command, e))?;
     let [passed, failed, ignored] = total;

@@ -120,7 +120,8 @@ pub(in crate::cli) struct SetupArgs {
     /// Entries of the kernel's table of task names (it has 128)
     #[arg(long, value_name = "N")]
     pub(super) cmdlines_size: Option<u32>,
-    /// SCHED_FIFO priority of the readers, 1 to 99; 0 is none
+    /// SCHED_FIFO priority of the readers, 1 to 99; 0 leaves them as they are. Without it those of a file run at priority 1, each on
+    /// its CPU, where that is permitted, and like everybody else while one takes most of its CPU
     #[arg(short = 'r', long = "priority", value_name = "PRIO", value_parser = clap::value_parser!(u32).range(0..=99))]
     pub(super) priority: Option<u32>,
     /// Longest time a reader sleeps, in microseconds; 0 wakes it for every record

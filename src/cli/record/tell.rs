@@ -105,6 +105,14 @@ impl Stderr {
                     human_bytes(cpu.file_bytes),
                     cpu.wakeups
                 );
+                if cpu.lowered > 0 {
+                    say!(
+                        "rtrec {}: {name}CPU {}: the reader took most of its CPU; its priority was lowered {} times",
+                        self.name,
+                        cpu.cpu,
+                        cpu.lowered
+                    );
+                }
             }
         }
     }

@@ -1,14 +1,19 @@
 //! Places in the kernel: functions, tracepoints, events.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::error::ProbeError;
 use super::spec::{Kind, Spec, Target, is_glob};
 use super::{Probe, Resolver};
 use crate::record::names;
+use crate::symbols::btf::Btf;
+use crate::symbols::kernel_arguments::{self, Place};
 use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, file};
+use crate::wire::abi::Abi;
 use crate::wire::pattern::Pattern;
 
 /// The kernel option that brings a kind of probe, and the file that takes it.
@@ -115,7 +120,11 @@ impl Resolver {
             (true, None) => "r".to_owned(),
             (true, Some(calls)) => format!("r{calls}"),
         };
-        let arguments = self.kernel_arguments(spec, function)?;
+        // Behind its beginning a function's parameters are anywhere.
+        let arguments = match offset {
+            0 => self.kernel_arguments(spec, module, function_place(spec, function))?,
+            _ => spec.arguments.clone(),
+        };
         Ok(Probe {
             file: DefinitionFile::Kprobe,
             name: self.namer.name(spec, &stem),
@@ -130,7 +139,10 @@ impl Resolver {
     /// A probe of `dynamic_events`.
     fn simple(&mut self, spec: &Spec, letter: &str, place: String, stem: &str) -> Result<Probe, ProbeError> {
         let arguments = match &spec.target {
-            Target::Kernel { function, .. } => self.kernel_arguments(spec, function)?,
+            Target::Kernel { module, function, offset: 0 } => {
+                self.kernel_arguments(spec, module.as_deref(), function_place(spec, function))?
+            }
+            Target::Tracepoint(name) => self.kernel_arguments(spec, None, Place::Tracepoint(name))?,
             _ => spec.arguments.clone(),
         };
         Ok(Probe {
@@ -144,8 +156,23 @@ impl Resolver {
         })
     }
 
-    fn kernel_arguments(&mut self, spec: &Spec, _function: &str) -> Result<Vec<String>, ProbeError> {
-        Ok(spec.arguments.clone())
+    /// The words for arguments in the kernel's own; all parameters where none were given and the types are known.
+    fn kernel_arguments(
+        &mut self,
+        spec: &Spec,
+        module: Option<&str>,
+        place: Place<'_>,
+    ) -> Result<Vec<String>, ProbeError> {
+        let Some(types) = self.types.of(module) else { return Ok(spec.arguments.clone()) };
+        if spec.arguments.is_empty() {
+            return Ok(kernel_arguments::all(types, place).unwrap_or_default());
+        }
+        kernel_arguments::resolve(types, place, &spec.arguments).map_err(|error| ProbeError::Argument {
+            argument: spec.arguments.join(" "),
+            place: spec.text.clone(),
+            why: error.to_string(),
+            known: error.known().to_vec(),
+        })
     }
 
     fn judge_event(&self, system: &str, event: &str) -> Result<(), ProbeError> {
@@ -183,6 +210,27 @@ impl Resolver {
         }
         let _ = spec;
         Err(error)
+    }
+}
+
+fn function_place<'f>(spec: &Spec, function: &'f str) -> Place<'f> {
+    if spec.returns { Place::Return(function) } else { Place::Entry(function) }
+}
+
+/// Types of the running kernel and of its modules, read when first asked for.
+#[derive(Debug, Default)]
+pub(super) struct Types {
+    kernel: OnceCell<Option<Btf>>,
+    modules: HashMap<String, Option<Btf>>,
+}
+
+impl Types {
+    fn of(&mut self, module: Option<&str>) -> Option<&Btf> {
+        let read = |name: &str| std::fs::read(Path::new("/sys/kernel/btf").join(name)).ok();
+        let kernel = self.kernel.get_or_init(|| Btf::new(read("vmlinux")?, Abi::HOST)).as_ref()?;
+        let Some(module) = module else { return Some(kernel) };
+        let types = self.modules.entry(module.to_owned());
+        types.or_insert_with(|| kernel.with_module(&read(module)?)).as_ref()
     }
 }
 

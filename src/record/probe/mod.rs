@@ -91,6 +91,7 @@ pub struct Resolver {
     limit: usize,
     binaries: HashMap<PathBuf, Rc<user::Opened>>,
     known: HashMap<String, Vec<Probe>>,
+    types: kernel::Types,
 }
 
 impl Resolver {
@@ -102,6 +103,7 @@ impl Resolver {
             limit: USUAL_LIMIT,
             binaries: HashMap::new(),
             known: HashMap::new(),
+            types: kernel::Types::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::{self, At};
 use super::error::ProbeError;
-use super::spec::{BinaryName, Place, Spec, is_glob};
+use super::spec::{BinaryName, Place, Spec, Target, is_glob};
 use super::{Probe, Resolver, find};
 use crate::record::names;
 use crate::symbols::dwarf::{Dwarf, LineAnswer};
@@ -37,7 +37,7 @@ impl Opened {
         self.binary.path()
     }
 
-    fn needs_dwarf(&self, wanted: &str) -> Result<&Dwarf, ProbeError> {
+    pub(super) fn needs_dwarf(&self, wanted: &str) -> Result<&Dwarf, ProbeError> {
         if let Some(Err(error)) = self.dwarf().is_none().then(|| Dwarf::of(&self.binary)).flatten() {
             return Err(error.into());
         }
@@ -118,8 +118,14 @@ impl Resolver {
     }
 
     fn user_probe(&mut self, spec: &Spec, opened: &Opened, found: Found) -> Result<Probe, ProbeError> {
-        let at =
-            At { opened, address: found.address, entry: found.entry, told: &found.told, usdt: found.usdt.as_ref() };
+        let at = At {
+            opened,
+            address: found.address,
+            entry: found.entry,
+            told: &found.told,
+            usdt: found.usdt.as_ref(),
+            is_line: matches!(&spec.target, Target::User(_, Place::Line(..))),
+        };
         let fetched = arguments::user(spec, &at)?;
         let address = fetched.address.unwrap_or(found.address);
         let offset = opened.binary.code_offset(address).ok_or_else(|| not_code(&opened.binary, address))?;

@@ -1,11 +1,17 @@
 //! BTF: the types of the traced kernel, as far as the arguments of its functions need them.
 //!
-//! Owns: finding a function's prototype by name and saying of each parameter what it is called and how wide it is.
-//! Does not own: where arguments were recorded (see `plugins`).
+//! Owns: finding a function's prototype by name and saying of each parameter what it is called and how wide it is; how
+//! types are laid out (`layout`).
+//! Does not own: where arguments were recorded (see `plugins`), words for them (see `kernel_arguments`).
 //! Units: offsets in bytes from the start of the type or string section.
 //! Source: Documentation/bpf/btf.rst of Linux 6.12.
 
 use std::collections::HashMap;
+use std::fmt;
+
+mod layout;
+
+pub use layout::{Layout, Member, Prototype, TypeId};
 
 use crate::wire::abi::Abi;
 use crate::wire::bytes::{Cursor, until_nul};
@@ -39,6 +45,9 @@ pub struct Btf {
     bytes: Vec<u8>,
     abi: Abi,
     strings: usize,
+    strings_len: usize,
+    types_start: usize,
+    types_end: usize,
     /// Offset of each type's header in `bytes`; type 1 comes first.
     types: Vec<u32>,
     /// Prototype of each function, by a hash of its name; the name itself is compared when asked.
@@ -106,6 +115,12 @@ impl Header {
     }
 }
 
+impl fmt::Debug for Btf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Btf({} types)", self.types.len())
+    }
+}
+
 impl Btf {
     /// Indexes the content of a BTF file; `None` if it is none. Types after a damaged one are left out.
     pub fn new(bytes: Vec<u8>, abi: Abi) -> Option<Btf> {
@@ -122,24 +137,36 @@ impl Btf {
         let strings = header.checked_add(strings_at)?;
         bytes.get(start..end)?;
         bytes.get(strings..strings.checked_add(strings_len)?)?;
-        let mut btf = Btf { bytes, abi, strings, types: Vec::new(), functions: HashMap::new() };
+        let mut btf = Btf {
+            bytes,
+            abi,
+            strings,
+            strings_len,
+            types_start: start,
+            types_end: end,
+            types: Vec::new(),
+            functions: HashMap::new(),
+        };
         btf.index(start, end);
         Some(btf)
     }
 
     fn index(&mut self, start: usize, end: usize) {
+        // Of several with one name the first counts, but a module's before the kernel's.
+        let mut functions = HashMap::new();
         let mut at = start;
         while at < end {
-            let Some(header) = self.header_at(at) else { return };
-            let Some(rest) = header.rest_bytes() else { return };
-            let Ok(offset) = u32::try_from(at) else { return };
+            let Some(header) = self.header_at(at) else { break };
+            let Some(rest) = header.rest_bytes() else { break };
+            let Ok(offset) = u32::try_from(at) else { break };
             self.types.push(offset);
             if header.kind() == FUNC {
                 let hash = hash(self.string(header.name));
-                self.functions.entry(hash).or_insert(self.types.len() as u32);
+                functions.entry(hash).or_insert(self.types.len() as u32);
             }
             at = header.rest.saturating_add(rest);
         }
+        self.functions.extend(functions);
     }
 
     fn header_at(&self, at: usize) -> Option<Header> {

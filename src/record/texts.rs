@@ -1,0 +1,121 @@
+//! The first sections of a file, which take the longest: formats, symbols, constant strings.
+//!
+//! Owns: the thread that reads, packs and writes them beside everything else, from before the kernel is set up until
+//! its settings have been put back:
+//! ```text
+//!   recorder   | sets the kernel up |        | command runs ...      | puts back |
+//!   this       | symbols            | packs  | names of tasks | (idle)           |
+//! ```
+//! Does not own: what the texts are (see `metadata`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use super::error::Error;
+use super::metadata;
+use crate::dat::writer::Writer;
+use crate::tracefs::Instance;
+use crate::tracefs::events::EventName;
+
+/// Room for names, counters and options, and for a piece of data that is moved.
+const RESERVE_BYTES: u64 = 3 << 20;
+
+/// What is to be read and where it goes.
+pub struct Wanted {
+    /// Where the formats are.
+    pub top: Instance,
+    /// The events whose formats the file needs.
+    pub events: BTreeSet<EventName>,
+    /// Where the names of tasks go, for a trace that has to be restored.
+    pub names: PathBuf,
+}
+
+/// What has been read.
+pub struct Texts {
+    /// The file with its first sections.
+    pub writer: Writer,
+    /// Whether kernel addresses can be resolved.
+    pub has_symbols: bool,
+    /// Names of threads that lived while the command ran, for those that the kernel forgets.
+    pub threads: BTreeMap<i32, Vec<u8>>,
+}
+
+/// How far the recorder is.
+enum Step {
+    /// The kernel is set up: the file, of which only the header is there.
+    Ready(Writer),
+    /// The command runs.
+    Started,
+}
+
+/// The thread. Dropping it waits for its end.
+pub struct TextsThread {
+    steps: Option<Sender<Step>>,
+    thread: Option<JoinHandle<Result<Texts, Error>>>,
+}
+
+impl TextsThread {
+    /// Begins to read.
+    pub fn begin(wanted: Wanted) -> Result<Self, Error> {
+        let (steps, told) = channel();
+        let thread = thread::Builder::new().name("rtrec/texts".to_owned()).spawn(move || wanted.write(&told));
+        let thread = thread.map_err(Error::system("starting a thread"))?;
+        Ok(TextsThread { steps: Some(steps), thread: Some(thread) })
+    }
+
+    /// Tells it that the kernel is set up, so that formats can be read and written.
+    pub fn tell_ready(&self, writer: Writer) {
+        self.tell(Step::Ready(writer));
+    }
+
+    /// Tells it that the command runs, so that names can be read.
+    pub fn tell_started(&self) {
+        self.tell(Step::Started);
+    }
+
+    fn tell(&self, step: Step) {
+        // Without a listener it has failed, which is told by `finish`.
+        let _ = self.steps.as_ref().map(|steps| steps.send(step));
+    }
+
+    /// Whether all is written that does not change while recording.
+    pub fn is_finished(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
+    /// Waits for what it has brought.
+    pub fn finish(mut self) -> Result<Texts, Error> {
+        let panicked =
+            || Err(Error::System { step: "reading the formats", source: io::Error::other("a thread panicked") });
+        let joined = self.thread.take().map(JoinHandle::join);
+        joined.and_then(Result::ok).unwrap_or_else(panicked)
+    }
+}
+
+impl Drop for TextsThread {
+    fn drop(&mut self) {
+        self.steps = None;
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Wanted {
+    fn write(self, told: &Receiver<Step>) -> Result<Texts, Error> {
+        // Without a word nothing was recorded, and why is told elsewhere.
+        let unheard = || Error::Interrupted(0);
+        let symbols = metadata::Symbols::read(&self.top);
+        let Ok(Step::Ready(mut writer)) = told.recv() else { return Err(unheard()) };
+        let texts = metadata::Texts::read(&self.top, &self.events, symbols);
+        let texts = texts.map_err(Error::setup("reading the formats"))?;
+        writer.sections(&texts.sections()).map_err(Error::system("writing the formats"))?;
+        writer.reserve(RESERVE_BYTES);
+        let Ok(Step::Started) = told.recv() else { return Err(unheard()) };
+        let threads = metadata::living_threads();
+        // For a restored trace only; without them fewer tasks have names there.
+        let _ = std::fs::write(&self.names, metadata::merge_names(&[], &threads));
+        Ok(Texts { writer, has_symbols: texts.symbols.has_addresses(), threads })
+    }
+}
