@@ -106,7 +106,7 @@ struct RecordingArgs {
 #[derive(Debug, Subcommand)]
 enum SessionCommand {
     /// Record in the background, under a name
-    Start(session::StartArgs),
+    Start(Box<session::StartArgs>),
     /// Show the sessions that run
     Status(session::StatusArgs),
     /// End a session and complete its file
