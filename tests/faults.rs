@@ -9,7 +9,7 @@ use std::fs;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::faults::{Load, Small, bytes_in_whole_chunks, events, raw_bytes, row};
+use common::faults::{Load, Small, bytes_in_whole_chunks, events, raw_bytes, row, tries};
 use common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
 use nix::sys::signal::Signal;
 
@@ -267,4 +267,32 @@ fn thousands_of_children_are_followed() {
     let execs = text.lines().filter(|line| line.contains("filename=/bin/true")).count();
     assert_eq!(execs, 2000);
     row("2000 children", 1, "2000 execs", format!("{execs} execs"));
+}
+
+#[test]
+fn a_short_command_is_whole_however_busy_the_machine() {
+    let count = tries(8);
+    let alone = Alone::with_tracefs();
+    let before = alone.snapshot();
+    let folder = tempfile::tempdir().unwrap();
+    let _loads = [Load::start(), Load::start(), Load::start()];
+    for _ in 0..count {
+        let words = ["record", "-q", "-e", "sched:sched_process_exec", "-e", "sched:sched_process_exit", "-o", "a.dat"];
+        let output = run(folder.path(), &[words.as_slice(), &["env", "rtrec_test=1", "true"]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let text = stdout(&run(folder.path(), &["report", "a.dat"]));
+        // `env` becomes `true`: two execs of one process, then its exit.
+        let of_env = text.lines().find(|line| line.contains("sched_process_exec") && line.contains("/env "));
+        let pid =
+            of_env.and_then(|line| line.split("pid=").nth(1)?.split(' ').next()).unwrap_or_else(|| panic!("{text}"));
+        let has = |event: &str, word: &str| {
+            text.lines()
+                .any(|line| line.contains(event) && line.contains(word) && line.contains(&format!("pid={pid} ")))
+        };
+        assert!(has("sched_process_exec", "/true "), "{pid}: {text}");
+        assert!(has("sched_process_exit", "comm=true "), "{pid}: {text}");
+    }
+    drop(_loads);
+    alone.assert_as_before(&before);
+    row("short commands under load", count, format!("{count} execs and exits"), format!("{count} execs and exits"));
 }

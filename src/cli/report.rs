@@ -13,6 +13,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use super::windows::{ByArg, FoldedArg, Resolve, SortArg, ViewArgs, WindowArgs};
 use crate::dat::{ids, own};
 use crate::plugins::{Compat, Ignore, PluginSet, PluginSetting};
+use crate::report::latency::{LatencySettings, PairWord};
 use crate::report::lists;
 use crate::report::select::describe;
 use crate::report::windows::{By, FoldedTime, Form, Sort, WindowError, WindowSettings};
@@ -91,6 +92,13 @@ struct Flat {
     /// Count calls and time per function of the function graph instead of printing records
     #[arg(long, help_heading = "Instead of records")]
     graph_stats: bool,
+    /// Show how long calls take: figures of each pair of events NAME and NAME__return (probes) or sys_enter_NAME and
+    /// sys_exit_NAME; with --threshold also each call that took so long
+    #[arg(long, help_heading = "Instead of records")]
+    latency: bool,
+    /// As --latency, of these two events ([SYSTEM:]EVENT)
+    #[arg(long, value_name = "START..STOP", value_parser = pair, help_heading = "Instead of records")]
+    pair: Vec<PairWord>,
     /// Show where tasks spend their time: asleep, waiting to run, in interrupts, system calls and functions, with stacks
     #[arg(long, help_heading = "Instead of records")]
     profile: bool,
@@ -180,7 +188,7 @@ struct Flat {
     option: Vec<String>,
     /// Narrow layout
     #[arg(short = 'l', help_heading = "Layout")]
-    latency: bool,
+    narrow: bool,
     /// Add the time since the line before
     #[arg(long, help_heading = "Layout")]
     ts_diff: bool,
@@ -424,6 +432,16 @@ fn plan(args: &ReportArgs) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
+/// The durations of the calls in a file, as `rtrec report --latency` tells them.
+pub(in crate::cli) fn durations(path: &Path, threshold: Option<u64>, json: bool) -> ExitCode {
+    let mut flat = Flat { latency: true, files: vec![path.to_owned()], ..Flat::default() };
+    flat.window.threshold = threshold;
+    if json {
+        flat.format = FormatArg::Json;
+    }
+    run(ReportArgs { flat, placed: Vec::new() })
+}
+
 fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
     let flat = &args.flat;
     let plan = plan(args)?;
@@ -616,6 +634,8 @@ fn report_failure(error: ReportError) -> Failure {
         error @ ReportError::NoWallClock(_) => {
             Failure::new(error.to_string()).with("try", "recording with rtrec, or with trace-cmd record --date")
         }
+        error @ ReportError::NoPair(_) => Failure::new(error.to_string())
+            .with("try", "rtrec report -E lists the events, --pair START..STOP names two of them"),
         ReportError::Windows(error @ WindowError::NoWindows(_)) => Failure::new(error.to_string())
             .with("try", "naming them: --window-marker, --window-syscall 0:read, --window START..STOP"),
         error => Failure::new(error.to_string()),
@@ -642,7 +662,7 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     }
     settings.columns.full_time = flat.full_time;
     settings.style.nanoseconds = flat.full_time;
-    settings.columns.latency = flat.latency;
+    settings.columns.latency = flat.narrow;
     settings.columns.diff = flat.ts_diff;
     settings.columns.bare_ticks = flat.raw_ts;
     if flat.raw {
@@ -695,6 +715,14 @@ fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     }
     if flat.graph_stats {
         settings.format = Format::GraphStats;
+    }
+    if flat.latency || !flat.pair.is_empty() {
+        settings.format = Format::Latency;
+        settings.latency = LatencySettings {
+            pairs: flat.pair.clone(),
+            threshold: flat.window.threshold,
+            json: flat.format == FormatArg::Json,
+        };
     }
     if flat.profile {
         settings.format = Format::Profile;
@@ -790,6 +818,10 @@ fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Fail
             None | Some(FoldedArg::Wall) => FoldedTime::Wall,
         },
     })
+}
+
+fn pair(text: &str) -> Result<PairWord, String> {
+    PairWord::parse(text).ok_or_else(|| "two events belong here: START..STOP".to_owned())
 }
 
 fn hooks(texts: &[String]) -> Result<Vec<Hook>, Failure> {

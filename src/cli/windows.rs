@@ -28,7 +28,7 @@ pub(in crate::cli) struct WindowArgs {
 }
 
 /// A time with its unit; the original's bare numbers are milliseconds.
-fn threshold(word: &str) -> Result<u64, String> {
+pub(super) fn threshold(word: &str) -> Result<u64, String> {
     spec::time(word, Some(1_000_000)).map_err(|error| error.to_string())
 }
 

@@ -15,7 +15,8 @@ pub mod clock;
 mod dump;
 pub mod history;
 pub mod input;
-pub mod line;
+pub mod latency;
+mod line;
 pub mod lists;
 pub mod live;
 mod merge;
@@ -24,6 +25,7 @@ mod profile;
 mod records;
 mod seek;
 pub mod select;
+mod spread;
 mod stats;
 mod stream;
 mod tail;
@@ -144,6 +146,8 @@ pub enum Format {
     Profile,
     /// Response-time windows.
     Windows,
+    /// How long calls take, by pairs of events.
+    Latency,
 }
 
 impl Format {
@@ -198,6 +202,8 @@ pub struct Settings {
     pub profile: Profile,
     /// What [`Format::Windows`] shows.
     pub windows: windows::WindowSettings,
+    /// What [`Format::Latency`] shows.
+    pub latency: latency::LatencySettings,
 }
 
 impl Default for Settings {
@@ -224,6 +230,7 @@ impl Default for Settings {
             fields: Vec::new(),
             profile: Profile::default(),
             windows: windows::WindowSettings::default(),
+            latency: latency::LatencySettings::default(),
         }
     }
 }
@@ -246,6 +253,8 @@ pub enum ReportError {
     NoWallClock(String),
     /// Windows that cannot be told.
     Windows(windows::WindowError),
+    /// No file has these pairs of events; none given: none has any.
+    NoPair(Vec<latency::PairWord>),
 }
 
 impl fmt::Display for ReportError {
@@ -257,6 +266,10 @@ impl fmt::Display for ReportError {
             ReportError::Hook(error) => write!(f, "{error}"),
             ReportError::NoWallClock(file) => write!(f, "{file} does not tell the time of day"),
             ReportError::Windows(error) => write!(f, "{error}"),
+            ReportError::NoPair(words) => match words.first() {
+                None => f.write_str("there is no pair of events NAME and NAME__return"),
+                Some(word) => write!(f, "there is no pair of events {} and {}", word.start, word.stop),
+            },
             ReportError::WakeupMerge => f.write_str("wake-up latencies are those of a single file"),
         }
     }
@@ -538,6 +551,21 @@ fn emit<'a, 'd, 't>(
             let mut graph = stats::GraphStats::new(lanes, origins);
             pool.consume(|| merge.batch(pool), |batch| graph.take(&batch));
             graph.print(out)
+        }
+        Format::Latency => {
+            let latency = latency::Latency::new(lanes, origins, &settings.latency);
+            let mut latency = latency.map_err(ReportError::NoPair)?;
+            let failed = std::cell::OnceCell::new();
+            let next = || merge.batch(pool).filter(|_| failed.get().is_none());
+            pool.consume(next, |batch| {
+                if let Err(error) = latency.take(&batch, out) {
+                    let _ = failed.set(error);
+                }
+            });
+            match failed.into_inner() {
+                Some(error) => Err(error),
+                None => latency.print(out),
+            }
         }
         Format::Profile => {
             let profiler = profile::Profiler::new(inputs, lanes, origins, &settings.profile, compat);

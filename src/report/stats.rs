@@ -8,6 +8,7 @@ use super::Lane;
 use super::clock::Unit;
 use super::line::{slice, write_time};
 use super::merge::{Batch, Mark};
+use super::spread::Spread;
 use crate::wire::format::Field;
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
@@ -181,12 +182,15 @@ impl<'a, 't> Summary<'a, 't> {
     }
 }
 
-#[derive(Default)]
 struct Function {
-    calls: u64,
-    total: u64,
+    took: Spread,
     own: u64,
-    longest: u64,
+}
+
+impl Default for Function {
+    fn default() -> Self {
+        Function { took: Spread::coarse(1), own: 0 }
+    }
 }
 
 struct Open {
@@ -272,31 +276,31 @@ impl<'a, 't> GraphStats<'a, 't> {
             parent.inside = parent.inside.saturating_add(time);
         }
         let function = self.functions.entry((lane.file, func)).or_default();
-        function.calls += 1;
-        function.total = function.total.saturating_add(time);
+        function.took.add(time);
         function.own = function.own.saturating_add(time.saturating_sub(entry.map_or(0, |entry| entry.inside)));
-        function.longest = function.longest.max(time);
     }
 
     pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
         let mut text = Vec::new();
-        text.extend_from_slice(b"       calls      total us       self us    average us    longest us  function\n");
+        write!(text, "{:>12}", "calls")?;
+        ["total", "self", "min", "average", "p99", "max"]
+            .iter()
+            .try_for_each(|name| write!(text, " {:>13}", format!("{name} us")))?;
+        text.extend_from_slice(b"  function\n");
         let us = |ns: u64| format!("{}.{:03}", ns / 1000, ns % 1000);
         let mut functions: Vec<_> = self.functions.iter().collect();
-        functions.sort_by_key(|(key, function)| (std::cmp::Reverse(function.total), **key));
+        functions.sort_by_key(|(key, function)| (std::cmp::Reverse(function.took.total()), **key));
         for (&(file, address), function) in functions {
             let lane = self.lanes.iter().find(|lane| lane.file == file);
             let name = lane.and_then(|lane| lane.trace.kallsyms.lookup(address)).map(|symbol| symbol.name);
             let name = name.map_or_else(|| format!("{address:#x}"), |name| String::from_utf8_lossy(name).into_owned());
-            writeln!(
-                text,
-                "{:>12} {:>13} {:>13} {:>13} {:>13}  {name}",
-                function.calls,
-                us(function.total),
-                us(function.own),
-                us(function.total / function.calls.max(1)),
-                us(function.longest),
-            )?;
+            let took = &function.took;
+            let total = u64::try_from(took.total()).unwrap_or(u64::MAX);
+            write!(text, "{:>12}", took.count())?;
+            [total, function.own, took.min(), took.average(), took.percentile(99.0), took.max()]
+                .iter()
+                .try_for_each(|&ns| write!(text, " {:>13}", us(ns)))?;
+            writeln!(text, "  {name}")?;
         }
         out.write_all(&text)
     }

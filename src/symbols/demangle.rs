@@ -8,15 +8,16 @@ pub fn demangle(symbol: &str) -> Option<String> {
     if symbol.len() > MAX {
         return None;
     }
-    if symbol.starts_with("_R") || symbol.starts_with("_ZN") {
-        if let Ok(name) = rustc_demangle::try_demangle(symbol) {
-            return Some(format!("{name:#}"));
-        }
+    if (symbol.starts_with("_R") || symbol.starts_with("_ZN"))
+        && let Ok(name) = rustc_demangle::try_demangle(symbol)
+    {
+        return Some(format!("{name:#}"));
     }
     if symbol.starts_with("_Z") || symbol.starts_with("___Z") {
         // Suffixes of the optimiser stay, as in `f(int) [clone .isra.0]`.
         let name = cpp_demangle::Symbol::new(symbol).ok()?;
-        return name.demangle().ok();
+        let options = cpp_demangle::DemangleOptions::new().no_return_type();
+        return name.demangle_with_options(&options).ok();
     }
     None
 }
@@ -57,6 +58,7 @@ mod tests {
             Some("core::fmt::Formatter::pad")
         );
         assert_eq!(demangle("_ZN2ns5Thing3runEiPKc").as_deref(), Some("ns::Thing::run(int, char const*)"));
+        assert_eq!(demangle("_ZN4shop5twiceIiEET_S1_").as_deref(), Some("shop::twice<int>(int)"));
         assert_eq!(demangle("_RNvC6_123foo3bar").as_deref(), Some("123foo::bar"));
         assert_eq!(demangle("main"), None);
         assert_eq!(demangle("_Znot"), None);

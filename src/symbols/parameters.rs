@@ -173,8 +173,13 @@ impl<'d> Scope<'d> {
     /// All of a variable: itself, or the members of a structure.
     fn whole(&self, name: &str, die: &Die<'d>) -> Result<Vec<Fetch>, VariableError> {
         let of = die.type_of().ok_or_else(|| VariableError::Nowhere("its type is not known".to_owned()))?;
-        let Type::Struct(of_struct) = of.resolved() else {
-            return self.fetch(name).map(|fetch| vec![fetch]);
+        let of_struct = match of.resolved() {
+            Type::Struct(of_struct) => of_struct,
+            Type::Reference(Some(to)) => match to.resolved() {
+                Type::Struct(of_struct) => of_struct,
+                _ => return self.fetch(name).map(|fetch| vec![fetch]),
+            },
+            _ => return self.fetch(name).map(|fetch| vec![fetch]),
         };
         let members: Vec<String> = of_struct.members().into_iter().filter_map(|member| member.name).collect();
         let mut fetched = Vec::new();
@@ -354,12 +359,13 @@ impl<'d> Scope<'d> {
             kind = to.map_or(Type::Other, |to| to.resolved());
         }
         let wants_text = cast.is_none_or(|cast| cast.ends_with("string") || cast.starts_with("string["));
-        if let Type::Pointer(Some(to)) = &kind {
-            if wants_text && (cast.is_some() || is_char(to)) {
-                let text = self.text(&place)?;
-                place = Place::Memory(text, 0);
-                return Ok(format!("{}:{}", self.text(&place)?, cast.unwrap_or("string")));
-            }
+        if let Type::Pointer(Some(to)) = &kind
+            && wants_text
+            && (cast.is_some() || is_char(to))
+        {
+            let text = self.text(&place)?;
+            place = Place::Memory(text, 0);
+            return Ok(format!("{}:{}", self.text(&place)?, cast.unwrap_or("string")));
         }
         let text = self.text(&place)?;
         if let Some(cast) = cast {

@@ -209,13 +209,13 @@ impl<'d> Die<'d> {
             let place = base + child.number(gimli::DW_AT_data_member_location).unwrap_or(0);
             let type_of = child.type_of();
             let name = child.name().filter(|_| !is_base);
-            if name.is_none() {
-                if let Some(Type::Struct(inner)) = type_of.map(|inner| inner.resolved()) {
-                    if depth < MAX_CHAIN {
-                        inner.add_members(place, depth + 1, all);
-                    }
-                    continue;
+            if name.is_none()
+                && let Some(Type::Struct(inner)) = type_of.map(|inner| inner.resolved())
+            {
+                if depth < MAX_CHAIN {
+                    inner.add_members(place, depth + 1, all);
                 }
+                continue;
             }
             let (place, bits) = child.bits(place, type_of.map_or(0, |inner| inner.size()));
             all.push(Member { name, place, bits, type_of });

@@ -179,7 +179,7 @@ fn processors_may_go_and_come(guest: &mut Guest) -> Result<()> {
 fn an_unfiltered_graph_of_everything_stays_controllable(guest: &mut Guest) -> Result<()> {
     let before = first_snapshot(guest)?;
     let script = format!(
-        "{LOAD}(sleep 60; kill -INT $(cat pid)) & sh -c 'echo $$ > pid; exec rtrec record -b 64 -p function_graph -o a.dat' 2> said; \
+        "{LOAD}(sleep 60; kill -INT $(cat pid)) & sh -c 'echo $$ > pid; exec rtrec record -b 64 -p function_graph --all-functions -o a.dat' 2> said; \
          echo \"status $?\"; cut -d' ' -f1 /proc/uptime; cat said"
     );
     let ended = sh(guest, &script)?.check()?;

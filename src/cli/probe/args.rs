@@ -22,8 +22,14 @@ pub(in crate::cli) struct LiveArgs {
     #[arg(short = 'o', long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
     /// Only count the hits of each probe
-    #[arg(long, conflicts_with = "both")]
+    #[arg(long)]
     pub(super) count: bool,
+    /// Probe entry and return and tell at the end how long the calls took, as rtrec report --latency does for any file
+    #[arg(long, conflicts_with_all = ["count", "returns", "both"])]
+    pub(super) latency: bool,
+    /// With --latency: also tell each call that took so long: 10ms, 500us; a bare number is milliseconds
+    #[arg(long, value_name = "TIME", requires = "latency", value_parser = super::super::windows::threshold)]
+    pub(super) threshold: Option<u64>,
     /// Print the lines for uprobe_events or kprobe_events, and do nothing
     #[arg(long)]
     pub(super) dry_run: bool,

@@ -8,7 +8,7 @@ use super::super::stream::{Printer, failure};
 use super::super::{explain, explain_probe, say, say_raw};
 use super::args::{KprobeArgs, LiveArgs, UprobeArgs};
 use super::count::Counter;
-use super::list;
+use super::{latency, list};
 use crate::record::probe::{self, Kind, ProbeError, Resolver, Spec};
 use crate::record::{self, BufferSettings, EventSettings, Outcome, Settings, Sink};
 use crate::report;
@@ -49,6 +49,9 @@ fn run(
     if args.only_command && command.is_empty() {
         say!("rtrec {name}: -F is the command's hits only, but there is no command; put it behind --");
         return ExitCode::from(2);
+    }
+    if args.latency {
+        return latency::run(args, specs, command);
     }
     let settings = settings(args, specs, command);
     let watch = Stderr {
@@ -113,6 +116,7 @@ fn specs(kind: Kind, args: &LiveArgs, words: &[String], maxactive: Option<u32>) 
     let spec = named(kind, args.name.as_deref(), words)?;
     let mut specs = match (args.returns, args.both) {
         (true, _) => vec![spec.returning()?],
+        _ if args.latency => latency::both(spec)?.into(),
         (_, true) => {
             let mut back = Spec { arguments: Vec::new(), ..spec.clone() }.returning()?;
             back.event = back.event.map(|event| format!("{event}__return"));
@@ -147,7 +151,7 @@ fn dry_run(name: &str, specs: &[Spec], args: &LiveArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn settings(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> Settings {
+pub(super) fn settings(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> Settings {
     let events = specs.into_iter().map(|spec| EventSettings {
         word: spec.text.clone(),
         filter: args.filter.clone().filter(|_| !spec.returns || !args.both),

@@ -2,6 +2,7 @@
 
 mod args;
 mod count;
+mod latency;
 mod list;
 mod live;
 mod manage;

@@ -234,10 +234,10 @@ fn by_convention(argument: &str, spec: &Spec, at: &At<'_>) -> Result<String, Pro
     let mut out = argument.to_owned();
     for (index, register) in registers.iter().enumerate() {
         let number = format!("$arg{}", index + 1);
-        if let Some(place) = out.find(&number) {
-            if !out[place + number.len()..].starts_with(|c: char| c.is_ascii_digit()) {
-                out.replace_range(place..place + number.len(), register);
-            }
+        if let Some(place) = out.find(&number)
+            && !out[place + number.len()..].starts_with(|c: char| c.is_ascii_digit())
+        {
+            out.replace_range(place..place + number.len(), register);
         }
     }
     if out.contains("$arg") {

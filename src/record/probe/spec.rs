@@ -285,11 +285,13 @@ fn user(text: &str) -> Result<Target, &'static str> {
         let offset = number(place).ok_or("an offset is a number, as in BINARY:0x1139")?;
         return Ok(Target::User(binary, Place::Offset(offset)));
     }
-    if let Some((file, line)) = place.rsplit_once(':') {
-        if !file.is_empty() && !file.ends_with(':') && line.bytes().all(|b| b.is_ascii_digit()) {
-            let line = line.parse().ok().filter(|&line| line > 0).ok_or("lines count from 1")?;
-            return Ok(Target::User(binary, Place::Line(file.to_owned(), line)));
-        }
+    if let Some((file, line)) = place.rsplit_once(':')
+        && !file.is_empty()
+        && !file.ends_with(':')
+        && line.bytes().all(|b| b.is_ascii_digit())
+    {
+        let line = line.parse().ok().filter(|&line| line > 0).ok_or("lines count from 1")?;
+        return Ok(Target::User(binary, Place::Line(file.to_owned(), line)));
     }
     let (symbol, offset) = symbol(place)?;
     Ok(Target::User(binary, Place::Symbol(symbol.to_owned(), offset)))

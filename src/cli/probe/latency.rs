@@ -1,0 +1,61 @@
+//! How long calls take: entry and return of each place recorded, then paired.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::super::record::{Stderr, status};
+use super::super::{explain, report, say, say_raw};
+use super::args::LiveArgs;
+use super::live;
+use crate::record::probe::{ProbeError, Spec};
+use crate::record::{self, Outcome, Settings};
+use crate::report::Format;
+
+/// The stack pointer, by which each return finds its entry.
+const STACK_POINTER: &str = "sp=%sp:x64";
+
+/// Entry and return of one place.
+pub(super) fn both(entry: Spec) -> Result<[Spec; 2], ProbeError> {
+    let mut back = Spec { arguments: Vec::new(), ..entry.clone() }.returning()?;
+    back.event = back.event.map(|event| format!("{event}__return"));
+    Ok([entry, back].map(|spec| Spec { arguments: vec![STACK_POINTER.to_owned()], ..spec }))
+}
+
+/// Records and tells the durations.
+pub(super) fn run(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> ExitCode {
+    let name = specs.first().map_or("uprobe", |spec| spec.kind.name());
+    let watch = Stderr { name, quiet: args.quiet, verbose: !args.quiet && args.verbose, live: false, started: None };
+    // A file nobody asked for goes where temporary files go, and away at the end.
+    let folder = match &args.output {
+        Some(_) => None,
+        None => match tempfile::tempdir() {
+            Ok(folder) => Some(folder),
+            Err(error) => {
+                say!("rtrec {name}: no temporary folder could be made: {error}");
+                return ExitCode::from(2);
+            }
+        },
+    };
+    let mut settings = live::settings(args, specs, command);
+    if let Some(folder) = &folder {
+        settings.output = folder.path().join("latency.dat");
+    }
+    match record::run(&settings, &watch) {
+        Ok(outcome) => told(args, &settings, &watch, &outcome),
+        Err(error) => {
+            let explained = explain::record_error(&error);
+            say_raw(&explained.text(name));
+            ExitCode::from(explained.status)
+        }
+    }
+}
+
+fn told(args: &LiveArgs, settings: &Settings, watch: &Stderr, outcome: &Outcome) -> ExitCode {
+    watch.tell(outcome, settings);
+    let path: Option<&PathBuf> = outcome.files.last();
+    let reported =
+        path.map_or(ExitCode::SUCCESS, |path| report::durations(path, args.threshold, args.format == Format::Json));
+    // Its own trouble counts where the command had none.
+    if status(outcome) == 0 { reported } else { ExitCode::from(status(outcome)) }
+}
