@@ -5,6 +5,7 @@
 //! | floor | modules | what they know |
 //! | --- | --- | --- |
 //! | ground | [`wire`] | bytes in, values out: sub-buffers, event formats, print fmt; no files, no clock, no threads |
+//! | ground | [`windows`] | response-time windows: what they are, and cutting them out of records; stands on [`wire`] |
 //! | first | [`tracefs`], [`dat`], [`symbols`] | one door each: the kernel's control files, the trace.dat container, names of addresses |
 //! | second | [`record`], [`report`] | the two engines; they do not know each other |
 //! | third | [`plugins`] | what single families of events look like |

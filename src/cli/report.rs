@@ -116,6 +116,9 @@ struct Flat {
     /// Show response-time windows: figures of all, the time line of the slow ones
     #[arg(long, help_heading = "Instead of records")]
     windows: bool,
+    /// The windows of a session that is being recorded
+    #[arg(long, hide = true, value_name = "FILE")]
+    windows_of: Option<PathBuf>,
     #[command(flatten)]
     window: WindowArgs,
     #[command(flatten)]
@@ -764,9 +767,19 @@ impl Resolve for OfFile<'_> {
 
 fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Failure> {
     let mut sessions = Vec::new();
+    let running = flat.windows_of.as_ref().and_then(|path| {
+        let session = Session::decode(&fs::read(path).ok()?)?;
+        let counts = fs::read(path.with_extension("status")).ok();
+        let only_slow = counts.and_then(|counts| serde_json::from_slice(&counts).ok());
+        Some(Session { only_slow, ..session })
+    });
     for input in inputs {
         let machine = input.dat.options.uname.as_deref().and_then(Machine::of_uname);
         let stored = input.dat.own_payload(own::WINDOWS).and_then(|bytes| Session::decode(&bytes));
+        if let (Some(running), None) = (&running, &stored) {
+            sessions.push(Some(running.clone()));
+            continue;
+        }
         let mut of_file = OfFile { input, stored };
         let session = flat.window.any().then(|| flat.window.session(machine, &mut of_file)).transpose();
         sessions.push(session.map_err(|reason| {

@@ -101,6 +101,7 @@ pub(super) fn open_buffer(
             buffer_bytes: settings.windows.as_ref().and_then(|windows| windows.only_slow).unwrap_or(0),
             cpus: taps,
             shared: Shared::clone(shared),
+            status: settings.windows.as_ref().and_then(|windows| windows.status.clone()),
         };
         open.sifter = Some(Sifter::new(parts)?);
     }

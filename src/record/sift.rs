@@ -16,6 +16,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,8 @@ struct Tap {
     packer: Packer,
     /// Time of the last record that was written.
     written: u64,
+    /// When a sub-buffer was completed last.
+    flushed: Instant,
 }
 
 struct Page {
@@ -98,7 +101,7 @@ pub struct Sifter {
     kept: Kept,
     shared: Shared,
     usr1: Option<SignalFd>,
-    records: u64,
+    status: Option<PathBuf>,
 }
 
 /// Records of slow windows.
@@ -167,10 +170,12 @@ pub struct Parts<'a> {
     pub cpus: Vec<(u32, RawBuffer, Stretches)>,
     /// Where counts go.
     pub shared: Shared,
+    /// The file they go to, too.
+    pub status: Option<PathBuf>,
 }
 
 impl Sifter {
-    /// Ready to run. Called before any thread is started, so that SIGUSR1 is for this alone.
+    /// Ready to run. SIGUSR1 is held back by all threads, see `signals`.
     pub fn new(parts: Parts<'_>) -> Result<Sifter, Error> {
         let read = |(system, text): &(String, Vec<u8>)| EventFormat::parse(system, text, Abi::HOST).ok();
         let formats: Vec<EventFormat> = parts.formats.iter().filter_map(read).collect();
@@ -182,7 +187,6 @@ impl Sifter {
         )?;
         let mut usr1 = SigSet::empty();
         usr1.add(Signal::SIGUSR1);
-        usr1.thread_block().map_err(Error::system("blocking SIGUSR1"))?;
         let usr1 = SignalFd::with_flags(&usr1, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).ok();
         let layout = parts.layout;
         let cpus: Vec<u32> = parts.cpus.iter().map(|(cpu, ..)| *cpu).collect();
@@ -193,6 +197,7 @@ impl Sifter {
             out,
             packer: Packer::new(layout),
             written: 0,
+            flushed: Instant::now(),
         });
         let counts = OnlySlow { buffer_bytes: parts.buffer_bytes, ..OnlySlow::default() };
         Ok(Sifter {
@@ -203,7 +208,7 @@ impl Sifter {
             kept: Kept { session: parts.session.clone(), counts, cpus, ..Kept::default() },
             shared: parts.shared,
             usr1,
-            records: 0,
+            status: parts.status,
         })
     }
 
@@ -286,7 +291,6 @@ impl Sifter {
             let data = page.bytes.get(start as usize..(start + len) as usize).unwrap_or(&[]);
             let origin = Origin { stream: at as u32, id: self.common.id(data), pid: self.common.pid(data) };
             self.engine.take(origin, &Record { ticks, cpu: tap.cpu, data }, &mut self.kept);
-            self.records += 1;
             if let Some(time) = next(tap) {
                 order.push(Reverse((time, at)));
             }
@@ -326,7 +330,8 @@ impl Sifter {
             }
         }
         for tap in &mut self.taps {
-            if settled == u64::MAX {
+            // Whoever looks at a running session wants to see them.
+            if settled == u64::MAX || tap.flushed.elapsed() >= STATUS_PERIOD {
                 tap.flush()?;
             }
             tap.out.tend(Instant::now())?;
@@ -346,6 +351,9 @@ impl Sifter {
         told.slow.append(&mut self.kept.slow);
         told.tgids.append(&mut self.kept.tgids);
         told.settled = settled;
+        if let Some(path) = &self.status {
+            let _ = write_down(path, &serde_json::to_vec(own).unwrap_or_default());
+        }
     }
 }
 
@@ -354,10 +362,18 @@ impl Tap {
         if self.packer.is_empty() {
             return Ok(());
         }
+        self.flushed = Instant::now();
         let chunks = self.out.chunks();
         self.packer.finish(chunks.slot());
         chunks.keep()
     }
+}
+
+/// Replaces a file at once, so that nobody reads half of it.
+pub fn write_down(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, bytes)?;
+    std::fs::rename(new, path)
 }
 
 /// Now, by the trace clock.

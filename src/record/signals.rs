@@ -39,6 +39,8 @@ impl Signals {
         // At a limit on the size of files a write is to fail, which can be told, instead of killing us.
         let mut all = set;
         all.add(Signal::SIGXFSZ);
+        // Whoever records slow windows only tells counts at this one.
+        all.add(Signal::SIGUSR1);
         let before = SigSet::thread_get_mask().map_err(Error::system("reading the signal mask"))?;
         all.thread_block().map_err(Error::system("blocking signals"))?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)

@@ -130,6 +130,11 @@ impl Watching {
         let sampler = Sampler::begin(windows, &pids, command, shared.clone(), watch)?;
         let mut watching = Watching { session, pids, tasks: BTreeMap::new(), sampler, shared };
         watching.look();
+        if let Some(path) = &windows.status {
+            // For reports while the recording goes on.
+            let session = Session { tasks: watching.tasks.values().cloned().collect(), ..watching.session.clone() };
+            let _ = sift::write_down(&path.with_extension("session"), &session.encode());
+        }
         Ok(watching)
     }
 

@@ -15,19 +15,21 @@ use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2,
 
 use super::super::say;
 
-const PID_FILE: &str = "/var/run/rtrec-record.pid";
+/// The process id of a recording that has no name.
+pub(super) const PID_FILE: &str = "/var/run/rtrec-record.pid";
 
-/// Runs `job` in the background; it calls what it is given once recording is running.
-pub(super) fn run(job: impl FnOnce(Box<dyn Fn() + Sync>) -> ExitCode) -> ExitCode {
-    let pid_file = match claim(Path::new(PID_FILE)) {
+/// Runs `job` in the background, its process id in `path`; it calls what it is given once recording is running. `name` is
+/// the subcommand's.
+pub(in crate::cli) fn run(path: &Path, name: &str, job: impl FnOnce(Box<dyn Fn() + Sync>) -> ExitCode) -> ExitCode {
+    let pid_file = match claim(path) {
         Ok(file) => file,
         Err(sentence) => {
-            say!("rtrec record: {sentence}");
+            say!("rtrec {name}: {sentence}");
             return ExitCode::from(2);
         }
     };
     let Ok((heard, told)) = pipe2(OFlag::O_CLOEXEC) else {
-        say!("rtrec record: no pipe for --daemonize could be made");
+        say!("rtrec {name}: no pipe for the way to the background could be made");
         return ExitCode::from(2);
     };
     // SAFETY: no other thread exists yet, so the child may use the whole library.
@@ -42,11 +44,11 @@ pub(super) fn run(job: impl FnOnce(Box<dyn Fn() + Sync>) -> ExitCode) -> ExitCod
             drop(heard);
             let _ = setsid();
             let code = job(Box::new(move || go_to_background(&pid_file, &told)));
-            let _ = std::fs::remove_file(PID_FILE);
+            let _ = std::fs::remove_file(path);
             code
         }
         Err(errno) => {
-            say!("rtrec record: forking for --daemonize failed: {errno}");
+            say!("rtrec {name}: forking for the background failed: {errno}");
             ExitCode::from(2)
         }
     }

@@ -3,11 +3,12 @@
 //! [`args`] is what clap sees, [`placed`] makes settings of it, [`tell`] has the words, [`daemon`] the way to the background.
 
 mod args;
-mod daemon;
+pub(super) mod daemon;
 mod placed;
 mod tell;
 
 use std::io::IsTerminal;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::ArgMatches;
@@ -39,7 +40,9 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
         started: None,
     };
     if args.daemonize {
-        return daemon::run(|started| record(&settings, &Stderr { started: Some(started), ..watch }));
+        return daemon::run(Path::new(daemon::PID_FILE), "record", |started| {
+            record(&settings, &Stderr { started: Some(started), ..watch })
+        });
     }
     record(&settings, &watch)
 }

@@ -1,11 +1,14 @@
 //! `rtrec rt`: record response-time windows, in one step.
 
+mod selftest;
+mod session;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::record::{Stderr, record};
 use super::say;
@@ -52,7 +55,17 @@ pub(in crate::cli) struct InsideArgs {
 #[command(
     after_help = "Examples:\n  rtrec rt --window-magic --threshold 20ms ./server\n  rtrec rt --window-syscall 0:fsync:10ms --sample 1ms -- postgres -D data\n  rtrec rt --window-marker -p 4711 --duration 30s\n  rtrec report --windows"
 )]
+#[command(args_conflicts_with_subcommands = true, subcommand_precedence_over_arg = true)]
 pub(in crate::cli) struct RtArgs {
+    #[command(flatten)]
+    what: RecordingArgs,
+    #[command(subcommand)]
+    session: Option<SessionCommand>,
+}
+
+/// What is recorded.
+#[derive(Debug, Args)]
+struct RecordingArgs {
     #[command(flatten)]
     windows: WindowArgs,
     #[command(flatten)]
@@ -63,9 +76,9 @@ pub(in crate::cli) struct RtArgs {
     /// Processes that are running: all their threads, and what they start
     #[arg(short = 'p', long, value_name = "PID", value_delimiter = ',')]
     pid: Vec<i32>,
-    /// Output file
-    #[arg(short = 'o', long, value_name = "FILE", default_value = "trace.dat")]
-    output: PathBuf,
+    /// Output file [default: trace.dat, or NAME.dat of a session]
+    #[arg(short = 'o', long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Size of each CPU's buffer in KiB; 64M and 1G are understood [default: 8M]
     #[arg(short = 'b', long = "buffer-size", value_name = "KB", value_parser = size_kb)]
     buffer_size: Option<u64>,
@@ -87,6 +100,21 @@ pub(in crate::cli) struct RtArgs {
     /// The command and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     command: Vec<OsString>,
+}
+
+/// Recordings with a name, in the background.
+#[derive(Debug, Subcommand)]
+enum SessionCommand {
+    /// Record in the background, under a name
+    Start(Box<session::StartArgs>),
+    /// Show the sessions that run
+    Status(session::StatusArgs),
+    /// End a session and complete its file
+    Stop(session::StopArgs),
+    /// Show the windows of a session, running or ended, or of a file
+    Report(session::ReportArgs),
+    /// Check each source of windows on this machine, with a program whose windows are known
+    Selftest(selftest::SelftestArgs),
 }
 
 fn period(word: &str) -> Result<Duration, String> {
@@ -199,7 +227,7 @@ fn instance() -> String {
     format!("rtrec_rt_{}", std::process::id())
 }
 
-fn settings(args: &RtArgs) -> Result<Settings, String> {
+fn settings(args: &RecordingArgs, name: Option<&str>) -> Result<Settings, String> {
     if !args.windows.any() {
         return Err(
             "no window is named; there are --window, --window-syscall, --window-marker and --window-magic".to_owned()
@@ -207,7 +235,7 @@ fn settings(args: &RtArgs) -> Result<Settings, String> {
     }
     let settings = Settings {
         tracefs: args.tracefs.clone(),
-        output: args.output.clone(),
+        output: args.output.clone().unwrap_or_else(|| format!("{}.dat", name.unwrap_or("trace")).into()),
         command: args.command.clone(),
         duration: args.duration,
         user: args.user.clone(),
@@ -249,19 +277,30 @@ pub(in crate::cli) fn add(
 
 /// Runs the subcommand.
 pub(in crate::cli) fn run(args: RtArgs, verbose: bool) -> ExitCode {
-    let settings = match settings(&args) {
-        Ok(settings) => settings,
-        Err(sentence) => {
-            say!("rtrec rt: {sentence}");
-            return ExitCode::from(2);
+    match args.session {
+        Some(SessionCommand::Start(args)) => session::start(&args, verbose),
+        Some(SessionCommand::Status(args)) => session::status(&args),
+        Some(SessionCommand::Stop(args)) => session::stop(&args),
+        Some(SessionCommand::Report(args)) => session::report(&args),
+        Some(SessionCommand::Selftest(args)) => selftest::run(&args),
+        None => match settings(&args.what, None) {
+            Ok(settings) => record(&settings, &args.what.watch(verbose)),
+            Err(sentence) => {
+                say!("rtrec rt: {sentence}");
+                ExitCode::from(2)
+            }
+        },
+    }
+}
+
+impl RecordingArgs {
+    fn watch(&self, verbose: bool) -> Stderr {
+        Stderr {
+            name: "rt",
+            quiet: self.quiet,
+            verbose: !self.quiet && (verbose || self.verbose),
+            live: false,
+            started: None,
         }
-    };
-    let watch = Stderr {
-        name: "rt",
-        quiet: args.quiet,
-        verbose: !args.quiet && (verbose || args.verbose),
-        live: false,
-        started: None,
-    };
-    record(&settings, &watch)
+    }
 }

@@ -11,6 +11,8 @@ use framehop::ExplicitModuleSectionInfo;
 use memmap2::Mmap;
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SymbolKind};
 
+use crate::symbols::demangle::demangle;
+
 /// Where debug files are kept.
 const DEBUG_FILES: &str = "/usr/lib/debug/.build-id";
 
@@ -151,23 +153,13 @@ fn functions<'d>(file: &object::File<'d>) -> Vec<Symbol> {
     let code = all.filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text);
     let named = code.filter_map(|symbol| {
         let name = symbol.name().ok().filter(|name| !name.is_empty())?;
-        Some(Symbol { address: symbol.address(), size: symbol.size(), name: demangle(name) })
+        Some(Symbol {
+            address: symbol.address(),
+            size: symbol.size(),
+            name: demangle(name).unwrap_or_else(|| name.to_owned()),
+        })
     });
     named.collect()
-}
-
-/// The name as the program's author wrote it.
-fn demangle(name: &str) -> String {
-    if let Ok(name) = rustc_demangle::try_demangle(name) {
-        return format!("{name:#}");
-    }
-    if name.starts_with("_Z")
-        && let Ok(symbol) = cpp_demangle::Symbol::new(name)
-        && let Ok(name) = symbol.demangle()
-    {
-        return name;
-    }
-    name.to_owned()
 }
 
 fn debug_file(file: &object::File<'_>) -> Option<PathBuf> {
@@ -224,12 +216,5 @@ mod tests {
         let vdso = Binary::open("[vdso]").unwrap();
         assert!(vdso.symbols.iter().any(|symbol| symbol.name.contains("clock_gettime")));
         assert!(Binary::open("/no/such/file").is_none() && Binary::open("/etc/passwd").is_none());
-    }
-
-    #[test]
-    fn names_are_shown_as_written() {
-        assert_eq!(demangle("_ZN3foo3barEv"), "foo::bar()");
-        assert_eq!(demangle("_RNvCs1234_7mycrate3foo"), "mycrate::foo");
-        assert_eq!(demangle("start_thread"), "start_thread");
     }
 }

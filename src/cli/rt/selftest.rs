@@ -1,0 +1,239 @@
+//! `rtrec rt selftest`: a load whose windows are known goes through each source that this kernel supports.
+//!
+//! The load is rtrec itself. It writes down when each window began and ended; the report must have exactly those, with a
+//! split that adds up, and call slow exactly those that were.
+
+use std::ffi::{OsString, c_long};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::Value;
+
+use super::super::say;
+use crate::tracefs::Tracefs;
+use crate::windows::{MAGIC_START, MAGIC_STOP};
+
+/// Slow from here on.
+const THRESHOLD_NS: i64 = 20_000_000;
+/// Busy and sleep of each window, in milliseconds.
+const PATTERN: [(u64, u64); 6] = [(0, 2), (4, 2), (8, 2), (0, 30), (2, 2), (8, 30)];
+
+/// Arguments of `rt selftest`.
+#[derive(Debug, Args)]
+pub(super) struct SelftestArgs {
+    /// Be the load: how, and where its readings go
+    #[arg(long, hide = true, num_args = 2, value_names = ["HOW", "FILE"])]
+    load: Option<Vec<String>>,
+    /// Keep the traces in this folder
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// How the load tells its windows.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    words: &'static [&'static str],
+}
+
+const WAYS: [Way; 5] = [
+    Way { name: "magic", words: &["--window-magic"] },
+    Way { name: "marker", words: &["--window-marker"] },
+    Way { name: "syscall", words: &["--window-syscall", "0:clock_nanosleep"] },
+    Way { name: "tracepoint", words: &["--window", MARKS] },
+    Way { name: "probe", words: &[] },
+];
+
+/// Windows between two tracepoints: system calls nobody else makes, told apart by their number.
+const MARKS: &str = "raw_syscalls:sys_enter[id == 761203101]..raw_syscalls:sys_enter[id == 761203102]";
+
+/// Runs the subcommand.
+pub(super) fn run(args: &SelftestArgs) -> ExitCode {
+    if let Some([how, file]) = args.load.as_deref() {
+        return match load(how, Path::new(file)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say!("rtrec rt: the load failed: {error}");
+                ExitCode::from(2)
+            }
+        };
+    }
+    let Ok(own) = std::env::current_exe() else {
+        say!("rtrec rt: the program's own file cannot be found");
+        return ExitCode::from(2);
+    };
+    let Ok(folder) = tempfile::tempdir() else {
+        say!("rtrec rt: no temporary folder can be made");
+        return ExitCode::from(2);
+    };
+    let folder = args.keep.clone().unwrap_or_else(|| folder.path().to_owned());
+    let mut failed = 0;
+    for way in &WAYS {
+        let (verdict, words) = match unsupported(way) {
+            Some(reason) => ("skipped", reason),
+            None => match check(way, &own, &folder) {
+                Ok(words) => ("ok", words),
+                Err(words) => {
+                    failed += 1;
+                    ("FAILED", words)
+                }
+            },
+        };
+        println!("{:<11} {verdict:<8} {words}", way.name);
+    }
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// Why this kernel cannot.
+fn unsupported(way: &Way) -> Option<String> {
+    let root = Tracefs::find().ok()?;
+    let top = root.top();
+    match way.name {
+        "marker" if top.option("copy_trace_marker").is_none() => {
+            Some("this kernel does not copy texts into instances (6.16 on)".to_owned())
+        }
+        "marker" if !top.is_tracing().unwrap_or(false) => {
+            Some("the top-level buffer is off, which refuses texts".to_owned())
+        }
+        "probe" if !top.path("uprobe_events").exists() => {
+            Some("this kernel was built without CONFIG_UPROBE_EVENTS".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Records the load and compares; words for either verdict.
+fn check(way: &Way, own: &Path, folder: &Path) -> Result<String, String> {
+    let (readings, trace) = (folder.join(format!("{}.txt", way.name)), folder.join(format!("{}.dat", way.name)));
+    let mut words: Vec<OsString> = ["rt", "-q", "--threshold", "20ms", "-o"].map(OsString::from).to_vec();
+    words.push(trace.clone().into());
+    words.extend(way.words.iter().map(OsString::from));
+    if way.name == "probe" {
+        let own = own.display();
+        words.extend(["--window".into(), format!("{own}:rtrec_selftest_begin..rtrec_selftest_end").into()]);
+    }
+    words.extend(["--".into(), own.into()]);
+    words.extend(["rt", "selftest", "--load", way.name].map(OsString::from));
+    words.push(readings.clone().into());
+    let recorded = run_own(own, &words)?;
+    if !recorded.status.success() {
+        return Err(String::from_utf8_lossy(&recorded.stderr).trim().to_owned());
+    }
+    let mut words: Vec<OsString> =
+        ["report", "--windows", "--min", "0", "--format", "json"].map(OsString::from).to_vec();
+    words.push(trace.into());
+    let report = run_own(own, &words)?;
+    let windows: Vec<Value> = String::from_utf8_lossy(&report.stdout)
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("the report cannot be read: {error}"))?;
+    let readings = std::fs::read_to_string(&readings).map_err(|error| format!("no readings of the load: {error}"))?;
+    compare(&readings, &windows)
+}
+
+fn run_own(own: &Path, words: &[OsString]) -> Result<Output, String> {
+    Command::new(own).args(words).output().map_err(|error| format!("{} cannot be run: {error}", own.display()))
+}
+
+/// Whether the windows are those of the readings.
+fn compare(readings: &str, windows: &[Value]) -> Result<String, String> {
+    let own: Vec<Vec<i64>> =
+        readings.lines().map(|line| line.split(' ').filter_map(|word| word.parse().ok()).collect()).collect();
+    if own.len() != PATTERN.len() || windows.len() != own.len() {
+        return Err(format!("{} windows were made, {} of {} are reported", PATTERN.len(), windows.len(), own.len()));
+    }
+    let (mut slow, mut worst) = (0, 0);
+    for (number, (own, window)) in own.iter().zip(windows).enumerate() {
+        let int = |value: &Value, key: &str| value[key].as_i64().unwrap_or(-1);
+        let [before, begun, ending, after] = own[..] else { return Err("a reading is torn".to_owned()) };
+        let (start, duration) = (int(window, "start"), int(window, "duration"));
+        let end = start + duration;
+        if !(before..=begun).contains(&start) || !(ending..=after).contains(&end) {
+            return Err(format!("window {} is told as {start} to {end}, but was {own:?}", number + 1));
+        }
+        let split = &window["split"];
+        let sum = int(split, "on_cpu") + int(split, "blocked") + int(split, "runnable");
+        worst = worst.max((sum - duration).abs() * 1000 / duration.max(1));
+        slow += i64::from(duration >= THRESHOLD_NS);
+        if int(split, "blocked") < PATTERN[number].1 as i64 * 1_000_000 {
+            return Err(format!("window {} slept {} ms, but is told as {split}", number + 1, PATTERN[number].1));
+        }
+    }
+    if worst > 10 {
+        return Err(format!("the split of a window is off by {worst} per mille"));
+    }
+    Ok(format!("{} windows, {slow} of them slow, as they were; splits off by {worst} per mille at most", windows.len()))
+}
+
+/// Where windows between probes begin.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rtrec_selftest_begin(number: u64) -> u64 {
+    std::hint::black_box(number)
+}
+
+/// Where they end; other code than that of the beginning, lest they become one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn rtrec_selftest_end(number: u64) -> u64 {
+    std::hint::black_box(number).wrapping_add(1)
+}
+
+/// The load: windows by the pattern, told in this way.
+fn load(how: &str, file: &Path) -> std::io::Result<()> {
+    let mut out = std::fs::File::create(file)?;
+    let mut marker = match how {
+        "marker" => Some(std::fs::File::options().write(true).open(marker_file()?)?),
+        _ => None,
+    };
+    let mut lines = String::new();
+    for (number, (busy, sleep)) in PATTERN.into_iter().enumerate() {
+        let before = now();
+        edge(how, true, number as u64, marker.as_mut())?;
+        let begun = now();
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(busy) {
+            std::hint::spin_loop();
+        }
+        std::thread::sleep(Duration::from_millis(sleep));
+        let ending = now();
+        edge(how, false, number as u64, marker.as_mut())?;
+        let after = now();
+        // The window of a system call lies somewhere inside.
+        let [first, second, third, fourth] =
+            if how == "syscall" { [begun, ending, begun, ending] } else { [before, begun, ending, after] };
+        lines.push_str(&format!("{first} {second} {third} {fourth}\n"));
+    }
+    out.write_all(lines.as_bytes())
+}
+
+fn marker_file() -> std::io::Result<PathBuf> {
+    let root = Tracefs::find().map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(root.top().path("trace_marker"))
+}
+
+fn edge(how: &str, begins: bool, number: u64, marker: Option<&mut std::fs::File>) -> std::io::Result<()> {
+    match (how, marker) {
+        ("marker", Some(marker)) => marker.write_all(if begins { b"start 20\n" } else { b"stop\n" })?,
+        ("syscall", _) => {}
+        ("probe", _) => {
+            std::hint::black_box(if begins { rtrec_selftest_begin(number) } else { rtrec_selftest_end(number) });
+        }
+        _ => {
+            let call = if begins { MAGIC_START } else { MAGIC_STOP };
+            // SAFETY: the kernel implements no such call and answers with an error; the arguments are numbers.
+            unsafe { nix::libc::syscall(call as c_long, 20 as c_long, 20 as c_long) };
+        }
+    }
+    Ok(())
+}
+
+/// Nanoseconds of the clock that traces are recorded by.
+fn now() -> i64 {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    time.map_or(0, |time| time.tv_sec() * 1_000_000_000 + time.tv_nsec())
+}
