@@ -101,10 +101,10 @@ impl Names {
 
 fn open(path: &Path, build_id: Option<&[u8]>) -> Result<Known, String> {
     let binary = Binary::open(path).map_err(|error: BinaryError| error.to_string())?;
-    if let (Some(wanted), Some(found)) = (build_id, binary.build_id()) {
-        if wanted != found {
-            return Err(format!("{} is another build than the one that ran", path.display()));
-        }
+    if let (Some(wanted), Some(found)) = (build_id, binary.build_id())
+        && wanted != found
+    {
+        return Err(format!("{} is another build than the one that ran", path.display()));
     }
     let dwarf = Dwarf::of(&binary).and_then(Result::ok);
     Ok(Known { binary, dwarf })
