@@ -4,8 +4,9 @@
 //! A file that is missing or damaged is told once for each address, never guessed.
 //! Units: addresses of a process, or as in [`Binary`]; offsets of files.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::binary::Binary;
 use super::dwarf::{Dwarf, Frame};
@@ -100,10 +101,10 @@ impl Names {
 
 fn open(path: &Path, build_id: Option<&[u8]>) -> Result<Known, String> {
     let binary = Binary::open(path).map_err(|error: BinaryError| error.to_string())?;
-    if let (Some(wanted), Some(found)) = (build_id, binary.build_id()) {
-        if wanted != found {
-            return Err(format!("{} is another build than the one that ran", path.display()));
-        }
+    if let (Some(wanted), Some(found)) = (build_id, binary.build_id())
+        && wanted != found
+    {
+        return Err(format!("{} is another build than the one that ran", path.display()));
     }
     let dwarf = Dwarf::of(&binary).and_then(Result::ok);
     Ok(Known { binary, dwarf })
@@ -122,6 +123,78 @@ impl Known {
         }
         Named { frames, offset: function.map(|function| address - function.address) }
     }
+}
+
+/// Names of the user addresses of a trace, from the memory maps it stores. May be asked by many threads.
+#[derive(Debug, Default)]
+pub struct UserNames {
+    spaces: BTreeMap<i32, Areas>,
+    build_ids: HashMap<PathBuf, Vec<u8>>,
+    asked: Mutex<Asked>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    names: Names,
+    known: HashMap<(i32, u64), Option<String>>,
+    missing: BTreeSet<String>,
+}
+
+impl UserNames {
+    /// From the texts of the maps, and lines of build id and path.
+    pub fn new<'t>(maps: impl Iterator<Item = &'t str>, build_ids: &str) -> UserNames {
+        let ids = build_ids.lines().filter_map(|line| line.split_once(' '));
+        UserNames {
+            spaces: maps.filter_map(Areas::of_stored).collect(),
+            build_ids: ids.filter_map(|(id, path)| Some((PathBuf::from(path), bytes_of(id)?))).collect(),
+            asked: Mutex::default(),
+        }
+    }
+
+    /// Whether no process has maps.
+    pub fn is_empty(&self) -> bool {
+        self.spaces.is_empty()
+    }
+
+    /// `function+0xoff (file.c:line)`. A thread has the maps of its process, which is found by the address where only the
+    /// thread is known; where two processes differ there, none is guessed.
+    pub fn text(&self, pid: i32, address: u64) -> Option<String> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = asked.known.get(&(pid, address)) {
+            return known.clone();
+        }
+        let text = match self.spaces.get(&pid) {
+            Some(areas) => self.in_space(areas, address, &mut asked),
+            None => {
+                let mut texts = self.spaces.values().filter_map(|areas| self.in_space(areas, address, &mut asked));
+                let first = texts.next();
+                first.filter(|first| texts.all(|other| other == *first))
+            }
+        };
+        asked.known.insert((pid, address), text.clone());
+        text
+    }
+
+    fn in_space(&self, areas: &Areas, address: u64, asked: &mut Asked) -> Option<String> {
+        areas.find(address)?;
+        match areas.name(address, &mut asked.names, &self.build_ids) {
+            Ok(named) => named.text(),
+            Err(why) => {
+                asked.missing.insert(why);
+                None
+            }
+        }
+    }
+
+    /// Why addresses have no names: binaries that are not here, or are other builds.
+    pub fn missing(&self) -> Vec<String> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).missing.iter().cloned().collect()
+    }
+}
+
+fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+    let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+    (0..hex.len()).step_by(2).map(byte).collect()
 }
 
 /// What a process has mapped.
@@ -238,6 +311,17 @@ mod tests {
         assert!(function.ends_with("the_address_of_a_function_of_this_program_is_named"), "{function}");
         assert!(named.text().unwrap().contains("names.rs:"), "{:?}", named.text());
         assert!(areas.name(16, &mut names, &HashMap::new()).is_err());
+        // As a report asks, with maps from the file.
+        let stored: String =
+            areas.areas.iter().map(|a| format!("{:x} {:x} {}\n", a.start, a.end, a.path.display())).collect();
+        let stored = format!("2a {:x} x\n{stored}", areas.areas.len());
+        let id = |id: &str| format!("{id} {}\n", std::env::current_exe().unwrap().display());
+        let users = UserNames::new([stored.as_str()].into_iter(), "");
+        assert_eq!(users.text(42, here), named.text());
+        assert_eq!(users.text(43, here), named.text(), "a thread of it");
+        let others = UserNames::new([stored.as_str()].into_iter(), &id("0102"));
+        let has_id = Binary::open(&std::env::current_exe().unwrap()).unwrap().build_id().is_some();
+        assert_eq!((others.text(42, here).is_none(), others.missing().len()), (has_id, usize::from(has_id)));
         // As it would be stored in a file, without offsets.
         let stored: String =
             areas.areas.iter().map(|a| format!("{:x} {:x} {}\n", a.start, a.end, a.path.display())).collect();

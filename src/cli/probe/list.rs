@@ -15,7 +15,14 @@ pub(super) fn print_lines(probes: &[Probe], command: &str) {
     let mut out = std::io::stdout().lock();
     for probe in probes {
         let _ = writeln!(out, "{}", probe.line());
-        probe.notes.iter().for_each(|note| say!("rtrec {command}: {}: {note}", probe.target));
+    }
+    tell_notes(probes, command);
+}
+
+/// Tells what is not quite as asked for.
+pub(super) fn tell_notes(probes: &[Probe], command: &str) {
+    for (target, note) in probe::notes(probes) {
+        say!("rtrec {command}: {target}: {note}");
     }
 }
 
