@@ -118,6 +118,11 @@ fn report() {
 }
 
 #[test]
+fn btf() {
+    smoke("btf");
+}
+
+#[test]
 fn spec() {
     smoke("spec");
 }

@@ -7,6 +7,8 @@ use rtrec::dat::{Dat, ids};
 use rtrec::plugins::{Compat, PluginSet};
 use rtrec::record::probe::{Kind, Spec};
 use rtrec::report::{self, FilterArg, Format, Gate, Input, RawEvents, Selection, Settings, lists};
+use rtrec::symbols::btf::Btf;
+use rtrec::symbols::kernel_arguments::{self, Place};
 use rtrec::symbols::{Machine, usdt as static_probes};
 use rtrec::wire::abi::{Abi, Endian};
 use rtrec::wire::filter::{Filter, Grammar, Surroundings};
@@ -367,6 +369,22 @@ pub fn usdt(data: &[u8]) {
             for argument in fetched.into_iter().flatten() {
                 assert!(argument.starts_with("arg") && !argument.contains(char::is_whitespace), "{argument}");
             }
+        }
+    }
+}
+
+/// Types of a kernel, and a word for an argument in front of them: its length, then itself.
+pub fn btf(data: &[u8]) {
+    let Some((&length, rest)) = data.split_first() else { return };
+    let Some((word, types)) = rest.split_at_checked(length.into()) else { return };
+    let (Ok(word), Some(types)) = (std::str::from_utf8(word), Btf::new(types.to_vec(), LE64)) else { return };
+    let words = [word.to_owned()];
+    for place in [Place::Entry("vfs_write"), Place::Return("alloc_file"), Place::Tracepoint("file_put")] {
+        if let Ok(resolved) = kernel_arguments::resolve(&types, place, &words) {
+            assert_eq!(resolved.len(), 1, "{word}");
+        }
+        for argument in kernel_arguments::all(&types, place).unwrap_or_default() {
+            assert!(argument.contains("=$"), "{argument}");
         }
     }
 }

@@ -10,7 +10,7 @@ pub mod seeds;
 pub type Entry = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Entry); 8] = [
+pub const TARGETS: [(&str, Entry); 9] = [
     ("dat", entry::dat),
     ("subbuf", entry::subbuf),
     ("format", entry::format),
@@ -19,6 +19,7 @@ pub const TARGETS: [(&str, Entry); 8] = [
     ("report", entry::report),
     ("spec", entry::spec),
     ("usdt", entry::usdt),
+    ("btf", entry::btf),
 ];
 
 /// Runs an entry within its ration of memory.

@@ -36,12 +36,17 @@ pub fn of(target: &str, fixtures: &Path) -> Vec<(String, Vec<u8>)> {
                 }
             }
             "format" | "print_fmt" => formats(target, &dat, &mut seeds),
-            "filter" | "spec" | "usdt" => {}
+            "filter" | "spec" | "usdt" | "btf" => {}
             other => panic!("no target is called {other}"),
         }
     }
     if target == "spec" {
         seeds.extend(SPECS.iter().enumerate().map(|(number, text)| (format!("{number}"), text.as_bytes().to_vec())));
+    }
+    if target == "btf" {
+        let types = fs::read(fixtures.join("btf/kernel.btf")).expect("the fixture is there");
+        let of = |word: &str| [&[word.len() as u8], word.as_bytes(), &types].concat();
+        seeds.extend(KERNEL_WORDS.iter().enumerate().map(|(number, word)| (format!("{number}"), of(word))));
     }
     if target == "usdt" {
         seeds.extend(ARGUMENTS.iter().enumerate().map(|(number, text)| (format!("{number}"), note(text))));
@@ -321,3 +326,19 @@ fn word(into: &mut Vec<u8>, value: usize) {
 fn long(into: &mut Vec<u8>, value: usize) {
     into.extend_from_slice(&(value as u64).to_le_bytes());
 }
+
+/// Arguments of kernel functions, for `btf`.
+const KERNEL_WORDS: [&str; 12] = [
+    "file->f_path.dentry->d_name.name:string",
+    "file->f_path.dentry->d_name.len",
+    "file->f_path.dentry->d_iname",
+    "file->f_mid",
+    "file->f_ids[3]",
+    "file->f_ids",
+    "file->f_more[1].dentry->d_parent->d_flags:x32",
+    "pos[0]",
+    "buf:ustring",
+    "name=file->f_share",
+    "file->f_path",
+    "$retval->f_mode",
+];

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::{host, project};
 
 /// Every target, and the longest input that is worth its time.
-const TARGETS: [(&str, u32); 8] = [
+const TARGETS: [(&str, u32); 9] = [
     ("dat", 65_536),
     ("subbuf", 33_000),
     ("format", 8_192),
@@ -19,6 +19,7 @@ const TARGETS: [(&str, u32); 8] = [
     ("filter", 512),
     ("report", 65_536),
     ("spec", 512),
+    ("btf", 4_096),
     ("usdt", 4_096),
 ];
 
