@@ -384,7 +384,7 @@ pub fn btf(data: &[u8]) {
             assert_eq!(resolved.len(), 1, "{word}");
         }
         for argument in kernel_arguments::all(&types, place).unwrap_or_default() {
-            assert!(argument.contains("=$"), "{argument}");
+            assert!(argument.contains("$arg") || argument.contains("$retval"), "{argument}");
         }
     }
 }
