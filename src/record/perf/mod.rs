@@ -83,13 +83,14 @@ impl Sampler {
         let failed = Error::system("taking samples");
         let opening = Opening { period, user_stack: windows.user_stack };
         let (rings, fds) = open_all(&opening, &tids).map_err(failed)?;
-        let mut spaces = Spaces::new();
         // The command is ours until it runs its program, and that tells its maps itself.
-        pids.iter().filter(|pid| Some(**pid) != command).for_each(|pid| spaces.read(*pid));
+        let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let user_stack = windows.user_stack;
         let run = move || {
+            let mut spaces = Spaces::new();
+            known.iter().for_each(|pid| spaces.read(*pid));
             let mut work =
                 Work { samples: Samples::default(), spaces, user_stack, waiting: Vec::new(), shared, known: 0 };
             work.samples.period_ns = period.as_nanos() as u64;

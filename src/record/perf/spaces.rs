@@ -1,13 +1,13 @@
 //! The memory of each sampled program, and stacks in it with names.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use byteorder::{ByteOrder, NativeEndian};
 use framehop::{MayAllocateDuringUnwind, Module, Unwinder};
 
 use super::event::{Map, Taken};
-use super::symbols::{Binary, Piece};
+use super::symbols::{Image, Piece};
 use crate::wire::tables::Kallsyms;
 
 #[cfg(target_arch = "aarch64")]
@@ -22,7 +22,7 @@ const MAX_FRAMES: usize = 512;
 #[derive(Clone)]
 struct Area {
     map: Map,
-    binary: Option<Arc<Binary>>,
+    binary: Option<Rc<Image>>,
     bias: u64,
 }
 
@@ -38,7 +38,7 @@ struct Space {
 /// All programs that were sampled.
 pub struct Spaces {
     spaces: HashMap<i32, Space>,
-    binaries: HashMap<String, Option<Arc<Binary>>>,
+    binaries: HashMap<String, Option<Rc<Image>>>,
     cache: Cache<MayAllocateDuringUnwind>,
     kallsyms: Option<Kallsyms>,
     contents: u64,
@@ -98,8 +98,8 @@ impl Spaces {
         }
         let path = map.path.clone();
         // A program in a container sees its files elsewhere.
-        let open = || Binary::open(&path).or_else(|| Binary::open(&format!("/proc/{pid}/root{path}")));
-        let binary = self.binaries.entry(map.path.clone()).or_insert_with(|| open().map(Arc::new)).clone();
+        let open = || Image::open(&path).or_else(|| Image::open(&format!("/proc/{pid}/root{path}")));
+        let binary = self.binaries.entry(map.path.clone()).or_insert_with(|| open().map(Rc::new)).clone();
         if !self.spaces.contains_key(&pid) {
             let space = self.fresh();
             self.spaces.insert(pid, space);
@@ -178,7 +178,7 @@ impl Spaces {
                 let own = address.wrapping_sub(area.bias);
                 let name = area.binary.as_ref().and_then(|binary| binary.name(own));
                 let file = || area.map.path.rsplit('/').next().unwrap_or("?");
-                (name.map_or_else(|| format!("[{}+{own:#x}]", file()), str::to_owned), true)
+                (name.unwrap_or_else(|| format!("[{}+{own:#x}]", file())), true)
             }
         };
         let name = self.intern(name);
