@@ -28,10 +28,15 @@ pub(super) fn tell_notes(probes: &[Probe], command: &str) {
 
 /// `--list PATTERN BINARY`.
 pub(super) fn of_binary(pattern: &str, words: &[String]) -> ExitCode {
-    let [word] = words else {
+    let (pattern, word) = match words {
+        [] => ("*", pattern),
+        [word] => (pattern, word.as_str()),
+        _ => ("", ""),
+    };
+    if word.is_empty() {
         say!("rtrec uprobe: --list takes one binary: a path, a name, a process id, or usdt: in front of it");
         return ExitCode::from(2);
-    };
+    }
     let Ok(glob) = Pattern::glob(pattern) else {
         say!("rtrec uprobe: {pattern:?} is no glob");
         return ExitCode::from(2);
