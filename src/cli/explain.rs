@@ -272,7 +272,7 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
             if *incomplete > 0 {
                 let _ = write!(line, "; {incomplete} stacks are not whole");
             }
-            (verbose || *lost > 0 || *incomplete > samples / 10).then_some(line)
+            (verbose || *samples > 0 && (*lost > 0 || *incomplete > samples / 10)).then_some(line)
         }
         Note::WindowsSoFar(counts) => Some(window_counts(counts)),
         Note::Started => None,

@@ -31,8 +31,8 @@ const MISC_13: u16 = 1 << 13;
 
 /// What is asked of the kernel.
 pub struct Opening {
-    /// Distance of samples.
-    pub period: Duration,
+    /// Distance of samples; without one only switches are told.
+    pub period: Option<Duration>,
     /// How stacks of programs are taken.
     pub user_stack: UserStack,
 }
@@ -40,7 +40,7 @@ pub struct Opening {
 impl Opening {
     /// Room for records on each CPU.
     pub fn ring_bytes(&self) -> usize {
-        if matches!(self.user_stack, UserStack::Dwarf(_)) { 8 << 20 } else { 1 << 20 }
+        if self.period.is_some() && matches!(self.user_stack, UserStack::Dwarf(_)) { 8 << 20 } else { 1 << 20 }
     }
 
     /// Opens the event of a thread, and of all it starts, on a CPU.
@@ -48,28 +48,33 @@ impl Opening {
         let mut attr = abi::perf_event_attr {
             type_: abi::PERF_TYPE_SOFTWARE,
             size: size_of::<abi::perf_event_attr>() as u32,
-            config: abi::PERF_COUNT_SW_TASK_CLOCK.into(),
+            config: match self.period {
+                Some(_) => abi::PERF_COUNT_SW_TASK_CLOCK.into(),
+                None => abi::PERF_COUNT_SW_DUMMY.into(),
+            },
             clockid: nix::libc::CLOCK_MONOTONIC,
             ..Default::default()
         };
-        attr.__bindgen_anon_1.sample_period = self.period.as_nanos() as u64;
+        attr.__bindgen_anon_1.sample_period = self.period.map_or(0, |period| period.as_nanos() as u64);
         attr.sample_type = (abi::PERF_SAMPLE_IP
             | abi::PERF_SAMPLE_TID
             | abi::PERF_SAMPLE_TIME
             | abi::PERF_SAMPLE_CALLCHAIN
             | abi::PERF_SAMPLE_CPU) as u64;
-        if let UserStack::Dwarf(bytes) = self.user_stack {
+        if let (UserStack::Dwarf(bytes), Some(_)) = (self.user_stack, self.period) {
             attr.sample_type |= (abi::PERF_SAMPLE_REGS_USER | abi::PERF_SAMPLE_STACK_USER) as u64;
             attr.sample_regs_user = REGISTERS;
             attr.sample_stack_user = bytes;
         }
         attr.set_exclude_callchain_user(u64::from(self.user_stack != UserStack::FramePointers));
         attr.set_inherit(1);
-        attr.set_mmap(1);
-        attr.set_mmap2(1);
-        attr.set_comm(1);
-        attr.set_comm_exec(1);
-        attr.set_task(1);
+        if self.period.is_some() {
+            attr.set_mmap(1);
+            attr.set_mmap2(1);
+            attr.set_comm(1);
+            attr.set_comm_exec(1);
+            attr.set_task(1);
+        }
         attr.set_context_switch(1);
         attr.set_sample_id_all(1);
         attr.set_use_clockid(1);

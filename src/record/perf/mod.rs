@@ -61,7 +61,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Begins to take samples of these processes, if any are wanted.
+    /// Begins to take samples of these processes, if any are wanted. Even without, threads that begin to run are noted where
+    /// the kernel can: some kernels do not record every switch from idle, but perf sees them.
     pub fn begin(
         windows: &WindowSettings,
         pids: &[i32],
@@ -69,8 +70,11 @@ impl Sampler {
         shared: Option<Shared>,
         watch: &dyn Watch,
     ) -> Result<Option<Sampler>, Error> {
-        let Some(period) = windows.sample else { return Ok(None) };
-        judge(period, windows, watch)?;
+        let period = windows.sample;
+        period.map_or(Ok(()), |period| judge(period, windows, watch))?;
+        if pids.is_empty() {
+            return Ok(None);
+        }
         let mut tids: Vec<i32> = Vec::new();
         for pid in pids {
             let tasks = procfs::process::Process::new(*pid).and_then(|process| process.tasks());
@@ -82,7 +86,10 @@ impl Sampler {
         }
         let failed = Error::system("taking samples");
         let opening = Opening { period, user_stack: windows.user_stack };
-        let (rings, fds) = open_all(&opening, &tids).map_err(failed)?;
+        let (rings, fds) = match open_all(&opening, &tids) {
+            Err(_) if period.is_none() => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
         // The command is ours until it runs its program, and that tells its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
@@ -90,10 +97,10 @@ impl Sampler {
         let user_stack = windows.user_stack;
         let run = move || {
             let mut spaces = Spaces::new();
-            known.iter().for_each(|pid| spaces.read(*pid));
+            known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
             let mut work =
                 Work { samples: Samples::default(), spaces, user_stack, waiting: Vec::new(), shared, known: 0 };
-            work.samples.period_ns = period.as_nanos() as u64;
+            work.samples.period_ns = period.map_or(0, |period| period.as_nanos() as u64);
             work.run(rings, fds, &told);
             (work.finish(), cpu_time())
         };
