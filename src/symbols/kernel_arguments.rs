@@ -140,7 +140,9 @@ pub fn all(btf: &Btf, place: Place<'_>) -> Result<Vec<String>, KernelArgumentErr
     let words: Vec<String> = match place {
         Place::Return(_) if matches!(btf.layout(prototype.returns), Layout::Void) => Vec::new(),
         Place::Return(_) => vec!["ret=$retval".to_owned()],
-        _ => prototype.parameters.iter().filter(|(name, _)| !name.is_empty()).map(|(name, _)| name.clone()).collect(),
+        _ => {
+            prototype.parameters.iter().filter(|(name, _)| is_identifier(name)).map(|(name, _)| name.clone()).collect()
+        }
     };
     let one = |word: &String| resolve(btf, place, std::slice::from_ref(word));
     Ok(words.iter().filter_map(|word| one(word).ok()).flatten().collect())
@@ -194,7 +196,7 @@ impl Word {
             return Ok(None);
         }
         let start = if returned { "$retval".len() } else { identifier(body) };
-        if start == 0 || name.as_deref().is_some_and(|name| identifier(name) != name.len() || name.is_empty()) {
+        if start == 0 || name.as_deref().is_some_and(|name| !is_identifier(name)) {
             return Err(KernelArgumentError::Grammar(word.to_owned()));
         }
         let mut parsed = Word { name, parameter: body[..start].to_owned(), steps: Vec::new(), kind: None };
@@ -248,6 +250,10 @@ impl Word {
         let name = parts[from..].join("_");
         if name == "retval" { "ret".to_owned() } else { name }
     }
+}
+
+fn is_identifier(text: &str) -> bool {
+    !text.is_empty() && identifier(text) == text.len()
 }
 
 /// Length of the identifier at the start.
