@@ -118,6 +118,21 @@ fn report() {
 }
 
 #[test]
+fn btf() {
+    smoke("btf");
+}
+
+#[test]
+fn spec() {
+    smoke("spec");
+}
+
+#[test]
+fn usdt() {
+    smoke("usdt");
+}
+
+#[test]
 fn the_small_files_among_the_seeds_hold_records() {
     use rtrec::report::{self, Gate, Input, Settings};
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");

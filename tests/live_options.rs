@@ -85,6 +85,8 @@ fn what_cannot_be_honoured_is_refused_with_a_reason() {
         (&["--user", "no-such-user"], "there is no user no-such-user"),
         (&["--func-stack"], "needs -p function and a filter"),
         (&["-C", "mono", "--tsc2nsec"], "the clock mono counts none"),
+        (&["--notimeout"], "--notimeout is refused: "),
+        (&["--verbose=loud"], "possible values: none, crit, err, warn, info"),
         (&["-r", "100"], "100 is not in 0..=99"),
         (&["--temp", "/no/such/dir"], "/no/such/dir cannot be written"),
         (&["--duration", "3 days"], "is no unit of time"),
@@ -500,4 +502,17 @@ fn files_belong_to_who_asked_and_lead_nowhere_else() {
     let output = command.current_dir("/").args(["record", "-e", "sched", "-o", "/tmp/x.dat", "true"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("more rights than its user has"), "{}", stderr(&output));
+}
+
+#[test]
+fn formats_of_all_events_are_stored_when_asked() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let stored = |words: &[&str]| {
+        recorded(&alone, folder.path(), &[words, &["-e", "sched:sched_switch", "true"]].concat());
+        report(folder.path(), &["-E", "a.dat"]).lines().filter(|line| !line.starts_with("ftrace:")).count()
+    };
+    assert_eq!(stored(&["--verbose=warn"]), 1);
+    let all = alone.read("available_events").lines().count();
+    assert_eq!(stored(&["-a", "--debug"]), all);
 }

@@ -327,6 +327,38 @@ fn a_process_is_probed_where_it_has_its_program() {
 }
 
 #[test]
+fn user_addresses_have_names_by_what_the_file_stores() {
+    let _alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    built(dir, "calls", &["-O2", "-g"]);
+    let words = [
+        "record",
+        "-q",
+        "-F",
+        "--proc-map",
+        "--uprobe",
+        "./calls:work n",
+        "--uprobe",
+        "./calls:name_of%return",
+        "./calls",
+        "3",
+    ];
+    let output = run(dir, &words);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let plain = stdout(&run(dir, &["report"]));
+    assert!(!plain.contains("calls.c") && plain.contains(" work: "), "{plain}");
+    let named = stdout(&run(dir, &["report", "--user-symbols"]));
+    let at = |text: &str| format!("calls.c:{}", line_of(text) + 1);
+    assert!(named.contains(&format!("work+0x0 ({}) (", at("long work("))), "{named}");
+    assert!(named.contains(&format!("name_of+0x0 ({}) <- main+0x", at("char *name_of("))), "{named}");
+    // Another build of that name is not taken for it.
+    built(dir, "calls", &["-O1", "-g"]);
+    let output = run(dir, &["report", "--user-symbols"]);
+    assert!(stderr(&output).contains("another build") && !stdout(&output).contains("calls.c"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_kernel_without_kprobes_says_so() {
     let alone = Alone::with_tracefs();
     if alone.root.join("kprobe_events").exists() {

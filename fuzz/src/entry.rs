@@ -5,7 +5,11 @@ use std::io::{self, Write};
 use byteorder::{BigEndian, LittleEndian};
 use rtrec::dat::{Dat, ids};
 use rtrec::plugins::{Compat, PluginSet};
+use rtrec::record::probe::{Kind, Spec};
 use rtrec::report::{self, FilterArg, Format, Gate, Input, RawEvents, Selection, Settings, lists};
+use rtrec::symbols::btf::Btf;
+use rtrec::symbols::kernel_arguments::{self, Place};
+use rtrec::symbols::{Machine, usdt as static_probes};
 use rtrec::wire::abi::{Abi, Endian};
 use rtrec::wire::filter::{Filter, Grammar, Surroundings};
 use rtrec::wire::format::{EventFormat, Field};
@@ -339,4 +343,48 @@ fn views(inputs: &[Input]) {
         let _ = lists::bad_events(input);
     }
     lists::stat(inputs, &mut sink).expect("a sink takes all");
+}
+
+/// What a user types for a probe: the first byte chooses the kind. What is taken apart can be taken apart again.
+pub fn spec(data: &[u8]) {
+    let Some((choice, text)) = data.split_first() else { return };
+    let Ok(text) = std::str::from_utf8(text) else { return };
+    let kinds = [Kind::Uprobe, Kind::Usdt, Kind::Kprobe, Kind::Fprobe, Kind::Tprobe, Kind::Eprobe];
+    let kind = kinds[usize::from(*choice) % kinds.len()];
+    let Ok(spec) = Spec::parse(kind, text) else { return };
+    assert_eq!(Spec::of(kind, &spec.text, spec.arguments.clone()).as_ref(), Ok(&spec));
+    let _ = spec.is_glob();
+    if let Ok(back) = spec.returning() {
+        assert!(back.returns);
+    }
+}
+
+/// Notes of static probes, and their arguments: the first byte chooses byte order and width of addresses.
+pub fn usdt(data: &[u8]) {
+    let Some((choice, bytes)) = data.split_first() else { return };
+    let abi = if choice & 1 == 0 { LE64 } else { BE32 };
+    for probe in static_probes::parse(bytes, abi, choice & 2 == 0, (choice & 4 != 0).then_some(0x4000)) {
+        for machine in [Machine::X86_64, Machine::Aarch64] {
+            let fetched = static_probes::fetch_arguments(&probe, machine, |_| None);
+            for argument in fetched.into_iter().flatten() {
+                assert!(argument.starts_with("arg") && !argument.contains(char::is_whitespace), "{argument}");
+            }
+        }
+    }
+}
+
+/// Types of a kernel, and a word for an argument in front of them: its length, then itself.
+pub fn btf(data: &[u8]) {
+    let Some((&length, rest)) = data.split_first() else { return };
+    let Some((word, types)) = rest.split_at_checked(length.into()) else { return };
+    let (Ok(word), Some(types)) = (std::str::from_utf8(word), Btf::new(types.to_vec(), LE64)) else { return };
+    let words = [word.to_owned()];
+    for place in [Place::Entry("vfs_write"), Place::Return("alloc_file"), Place::Tracepoint("file_put")] {
+        if let Ok(resolved) = kernel_arguments::resolve(&types, place, &words) {
+            assert_eq!(resolved.len(), 1, "{word}");
+        }
+        for argument in kernel_arguments::all(&types, place).unwrap_or_default() {
+            assert!(argument.contains("$arg") || argument.contains("$retval"), "{argument}");
+        }
+    }
 }

@@ -10,13 +10,16 @@ pub mod seeds;
 pub type Entry = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Entry); 6] = [
+pub const TARGETS: [(&str, Entry); 9] = [
     ("dat", entry::dat),
     ("subbuf", entry::subbuf),
     ("format", entry::format),
     ("print_fmt", entry::print_fmt),
     ("filter", entry::filter),
     ("report", entry::report),
+    ("spec", entry::spec),
+    ("usdt", entry::usdt),
+    ("btf", entry::btf),
 ];
 
 /// Runs an entry within its ration of memory.

@@ -36,9 +36,20 @@ pub fn of(target: &str, fixtures: &Path) -> Vec<(String, Vec<u8>)> {
                 }
             }
             "format" | "print_fmt" => formats(target, &dat, &mut seeds),
-            "filter" => {}
+            "filter" | "spec" | "usdt" | "btf" => {}
             other => panic!("no target is called {other}"),
         }
+    }
+    if target == "spec" {
+        seeds.extend(SPECS.iter().enumerate().map(|(number, text)| (format!("{number}"), text.as_bytes().to_vec())));
+    }
+    if target == "btf" {
+        let types = fs::read(fixtures.join("btf/kernel.btf")).expect("the fixture is there");
+        let of = |word: &str| [&[word.len() as u8], word.as_bytes(), &types].concat();
+        seeds.extend(KERNEL_WORDS.iter().enumerate().map(|(number, word)| (format!("{number}"), of(word))));
+    }
+    if target == "usdt" {
+        seeds.extend(ARGUMENTS.iter().enumerate().map(|(number, text)| (format!("{number}"), note(text))));
     }
     if target == "filter" {
         let filters = FILTERS.iter().enumerate();
@@ -49,6 +60,50 @@ pub fn of(target: &str, fixtures: &Path) -> Vec<(String, Vec<u8>)> {
 
 /// First bytes of the seeds of `report`.
 const CHOICES: [[u8; 2]; 6] = [[0, 0], [1, 1], [2, 2], [3, 0x80], [0xf8, 0x6c], [4, 0x31]];
+
+/// The first byte chooses the kind.
+const SPECS: [&str; 12] = [
+    "0operator==x:operator==",
+    "01:0x1",
+    "0grp/name=./prog:main+0x10 a=%di:u32 +8(%si):string",
+    "0libc:mem*%return $retval",
+    "042:ns::Thing<int>::f(char const*, int) this->x.y[3]:x32",
+    "0prog:dir/file.c:120 n t->name",
+    "1usdt:/usr/bin/x:prov:name",
+    "2ext4:ext4_open%return@64 file->f_path.dentry->d_name.name:string",
+    "2vfs_read+0x4",
+    "3vfs_*%return",
+    "4sched:sched_switch prev next",
+    "5sched:sched_switch who=next_pid",
+];
+
+const ARGUMENTS: [&str; 12] = [
+    "-4@%edi 8@%rsi -1@$-3 2@-8(%rbp)",
+    "8@16+8(%rsp) 1@%r10b 4@global(%rip)",
+    "-4@w0 8@[sp, 24] 4@[x0] -8@-5",
+    "8@8(%rax,%rbx,4)",
+    "4@%r9d",
+    "-2@%ax",
+    "8@$0x10",
+    "8f@%xmm0",
+    "8@[x29, -16] -4@x3",
+    "1@%ah",
+    "%rdi %rsi",
+    "",
+];
+
+/// A note of a static probe, behind a byte that chooses byte order and width.
+fn note(arguments: &str) -> Vec<u8> {
+    let mut text: Vec<u8> = [0x1000u64, 0x3000, 0x5000].iter().flat_map(|word| word.to_le_bytes()).collect();
+    text.extend_from_slice(b"demo\0req\0");
+    text.extend_from_slice(arguments.as_bytes());
+    text.push(0);
+    let mut note = vec![0];
+    note.extend([8, text.len() as u32, 3].iter().flat_map(|word| word.to_le_bytes()));
+    note.extend_from_slice(b"stapsdt\0");
+    note.extend(text);
+    note
+}
 
 const FILTERS: [&str; 14] = [
     "sched_switch",
@@ -271,3 +326,19 @@ fn word(into: &mut Vec<u8>, value: usize) {
 fn long(into: &mut Vec<u8>, value: usize) {
     into.extend_from_slice(&(value as u64).to_le_bytes());
 }
+
+/// Arguments of kernel functions, for `btf`.
+const KERNEL_WORDS: [&str; 12] = [
+    "file->f_path.dentry->d_name.name:string",
+    "file->f_path.dentry->d_name.len",
+    "file->f_path.dentry->d_iname",
+    "file->f_mid",
+    "file->f_ids[3]",
+    "file->f_ids",
+    "file->f_more[1].dentry->d_parent->d_flags:x32",
+    "pos[0]",
+    "buf:ustring",
+    "name=file->f_share",
+    "file->f_path",
+    "$retval->f_mode",
+];

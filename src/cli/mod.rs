@@ -12,6 +12,7 @@ mod reset;
 mod restore;
 mod rt;
 mod stream;
+mod symbols;
 mod units;
 mod windows;
 
@@ -38,6 +39,8 @@ enum Command {
     Uprobe(Box<probe::UprobeArgs>),
     Kprobe(Box<probe::KprobeArgs>),
     Probe(probe::ProbeArgs),
+    Symbolize(symbols::SymbolizeArgs),
+    Debuginfo(symbols::DebuginfoArgs),
     /// Print trace.dat files as text
     Report(Box<report::ReportArgs>),
     Rt(Box<rt::RtArgs>),
@@ -64,6 +67,8 @@ pub fn main() -> ExitCode {
         Command::Uprobe(args) => probe::uprobe(&args, cli.verbose),
         Command::Kprobe(args) => probe::kprobe(&args, cli.verbose),
         Command::Probe(args) => probe::manage(&args),
+        Command::Symbolize(args) => symbols::symbolize(args),
+        Command::Debuginfo(args) => symbols::debuginfo(&args),
         Command::Report(args) => report::run(*args),
         Command::Rt(args) => rt::run(*args, cli.verbose),
         Command::Restore(args) => restore::run(&args),

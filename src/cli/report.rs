@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
@@ -21,6 +22,7 @@ use crate::report::{
     self, FilterArg, Format, Gate, Hook, Input, Lane, Profile, RawEvents, ReportError, SelectError, Selection,
     Settings, Unit,
 };
+use crate::symbols::names::UserNames;
 use crate::windows::spec::{Place, PlacedWindow};
 use crate::windows::syscalls::Machine;
 use crate::windows::{Point, Session, Source};
@@ -234,6 +236,9 @@ struct Flat {
     /// Read kernel symbols from this file too
     #[arg(long, value_name = "FILE")]
     kallsyms: Option<PathBuf>,
+    /// Name user addresses (user stacks, user probes) by the memory maps in the file: record with --proc-map
+    #[arg(long)]
+    user_symbols: bool,
     /// Threads to use; the output is the same
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -432,6 +437,21 @@ fn plan(args: &ReportArgs) -> Result<Plan, Failure> {
     Ok(plan)
 }
 
+/// Lets user addresses have names, by the maps and build ids that the files store.
+fn name_users(inputs: &mut [Input]) {
+    for input in inputs {
+        let maps: Vec<String> =
+            input.dat.options.proc_maps.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        let ids = input.dat.own_payload(own::BUILD_IDS).unwrap_or_default();
+        let users = Arc::new(UserNames::new(maps.iter().map(String::as_str), &String::from_utf8_lossy(&ids)));
+        if users.is_empty() {
+            let tip = "so user addresses have no names (rtrec record --proc-map stores them)";
+            eprintln!("rtrec report: {} stores no memory maps, {tip}", input.path);
+        }
+        input.trace.user = Some(users);
+    }
+}
+
 /// The durations of the calls in a file, as `rtrec report --latency` tells them.
 pub(in crate::cli) fn durations(path: &Path, threshold: Option<u64>, json: bool) -> ExitCode {
     let mut flat = Flat { latency: true, files: vec![path.to_owned()], ..Flat::default() };
@@ -451,6 +471,9 @@ fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
     }
     if let Some(path) = &flat.kallsyms {
         add_symbols(&mut inputs, path)?;
+    }
+    if flat.user_symbols {
+        name_users(&mut inputs);
     }
     let mut settings = settings(flat, &plan)?;
     if flat.shows_windows() {
@@ -501,6 +524,9 @@ fn print_records<'t>(
     let outcome = report::run(inputs, lanes, gate, &settings, out).map_err(report_failure)?;
     if flat.quiet {
         return Ok(ExitCode::SUCCESS);
+    }
+    for missing in inputs.iter().filter_map(|input| input.trace.user.as_ref()).flat_map(|users| users.missing()) {
+        eprintln!("rtrec report: no names: {missing}");
     }
     for (file, note) in &outcome.notes {
         eprintln!("rtrec report: {}: {note}", inputs[*file].path);

@@ -138,7 +138,7 @@ pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> Exit
         }
     };
     let quiet = args.setup.quiet;
-    let verbose = !quiet && (verbose || args.setup.verbose || idle_invert);
+    let verbose = !quiet && (verbose || args.setup.is_verbose() || idle_invert);
     let watch = Stderr { name: "stream", quiet, verbose, live: false, started: None };
     let mut printer =
         Printer { settings: layout(&args), live: None, to_stderr: args.setup.stderr, failed: None, nameless: false };

@@ -19,6 +19,9 @@ pub const WINDOWS: u16 = 0x7403;
 /// Id of the section with samples of programs and kernel.
 pub const SAMPLES: u16 = 0x7404;
 
+/// Id of the section with the build ids of mapped files: lines of id and path.
+pub const BUILD_IDS: u16 = 0x7406;
+
 /// Most sections that are walked over.
 const MAX_SECTIONS: u32 = 100_000;
 const MAX_NAME_BYTES: usize = 256;

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use crate::symbols::names::UserNames;
 use crate::wire::abi::Abi;
 use crate::wire::format::{self, EventFormat, Field, FormatError, Value};
 use crate::wire::print_fmt::{self, Flavor, Helper, Program, Setting, fields};
@@ -28,6 +29,7 @@ pub mod kvm;
 pub mod latency;
 pub mod mac80211;
 pub mod print;
+pub mod probes;
 pub mod sched;
 pub mod scsi;
 pub mod stack;
@@ -171,6 +173,8 @@ pub struct Trace {
     pub btf: Option<Vec<u8>>,
     /// `uname` of the traced machine, empty if not stored.
     pub uname: String,
+    /// Names of user addresses, if they are wanted.
+    pub user: Option<Arc<UserNames>>,
 }
 
 impl Trace {
@@ -184,6 +188,7 @@ impl Trace {
             cmdlines: Cmdlines::new(Vec::new()),
             btf: None,
             uname: String::new(),
+            user: None,
         }
     }
 }
@@ -406,6 +411,7 @@ pub static FAMILIES: &[Family] = &[
     function::FAMILY,
     sched::FAMILY,
     stack::FAMILY,
+    probes::FAMILY,
     print::BPRINT,
     print::RAW_DATA,
     hrtimer::FAMILY,

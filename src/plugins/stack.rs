@@ -30,7 +30,7 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
             offset: context.on("ftrace", "offset"),
         })),
         // trace-cmd prints all eight slots by the print fmt, empty ones too.
-        ("user_stack", Compat::Rtrec) => Some(Box::new(UserStack { abi, at })),
+        ("user_stack", Compat::Rtrec) => Some(Box::new(UserStack { abi, at, tgid: Int::find(format, "tgid", abi) })),
         _ => None,
     }
 }
@@ -70,18 +70,31 @@ impl Plugin for KernelStack {
 struct UserStack {
     abi: Abi,
     at: usize,
+    tgid: Option<Int>,
 }
 
 impl Plugin for UserStack {
-    fn text(&self, record: &Record<'_>, _: &Scene<'_>, out: &mut Vec<u8>) -> Then {
+    fn text(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) -> Then {
+        let process = self.tgid.map(|tgid| tgid.get(record.data) as i32);
+        let users = scene.trace.user.as_ref().zip(process);
         let callers = record.data.get(self.at..).unwrap_or(&[]);
-        for caller in callers.chunks_exact(usize::from(self.abi.long_bytes.max(1))).take(8) {
+        for (depth, caller) in callers.chunks_exact(usize::from(self.abi.long_bytes.max(1))).take(8).enumerate() {
             let address = self.abi.ulong(caller).unwrap_or(0);
             if address == 0 {
                 break;
             }
             out.extend_from_slice(b"\t=> ");
-            text::hex0x(out, address);
+            // Behind the first, the call is before the address that is returned to.
+            let call = address.wrapping_sub(u64::from(depth > 0));
+            match users.and_then(|(user, pid)| user.text(pid, call)) {
+                Some(name) => {
+                    out.extend_from_slice(name.as_bytes());
+                    out.extend_from_slice(b" <");
+                    text::hex0x(out, address);
+                    out.push(b'>');
+                }
+                None => text::hex0x(out, address),
+            }
             out.push(b'\n');
         }
         Then::Done

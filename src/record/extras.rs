@@ -10,7 +10,7 @@ use super::sift::Shared;
 use super::tsc::{self, Scale};
 use super::watch::{Note, Watch};
 use super::windows::Watching;
-use crate::dat::ids;
+use crate::dat::{ids, own};
 use crate::tracefs::{Tracefs, Undo};
 use crate::windows::Session;
 
@@ -77,7 +77,9 @@ impl Extra {
             self.pids.iter().for_each(|&pid| maps.read(pid));
             options.extend(maps.texts().into_iter().map(|maps| (ids::PROCMAPS, text(maps))));
         }
-        let sections = self.windows.map(|windows| windows.finish(watch)).unwrap_or_default();
+        let mut sections = self.windows.map(|windows| windows.finish(watch)).unwrap_or_default();
+        let build_ids = self.maps.map(Maps::build_ids).filter(|lines| !lines.is_empty());
+        sections.extend(build_ids.map(|lines| (own::BUILD_IDS, lines.into_bytes())));
         Extras { options, story, sections }
     }
 }

@@ -3,13 +3,16 @@
 //! Those of `-P` are read at the start and, while they live, at the end. The command's are wanted as they are at its end:
 //! it is watched with ptrace, which stops it in exit, before its memory goes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+
+use crate::symbols::Binary;
 
 /// The maps of some processes, by process id.
 #[derive(Debug, Default)]
@@ -23,6 +26,23 @@ impl Maps {
         if let Some(text) = maps_of(pid) {
             self.texts.lock().unwrap_or_else(PoisonError::into_inner).insert(pid, text);
         }
+    }
+
+    /// Lines of build id and path for the mapped files that have one: what tells whether a file is still the one that ran.
+    pub fn build_ids(&self) -> String {
+        let texts = self.texts();
+        let paths: BTreeSet<&str> = texts
+            .iter()
+            .flat_map(|text| text.lines().skip(1))
+            .filter_map(|line| line.splitn(3, ' ').nth(2))
+            .filter(|path| path.starts_with('/'))
+            .collect();
+        let line = |path: &str| {
+            let binary = Binary::open(Path::new(path)).ok()?;
+            let id: String = binary.build_id()?.iter().map(|byte| format!("{byte:02x}")).collect();
+            Some(format!("{id} {path}\n"))
+        };
+        paths.into_iter().filter_map(line).collect()
     }
 
     /// The text of each process.
@@ -103,6 +123,9 @@ mod tests {
         let own = maps_of(std::process::id() as i32).unwrap();
         let head: Vec<&str> = own.lines().next().unwrap().splitn(3, ' ').collect();
         assert_eq!(i32::from_str_radix(head[0], 16).unwrap(), std::process::id() as i32);
+        let maps = Maps::default();
+        maps.read(std::process::id() as i32);
+        assert!(maps.build_ids().lines().any(|line| line.contains(" /") && line.contains("libc")));
         assert_eq!(usize::from_str_radix(head[1], 16).unwrap(), own.lines().count() - 1);
     }
 }

@@ -215,11 +215,8 @@ pub fn define_probes(
     let mut seen: HashSet<EventName> = HashSet::new();
     let probes = plans.iter().flat_map(|plan| &plan.events).flat_map(|event| &event.probes);
     all.extend(probes.filter(|probe| seen.insert(probe.name.clone())).cloned());
-    for probe in &all {
-        probe
-            .notes
-            .iter()
-            .for_each(|note| watch.note(Note::Probe { target: probe.target.clone(), note: note.clone() }));
+    for (target, note) in probe::notes(&all) {
+        watch.note(Note::Probe { target, note });
     }
     probe::define(top, &all, undo).map_err(Error::probe)
 }

@@ -1,5 +1,8 @@
 //! Names as people write them: C++ and Rust symbols demangled.
 
+use symbolic_common::{Language, Name, NameMangling};
+use symbolic_demangle::{Demangle, DemangleOptions};
+
 /// The longest name that is demangled: longer ones are made by machines, for machines.
 const MAX: usize = 16 << 10;
 
@@ -8,18 +11,17 @@ pub fn demangle(symbol: &str) -> Option<String> {
     if symbol.len() > MAX {
         return None;
     }
-    if (symbol.starts_with("_R") || symbol.starts_with("_ZN"))
-        && let Ok(name) = rustc_demangle::try_demangle(symbol)
-    {
-        return Some(format!("{name:#}"));
-    }
-    if symbol.starts_with("_Z") || symbol.starts_with("___Z") {
-        // Suffixes of the optimiser stay, as in `f(int) [clone .isra.0]`.
-        let name = cpp_demangle::Symbol::new(symbol).ok()?;
-        let options = cpp_demangle::DemangleOptions::new().no_return_type();
-        return name.demangle_with_options(&options).ok();
-    }
-    None
+    let language = if symbol.starts_with("_R") || is_old_rust(symbol) { Language::Rust } else { Language::Cpp };
+    let mangled = ["_R", "_Z", "___Z"].iter().any(|start| symbol.starts_with(start));
+    let name = Name::new(symbol, NameMangling::Mangled, language);
+    name.demangle(DemangleOptions::complete().return_type(false)).filter(|name| mangled && name != symbol)
+}
+
+/// `_ZN…17h0123456789abcdefE`: Rust's former encoding ends with a hash.
+fn is_old_rust(symbol: &str) -> bool {
+    let hash =
+        symbol.strip_prefix("_ZN").and_then(|rest| rest.split('.').next()?.strip_suffix('E')?.rsplit_once("17h"));
+    hash.is_some_and(|(_, hash)| hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// `ns::f` of `ns::f(int, char) const`: what stands before the parameters.
@@ -60,6 +62,7 @@ mod tests {
         assert_eq!(demangle("_ZN2ns5Thing3runEiPKc").as_deref(), Some("ns::Thing::run(int, char const*)"));
         assert_eq!(demangle("_ZN4shop5twiceIiEET_S1_").as_deref(), Some("shop::twice<int>(int)"));
         assert_eq!(demangle("_RNvC6_123foo3bar").as_deref(), Some("123foo::bar"));
+        assert_eq!(demangle("_RNvCs1234_7mycrate3foo").as_deref(), Some("mycrate::foo"));
         assert_eq!(demangle("main"), None);
         assert_eq!(demangle("_Znot"), None);
     }

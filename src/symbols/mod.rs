@@ -14,6 +14,7 @@ mod image;
 pub mod instructions;
 pub mod kernel_arguments;
 mod locations;
+pub mod names;
 pub mod parameters;
 mod types;
 pub mod usdt;

@@ -9,4 +9,5 @@ mod faults;
 mod guest;
 mod options;
 mod parity;
+mod probes;
 mod record;

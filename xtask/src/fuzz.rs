@@ -11,8 +11,17 @@ use crate::error::{Error, Result};
 use crate::{host, project};
 
 /// Every target, and the longest input that is worth its time.
-const TARGETS: [(&str, u32); 6] =
-    [("dat", 65_536), ("subbuf", 33_000), ("format", 8_192), ("print_fmt", 4_096), ("filter", 512), ("report", 65_536)];
+const TARGETS: [(&str, u32); 9] = [
+    ("dat", 65_536),
+    ("subbuf", 33_000),
+    ("format", 8_192),
+    ("print_fmt", 4_096),
+    ("filter", 512),
+    ("report", 65_536),
+    ("spec", 512),
+    ("btf", 4_096),
+    ("usdt", 4_096),
+];
 
 /// Seconds that one input may take.
 const TIMEOUT_S: u32 = 20;

@@ -105,11 +105,12 @@ pub(in crate::cli) struct LiveArgs {
 pub(in crate::cli) struct UprobeArgs {
     #[command(flatten)]
     pub(super) live: LiveArgs,
-    /// List what of a binary could be probed: symbols that match, or static probes for usdt:BINARY
+    /// List what of a binary could be probed: symbols that match, or static probes for usdt:BINARY; --list BINARY alone
+    /// lists all
     #[arg(long, value_name = "PATTERN")]
     pub(super) list: Option<String>,
     /// What to probe, and its arguments
-    #[arg(value_name = "TARGET [ARGUMENT …]", required = true, num_args = 1..)]
+    #[arg(value_name = "TARGET [ARGUMENT …]", required_unless_present = "list", num_args = 1..)]
     pub(super) words: Vec<String>,
     /// The command and its arguments
     #[arg(value_name = "COMMAND", last = true)]

@@ -15,16 +15,28 @@ pub(super) fn print_lines(probes: &[Probe], command: &str) {
     let mut out = std::io::stdout().lock();
     for probe in probes {
         let _ = writeln!(out, "{}", probe.line());
-        probe.notes.iter().for_each(|note| say!("rtrec {command}: {}: {note}", probe.target));
+    }
+    tell_notes(probes, command);
+}
+
+/// Tells what is not quite as asked for.
+pub(super) fn tell_notes(probes: &[Probe], command: &str) {
+    for (target, note) in probe::notes(probes) {
+        say!("rtrec {command}: {target}: {note}");
     }
 }
 
 /// `--list PATTERN BINARY`.
 pub(super) fn of_binary(pattern: &str, words: &[String]) -> ExitCode {
-    let [word] = words else {
+    let (pattern, word) = match words {
+        [] => ("*", pattern),
+        [word] => (pattern, word.as_str()),
+        _ => ("", ""),
+    };
+    if word.is_empty() {
         say!("rtrec uprobe: --list takes one binary: a path, a name, a process id, or usdt: in front of it");
         return ExitCode::from(2);
-    };
+    }
     let Ok(glob) = Pattern::glob(pattern) else {
         say!("rtrec uprobe: {pattern:?} is no glob");
         return ExitCode::from(2);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::super::{explain, reset, say, say_raw};
 use super::args::{Action, AddArgs, DelArgs, ListArgs, ProbeArgs};
-use super::list::print_lines;
+use super::list::{print_lines, tell_notes};
 use super::live::{named, told};
 use crate::record::probe::{self, Kind, LASTING_GROUP, Resolver};
 use crate::tracefs::dynamic::Definition;
@@ -64,9 +64,9 @@ fn add(top: &Instance, args: &AddArgs) -> ExitCode {
             undo.forget();
             let mut out = std::io::stdout().lock();
             for probe in &probes {
-                probe.notes.iter().for_each(|note| say!("rtrec probe: {}: {note}", probe.target));
                 let _ = writeln!(out, "{}", probe.name);
             }
+            tell_notes(&probes, "probe");
         }
         Err(error) => return told("probe", &error),
     }

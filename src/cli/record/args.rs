@@ -133,9 +133,13 @@ pub(in crate::cli) struct SetupArgs {
     /// No words but errors
     #[arg(short = 'q', long)]
     pub(in crate::cli) quiet: bool,
-    /// Say more about what is done
-    #[arg(long)]
-    pub(in crate::cli) verbose: bool,
+    /// Say more about what is done; with none, crit, err or warn (0 to 3) no more than usual
+    #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "info",
+        value_parser = ["none", "crit", "err", "warn", "info", "debug", "all", "0", "1", "2", "3", "4", "5", "6"])]
+    verbose: Option<String>,
+    /// As --verbose
+    #[arg(long, hide = true)]
+    debug: bool,
     /// rtrec's own words go to stderr, stdout is the command's
     #[arg(long)]
     pub(in crate::cli) stderr: bool,
@@ -194,10 +198,20 @@ pub(super) struct RefusedArgs {
     pub(super) tsync_interval: Option<String>,
     #[arg(long, hide = true)]
     pub(super) nofifos: bool,
+    #[arg(long, hide = true)]
+    pub(super) notimeout: bool,
     #[arg(short = 'G', hide = true)]
     pub(super) global_irqs: bool,
     #[arg(long, hide = true)]
     pub(super) by_comm: bool,
+}
+
+impl SetupArgs {
+    /// Whether more is to be said.
+    pub(in crate::cli) fn is_verbose(&self) -> bool {
+        let more = |level: &str| matches!(level, "info" | "debug" | "all" | "4" | "5" | "6");
+        self.debug || self.verbose.as_deref().is_some_and(more)
+    }
 }
 
 impl RefusedArgs {
@@ -213,6 +227,7 @@ impl RefusedArgs {
             (self.name.is_some(), "--name", network),
             (self.tsync_interval.is_some(), "--tsync-interval", network),
             (self.nofifos, "--nofifos", network),
+            (self.notimeout, "--notimeout", "there is no time-out to switch off: guests are not traced"),
             (self.global_irqs, "-G", printed),
             (self.by_comm, "--by-comm", printed),
         ] {

@@ -35,7 +35,7 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
     let watch = Stderr {
         name: "record",
         quiet,
-        verbose: !quiet && (verbose || args.setup.verbose || idle_invert),
+        verbose: !quiet && (verbose || args.setup.is_verbose() || idle_invert),
         live: !quiet && !args.daemonize && settings.command.is_empty() && std::io::stderr().is_terminal(),
         started: None,
     };

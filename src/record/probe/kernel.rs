@@ -143,6 +143,7 @@ impl Resolver {
                 self.kernel_arguments(spec, module.as_deref(), function_place(spec, function))?
             }
             Target::Tracepoint(name) => self.kernel_arguments(spec, None, Place::Tracepoint(name))?,
+            Target::Event { .. } => spec.arguments.iter().map(|argument| field_argument(argument)).collect(),
             _ => spec.arguments.clone(),
         };
         Ok(Probe {
@@ -213,6 +214,18 @@ impl Resolver {
     }
 }
 
+/// A field of the event by its bare name, which the kernel wants with `$` in front.
+fn field_argument(argument: &str) -> String {
+    let (name, body) = match argument.split_once('=') {
+        Some((name, body)) => (name, body),
+        None => (argument.split([':', '(']).next().unwrap_or(argument), argument),
+    };
+    if !body.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        return argument.to_owned();
+    }
+    format!("{name}=${body}")
+}
+
 fn function_place<'f>(spec: &Spec, function: &'f str) -> Place<'f> {
     if spec.returns { Place::Return(function) } else { Place::Entry(function) }
 }
@@ -266,4 +279,63 @@ fn judge_blacklist(word: &str) -> Result<(), ProbeError> {
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tracefs::Tracefs;
+
+    fn kernel(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, text) in files {
+            std::fs::write(folder.path().join(file), text).unwrap();
+        }
+        folder
+    }
+
+    fn resolve(folder: &tempfile::TempDir, kind: Kind, text: &str) -> Result<Vec<String>, ProbeError> {
+        let top = Tracefs::at(folder.path()).top();
+        let mut resolver = Resolver::new(&top, "g".to_owned());
+        Ok(resolver.resolve(&Spec::parse(kind, text).unwrap())?.iter().map(Probe::line).collect())
+    }
+
+    #[test]
+    fn fields_of_events_get_the_kernel_s_mark() {
+        assert_eq!(field_argument("pid"), "pid=$pid");
+        assert_eq!(field_argument("pid:u16"), "pid=$pid:u16");
+        assert_eq!(field_argument("x=next_comm:string"), "x=$next_comm:string");
+        assert_eq!(field_argument("name=+0($filename):ustring"), "name=+0($filename):ustring");
+        assert_eq!(field_argument("$comm"), "$comm");
+    }
+
+    #[test]
+    fn a_kernel_without_probes_tells_what_it_has() {
+        let folder = kernel(&[("available_tracers", "function nop"), ("README", "")]);
+        let Err(ProbeError::NoSupport { option, instead, .. }) = resolve(&folder, Kind::Kprobe, "vfs_read") else {
+            panic!()
+        };
+        assert_eq!(option, "CONFIG_KPROBE_EVENTS");
+        assert!(instead[0].contains("-p function"), "{instead:?}");
+        let folder = kernel(&[("dynamic_events", ""), ("README", "\t           f[:[<group>/][<event>]] <func-name>")]);
+        let Err(ProbeError::NoSupport { instead, .. }) = resolve(&folder, Kind::Kprobe, "x") else { panic!() };
+        assert!(instead[0].contains("--fprobe"), "{instead:?}");
+    }
+
+    #[test]
+    fn globs_are_limited_and_unknown_functions_have_neighbours() {
+        let functions = "vfs_read\nvfs_readv\nvfs_write\nzz_only_here\nzz_only_there\n";
+        let folder = kernel(&[("kprobe_events", ""), ("README", ""), ("available_filter_functions", functions)]);
+        let lines = resolve(&folder, Kind::Kprobe, "zz_only_*%return@8 x=%di").unwrap();
+        assert_eq!(
+            lines,
+            ["r8:g/zz_only_here__return zz_only_here x=%di", "r8:g/zz_only_there__return zz_only_there x=%di"]
+        );
+        let top = Tracefs::at(folder.path()).top();
+        let mut resolver = Resolver::new(&top, "g".to_owned()).limited_to(1);
+        let refused = resolver.resolve(&Spec::parse(Kind::Kprobe, "zz_*").unwrap());
+        assert!(matches!(refused, Err(ProbeError::TooMany { count: 2, limit: 1, .. })));
+        let Err(ProbeError::NoFunction { nearest, .. }) = resolve(&folder, Kind::Kprobe, "yy_*") else { panic!() };
+        assert!(nearest.is_empty());
+    }
 }

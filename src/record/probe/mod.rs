@@ -39,7 +39,7 @@ use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, Undo};
 use naming::Namer;
-pub use user::{Symbols, symbols_of};
+pub use user::{Symbols, binaries_of, symbols_of};
 
 /// A probe that can be defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +154,21 @@ impl Resolver {
         }
         Ok(())
     }
+}
+
+/// How many probes have their notes told one by one.
+const TOLD_SINGLY: usize = 3;
+
+/// What is to be told of probes: where, and what is not quite as asked for. Of many probes only how many there are.
+pub fn notes(probes: &[Probe]) -> Vec<(String, String)> {
+    let noted: Vec<&Probe> = probes.iter().filter(|probe| !probe.notes.is_empty()).collect();
+    if noted.len() > TOLD_SINGLY {
+        let count = format!("{} of {} probes", noted.len(), probes.len());
+        let note = "parameters are left out, or are captured behind the function's prologue; each alone says which";
+        return vec![(count, note.to_owned())];
+    }
+    let each = noted.into_iter().flat_map(|probe| probe.notes.iter().map(|note| (probe.target.clone(), note.clone())));
+    each.collect()
 }
 
 /// Defines probes. When one is refused, those before it are removed again.

@@ -376,13 +376,18 @@ pub struct Symbols {
     pub places: Vec<(u64, String, String)>,
 }
 
+/// The files that a word means: a path, a name to be searched for, or what a process has mapped.
+pub fn binaries_of(word: &str) -> Result<Vec<PathBuf>, ProbeError> {
+    match word.parse::<i32>() {
+        Ok(pid) => find::of_process(pid),
+        Err(_) => Ok(vec![find::by_name(word)?]),
+    }
+}
+
 /// The functions of a binary or of what a process has mapped; static probes if `usdt:` stands in front.
 pub fn symbols_of(word: &str) -> Result<Vec<Symbols>, ProbeError> {
     let (statics, name) = word.strip_prefix("usdt:").map_or((false, word), |name| (true, name));
-    let paths = match name.parse::<i32>() {
-        Ok(pid) => find::of_process(pid)?,
-        Err(_) => vec![find::by_name(name)?],
-    };
+    let paths = binaries_of(name)?;
     let several = paths.len() > 1;
     let mut all = Vec::new();
     for path in paths {
