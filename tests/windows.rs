@@ -81,6 +81,25 @@ fn windows_around_system_calls_are_the_pairs_of_their_events() {
 }
 
 #[test]
+fn windows_of_a_thread_are_picked_without_losing_its_wakers() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v7-profile/trace.dat");
+    let words = ["-q", "--windows", "--window-syscall", "0:0", "--min", "0", "--format", "json", file];
+    let all = lines(&report(&words).1);
+    let tid = all[0]["tid"].as_i64().unwrap();
+    let own: Vec<&Value> = all.iter().filter(|window| window["tid"] == tid).collect();
+    let picked = lines(&report(&[&["--pid", &tid.to_string()], &words[..]].concat()).1);
+    assert!(!picked.is_empty() && picked.len() == own.len());
+    for (picked, own) in picked.iter().zip(own) {
+        assert_eq!(
+            (&picked["start"], &picked["split"], &picked["steps"]),
+            (&own["start"], &own["split"], &own["steps"])
+        );
+    }
+    let (good, _, said) = report(&["--windows", "--window-syscall", "0:0", "--comm", "x", file]);
+    assert!(!good && said.contains("--pid"), "{said}");
+}
+
+#[test]
 fn a_trace_without_windows_says_how_to_name_them() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v7-profile/trace.dat");
     let (good, text, said) = report(&["--windows", file]);
