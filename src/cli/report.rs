@@ -484,7 +484,15 @@ fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
     if let Some(code) = file_lists(flat, &inputs, out)? {
         return Ok(code);
     }
-    let selection = selection(flat, &plan)?;
+    let mut selection = selection(flat, &plan)?;
+    if flat.shows_windows() {
+        // Who woke a thread and what ran in its place belongs to its windows, so threads are not picked by their records.
+        settings.windows.threads = std::mem::take(&mut selection.pids);
+        if !selection.comms.is_empty() || !selection.filters.is_empty() || !selection.events.is_empty() {
+            return Err(Failure::new("windows need all records of the file")
+                .with("try", "--pid PID for the windows of a thread or process, --min and --top for fewer of them"));
+        }
+    }
     if flat.filter_test {
         let lines = describe(&inputs, &selection, settings.style.compat).map_err(|error| select_failure(&error))?;
         for line in lines {
@@ -818,6 +826,7 @@ fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Fail
         sessions,
         threshold_ns: flat.window.threshold,
         min_ns: flat.view.min,
+        threads: Vec::new(),
         all_steps: flat.view.all_steps,
         top: flat.view.top,
         sort: match flat.view.sort {

@@ -82,6 +82,8 @@ pub struct WindowSettings {
     pub threshold_ns: Option<u64>,
     /// Only windows that took so long are shown, whatever their threshold.
     pub min_ns: Option<u64>,
+    /// Only windows of these threads or processes, if any are named.
+    pub threads: Vec<i32>,
     /// At most so many windows.
     pub top: Option<usize>,
     /// Their order.
@@ -148,10 +150,21 @@ struct Found {
     labels: Vec<Option<String>>,
     shown: Vec<Shown>,
     min_ns: Option<u64>,
+    threads: Vec<i32>,
+}
+
+impl Found {
+    fn wants(&self, window: &Window) -> bool {
+        let named = |pid: i32| self.threads.contains(&pid);
+        self.threads.is_empty() || named(window.tid) || window.tgid.is_some_and(named)
+    }
 }
 
 impl Finds for Found {
     fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
+        if !self.wants(&window) {
+            return;
+        }
         let label = self.labels.iter().position(|label| *label == window.label).unwrap_or_else(|| {
             self.labels.push(window.label.clone());
             self.labels.len() - 1
@@ -226,7 +239,9 @@ impl<'a, 't> Watcher<'a, 't> {
         for (number, (input, file)) in inputs.iter().zip(&mut self.files).enumerate() {
             let mut open: Vec<Shown> = Vec::new();
             for (window, steps) in file.engine.still_open() {
-                open.push(Shown { window, steps, open: true, place: usize::MAX });
+                if file.found.wants(&window) {
+                    open.push(Shown { window, steps, open: true, place: usize::MAX });
+                }
             }
             let mut shown = std::mem::take(&mut file.found.shown);
             match self.settings.sort {
@@ -348,7 +363,7 @@ fn open(
         }
         engine.proofs.values_mut().for_each(|times| times.sort_unstable());
     }
-    let found = Found { min_ns: settings.min_ns, ..Found::default() };
+    let found = Found { min_ns: settings.min_ns, threads: settings.threads.clone(), ..Found::default() };
     Ok(FileWindows { session, engine, found, samples })
 }
 
