@@ -1,0 +1,61 @@
+//! What went wrong in a report, in words.
+
+use crate::report::windows::WindowError;
+use crate::report::{ReportError, SelectError};
+
+/// What went wrong, in the words of style: what, where, and what to do.
+pub(super) struct Failure {
+    pub(super) what: String,
+    pub(super) lines: Vec<(&'static str, String)>,
+}
+
+impl Failure {
+    pub(super) fn new(what: impl Into<String>) -> Failure {
+        Failure { what: what.into(), lines: Vec::new() }
+    }
+
+    pub(super) fn with(mut self, label: &'static str, text: impl Into<String>) -> Failure {
+        self.lines.push((label, text.into()));
+        self
+    }
+
+    pub(super) fn print(&self) {
+        eprintln!("rtrec report: {}", self.what);
+        for (label, text) in &self.lines {
+            eprintln!("  {label:<7} {text}");
+        }
+    }
+}
+
+pub(super) fn pattern_failure(error: crate::wire::pattern::PatternError) -> Failure {
+    Failure::new("a pattern could not be read").with("pattern", &error.pattern).with("reason", error.what)
+}
+
+pub(super) fn report_failure(error: ReportError) -> Failure {
+    match error {
+        ReportError::Style(error) => Failure::new("an option of a plugin was refused")
+            .with("reason", error.to_string())
+            .with("try", "rtrec report --help lists them at -O"),
+        error @ ReportError::NoWallClock(_) => {
+            Failure::new(error.to_string()).with("try", "recording with rtrec, or with trace-cmd record --date")
+        }
+        error @ ReportError::NoPair(_) => Failure::new(error.to_string())
+            .with("try", "rtrec report -E lists the events, --pair START..STOP names two of them"),
+        ReportError::Windows(error @ WindowError::NoWindows(_)) => Failure::new(error.to_string())
+            .with("try", "naming them: --window-marker, --window-syscall 0:read, --window START..STOP"),
+        error => Failure::new(error.to_string()),
+    }
+}
+
+pub(super) fn select_failure(error: &SelectError) -> Failure {
+    match error {
+        SelectError::Filter(text, fault) => Failure::new("a filter was refused").with("filter", text).with(
+            "",
+            format!("{}^ {fault}", " ".repeat(text.get(..fault.at).map_or(0, |before| before.chars().count()))),
+        ),
+        SelectError::NoEvent(text) => Failure::new("a filter names no event of the file")
+            .with("filter", text)
+            .with("try", "rtrec report -E lists the events"),
+        SelectError::Pattern(error) => pattern_failure(error.clone()),
+    }
+}

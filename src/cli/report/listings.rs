@@ -1,0 +1,96 @@
+//! What files hold besides records: formats, functions, counters, options.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use super::Stdout;
+use super::args::Flat;
+use super::failure::{Failure, pattern_failure};
+use crate::dat::ids;
+use crate::report::{self, Input, lists};
+use crate::wire::abi::Endian;
+use crate::wire::pattern::Pattern;
+
+/// The options that say something about files and need no records.
+pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Result<Option<ExitCode>, Failure> {
+    let event = match &flat.event {
+        Some(text) => Some(event_pattern(text)?),
+        None => None,
+    };
+    let asked = flat.endian
+        || flat.page_size
+        || flat.functions
+        || flat.printk
+        || flat.list_events
+        || flat.events
+        || flat.check_events
+        || flat.stat
+        || flat.uname
+        || flat.version
+        || event.is_some();
+    if !asked {
+        return Ok(None);
+    }
+    let (mut bad, mut headed) = (Vec::new(), false);
+    for input in inputs {
+        let dat = &input.dat;
+        let order = |endian: Endian| if endian == Endian::Little { "little" } else { "big" };
+        let host = crate::wire::abi::Abi::HOST.endian;
+        let mut print = |out: &mut Stdout| -> io::Result<()> {
+            if flat.endian {
+                return writeln!(out, "file is {} endian and host is {} endian", order(dat.abi.endian), order(host));
+            }
+            if flat.page_size {
+                let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+                return writeln!(out, "file page size is {}, and host page size is {page}", dat.layout.subbuf_bytes);
+            }
+            if flat.functions {
+                return lists::functions(input, out);
+            }
+            if flat.printk {
+                return lists::printk(input, out);
+            }
+            if flat.list_events {
+                return lists::events(input, out);
+            }
+            if flat.events || event.is_some() {
+                return lists::formats(input, event.as_ref(), out);
+            }
+            if flat.check_events {
+                bad.extend(lists::bad_events(input));
+                return Ok(());
+            }
+            if !headed {
+                report::heading(inputs, out)?;
+                headed = true;
+            }
+            let text = |id: u16| if id == ids::UNAME { &dat.options.uname } else { &dat.options.version };
+            for (wanted, id) in [(flat.uname, ids::UNAME), (flat.version, ids::VERSION)] {
+                if let Some(text) = text(id).as_ref().filter(|_| wanted) {
+                    out.write_all(text)?;
+                    out.write_all(b"\n")?;
+                }
+            }
+            Ok(())
+        };
+        let _ = print(out);
+    }
+    if flat.stat {
+        if !headed {
+            let _ = report::heading(inputs, out);
+        }
+        let _ = lists::stat(inputs, out);
+    }
+    for line in &bad {
+        eprintln!("rtrec report: {line}");
+    }
+    Ok(Some(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }))
+}
+
+fn event_pattern(text: &str) -> Result<(Option<Pattern>, Pattern), Failure> {
+    let compile = |text: &str| Pattern::anywhere(text).map_err(pattern_failure);
+    match text.split_once(':') {
+        Some((system, event)) => Ok((Some(compile(system)?), compile(event)?)),
+        None => Ok((None, compile(text)?)),
+    }
+}

@@ -1,0 +1,256 @@
+//! `rtrec report`: trace.dat files as text, JSON or CSV.
+//!
+//! The letters are trace-cmd's. Options whose place counts (`-i`, `-F`, `-v`, `--ts-offset`, `--ts2secs`) are put in order
+//! by their position on the command line.
+
+mod args;
+mod failure;
+mod listings;
+mod settings;
+mod windows;
+
+use std::fs;
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+pub use args::ReportArgs;
+use args::{Flat, FormatArg, plan};
+use failure::{Failure, report_failure, select_failure};
+use settings::parse_time;
+
+use crate::dat::own;
+use crate::report::select::describe;
+use crate::report::{self, Format, Gate, Input, Lane, Selection, Settings, Unit, lists};
+use crate::symbols::names::UserNames;
+use crate::wire::tables::Kallsyms;
+
+/// Runs `rtrec report`.
+pub fn run(args: ReportArgs) -> ExitCode {
+    let mut out = Stdout { failed: None };
+    let result = report(&args, &mut out);
+    match (result, out.failed) {
+        // Whoever reads us has seen enough.
+        (_, Some(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        (_, Some(error)) => {
+            Failure::new("the output could not be written").with("system", error.to_string()).print();
+            ExitCode::from(2)
+        }
+        (Ok(code), None) => code,
+        (Err(failure), None) => {
+            failure.print();
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Standard output that remembers its first error.
+struct Stdout {
+    failed: Option<io::Error>,
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // Sizes are ours: nothing between us and the descriptor that would cut them into lines.
+        let fd = io::stdout();
+        match nix::unistd::write(&fd, bytes) {
+            Ok(n) => Ok(n),
+            Err(nix::errno::Errno::EINTR) => Err(ErrorKind::Interrupted.into()),
+            Err(errno) => {
+                let error = io::Error::from(errno);
+                self.failed = Some(io::Error::from(errno));
+                Err(error)
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets user addresses have names, by the maps and build ids that the files store.
+fn name_users(inputs: &mut [Input]) {
+    for input in inputs {
+        let maps: Vec<String> =
+            input.dat.options.proc_maps.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
+        let ids = input.dat.own_payload(own::BUILD_IDS).unwrap_or_default();
+        let users = Arc::new(UserNames::new(maps.iter().map(String::as_str), &String::from_utf8_lossy(&ids)));
+        if users.is_empty() {
+            let tip = "so user addresses have no names (rtrec record --proc-map stores them)";
+            eprintln!("rtrec report: {} stores no memory maps, {tip}", input.path);
+        }
+        input.trace.user = Some(users);
+    }
+}
+
+/// The durations of the calls in a file, as `rtrec report --latency` tells them.
+pub(in crate::cli) fn durations(path: &Path, threshold: Option<u64>, json: bool) -> ExitCode {
+    let mut flat = Flat { latency: true, files: vec![path.to_owned()], ..Flat::default() };
+    flat.window.threshold = threshold;
+    if json {
+        flat.format = FormatArg::Json;
+    }
+    run(ReportArgs { flat, placed: Vec::new() })
+}
+
+fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
+    let flat = &args.flat;
+    let plan = plan(args)?;
+    let mut inputs = Vec::new();
+    for path in &plan.paths {
+        inputs.push(open(path)?);
+    }
+    if let Some(path) = &flat.kallsyms {
+        add_symbols(&mut inputs, path)?;
+    }
+    if flat.user_symbols {
+        name_users(&mut inputs);
+    }
+    let mut settings = settings::settings(flat, &plan)?;
+    if flat.shows_windows() {
+        settings.format = Format::Windows;
+        settings.windows = windows::window_settings(flat, &inputs)?;
+    }
+    // Errors of writing are kept in `out`.
+    if let Some(code) = listings::file_lists(flat, &inputs, out)? {
+        return Ok(code);
+    }
+    let mut selection = settings::selection(flat, &plan)?;
+    if flat.shows_windows() {
+        // Who woke a thread and what ran in its place belongs to its windows, so threads are not picked by their records.
+        settings.windows.threads = std::mem::take(&mut selection.pids);
+        if !selection.comms.is_empty() || !selection.filters.is_empty() || !selection.events.is_empty() {
+            return Err(Failure::new("windows need all records of the file")
+                .with("try", "--pid PID for the windows of a thread or process, --min and --top for fewer of them"));
+        }
+    }
+    if flat.filter_test {
+        let lines = describe(&inputs, &selection, settings.style.compat).map_err(|error| select_failure(&error))?;
+        for line in lines {
+            let _ = writeln!(out, " '{line}'");
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let names = report::names(&inputs);
+    let lanes = report::lanes(&inputs, &names, &settings).map_err(report_failure)?;
+    if flat.cpus || flat.first_event || flat.last_event {
+        let _ = lists::cpus(&inputs, &lanes, (flat.first_event, flat.last_event), flat.full_time, out);
+        return Ok(ExitCode::SUCCESS);
+    }
+    print_records(flat, &inputs, &lanes, selection, settings, out)
+}
+
+fn print_records<'t>(
+    flat: &Flat,
+    inputs: &'t [Input],
+    lanes: &[Lane<'t>],
+    mut selection: Selection,
+    mut settings: Settings,
+    out: &mut Stdout,
+) -> Result<ExitCode, Failure> {
+    let raw = lanes.iter().any(|lane| lane.unit == Unit::Raw);
+    let time = |text: &Option<String>| match text {
+        Some(text) => parse_time(text, raw).map(Some).ok_or_else(|| {
+            Failure::new("a time could not be read")
+                .with("time", text)
+                .with("try", "seconds as printed, such as 12.345")
+        }),
+        None => Ok(None),
+    };
+    selection.from = time(&flat.from)?.unwrap_or(0);
+    settings.to = time(&flat.to)?;
+    let gate = Gate::new(inputs, lanes, &selection, settings.style.compat).map_err(|error| select_failure(&error))?;
+    let outcome = report::run(inputs, lanes, gate, &settings, out).map_err(report_failure)?;
+    if flat.quiet {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for missing in inputs.iter().filter_map(|input| input.trace.user.as_ref()).flat_map(|users| users.missing()) {
+        eprintln!("rtrec report: no names: {missing}");
+    }
+    for (file, note) in &outcome.notes {
+        eprintln!("rtrec report: {}: {note}", inputs[*file].path);
+    }
+    Ok(if outcome.notes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn open(path: &Path) -> Result<Input, Failure> {
+    Input::open(path).map_err(|error| {
+        let failure = Failure::new(format!("{} could not be read", path.display())).with("reason", error.to_string());
+        let cpu0 = path.with_file_name(format!(
+            "{}.cpu0",
+            path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        ));
+        if cpu0.exists() {
+            failure.with("note", format!("{} exists: the recording is going on, or was killed", cpu0.display()))
+        } else {
+            failure
+        }
+    })
+}
+
+fn add_symbols(inputs: &mut [Input], path: &Path) -> Result<(), Failure> {
+    let more = fs::read(path).map_err(|error| {
+        Failure::new(format!("{} could not be read", path.display())).with("reason", error.to_string())
+    })?;
+    for input in inputs {
+        let mut text = input.trace.kallsyms.text().to_vec();
+        if text.last().is_some_and(|byte| *byte != b'\n') {
+            text.push(b'\n');
+        }
+        text.extend_from_slice(&more);
+        input.trace.kallsyms = Kallsyms::new(text);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use std::path::PathBuf;
+
+    use super::args::Plan;
+    use super::settings::cpu_list;
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Cli {
+        #[command(flatten)]
+        report: ReportArgs,
+    }
+
+    fn planned(line: &str) -> Plan {
+        let words = line.split(' ').filter(|word| !word.is_empty());
+        plan(&Cli::parse_from(["report"].into_iter().chain(words)).report)
+            .unwrap_or_else(|failure| panic!("{}", failure.what))
+    }
+
+    #[test]
+    fn filters_belong_to_the_file_before_them_and_invert_after_v() {
+        let plan = planned("-F a -i one -F b -v -F c -i two --ts-offset -5 -F d");
+        let told: Vec<_> = plan.filters.iter().map(|f| (f.text.as_str(), f.negative, f.file)).collect();
+        assert_eq!(told, [("a", false, None), ("b", false, Some(0)), ("c", true, Some(0)), ("d", true, Some(1))]);
+        assert_eq!(plan.offsets, [0, -5]);
+        assert_eq!(planned("--ts2secs 100 x y").hz, [Some(100), Some(100)]);
+        assert_eq!(planned("").paths, [PathBuf::from("trace.dat")]);
+    }
+
+    #[test]
+    fn clap_finds_nothing_wrong_with_the_arguments() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_and_cpu_lists_are_read() {
+        assert_eq!(parse_time("12.345", false), Some(12_345_000_000));
+        assert_eq!(parse_time(".000000001", false), Some(1));
+        assert_eq!(parse_time("3", false), Some(3_000_000_000));
+        assert_eq!(parse_time("116119811379", true), Some(116_119_811_379));
+        assert_eq!(parse_time("1.2.3", false), None);
+        assert_eq!(cpu_list("0,2-4"), Some(vec![0, 2, 3, 4]));
+        assert_eq!(cpu_list("4-2"), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! From the words of the command line to what a report is to be.
+
+use super::args::{CompatArg, Flat, FormatArg, Plan};
+use super::failure::{Failure, pattern_failure};
+use crate::plugins::{Compat, Ignore, PluginSet, PluginSetting};
+use crate::report::latency::LatencySettings;
+use crate::report::{Format, Hook, Profile, RawEvents, Selection, Settings};
+use crate::wire::pattern::Pattern;
+
+pub(super) fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
+    let mut settings = Settings::default();
+    if let Some(threads) = flat.threads {
+        settings.threads = threads.clamp(1, 256);
+    }
+    settings.columns.full_time = flat.full_time;
+    settings.style.nanoseconds = flat.full_time;
+    settings.columns.latency = flat.narrow;
+    settings.columns.diff = flat.ts_diff;
+    settings.columns.bare_ticks = flat.raw_ts;
+    if flat.raw {
+        settings.columns.raw = RawEvents::all();
+    } else if !flat.raw_event.is_empty() {
+        let patterns = words(&flat.raw_event)?;
+        settings.columns.raw = RawEvents::when(move |system, name| any(&patterns, system, name));
+    }
+    settings.style.compat = match flat.compat {
+        None => Compat::Rtrec,
+        Some(CompatArg::V31) => Compat::V31,
+        Some(CompatArg::V34) => Compat::V34,
+    };
+    settings.style.plugins = if flat.no_plugins {
+        PluginSet::None
+    } else if flat.no_system_plugins {
+        PluginSet::NoSystem
+    } else {
+        PluginSet::All
+    };
+    if !flat.ignore_plugin.is_empty() {
+        let patterns = words(&flat.ignore_plugin)?;
+        settings.style.ignore = Ignore::when(move |system, name| any(&patterns, system, name));
+    }
+    settings.style.options = flat.option.iter().map(|text| PluginSetting::parse(text)).collect();
+    settings.with_date = !flat.nodate;
+    settings.raw_time = flat.raw_ts;
+    settings.wall_clock = flat.wall_clock;
+    settings.align = flat.align_ts;
+    settings.boundaries = flat.boundary || flat.debug;
+    settings.dump = flat.debug;
+    settings.head = flat.head;
+    settings.tail = flat.tail;
+    settings.offsets.clone_from(&plan.offsets);
+    settings.hz.clone_from(&plan.hz);
+    settings.ts_check = flat.ts_check;
+    settings.format = match flat.format {
+        FormatArg::Text => Format::Text,
+        FormatArg::Json => Format::Json,
+        FormatArg::Csv => Format::Csv,
+        FormatArg::Folded if flat.shows_windows() => Format::Windows,
+        FormatArg::Folded => {
+            return Err(
+                Failure::new("--format folded is for windows").with("try", "rtrec report --windows --format folded")
+            );
+        }
+    };
+    if flat.summary {
+        settings.format = Format::Summary;
+    }
+    if flat.graph_stats {
+        settings.format = Format::GraphStats;
+    }
+    if flat.latency || !flat.pair.is_empty() {
+        settings.format = Format::Latency;
+        settings.latency = LatencySettings {
+            pairs: flat.pair.clone(),
+            threshold: flat.window.threshold,
+            json: flat.format == FormatArg::Json,
+        };
+    }
+    if flat.profile {
+        settings.format = Format::Profile;
+        settings.profile = Profile { global: flat.global, by_comm: flat.by_comm, hooks: hooks(&flat.hook)? };
+    }
+    settings.fields.clone_from(&flat.fields);
+    settings.wakeups = flat.wakeup;
+    if flat.wakeup && settings.format != Format::Text {
+        return Err(Failure::new("-w adds to the text of records and has no place in other formats")
+            .with("try", "--format json --fields time,event,pid,next_pid"));
+    }
+    Ok(settings)
+}
+
+fn hooks(texts: &[String]) -> Result<Vec<Hook>, Failure> {
+    let read = |text: &String| {
+        Hook::parse(text).map_err(|error| {
+            Failure::new("a hook could not be read")
+                .with("reason", error.to_string())
+                .with("try", "-H hrtimer_expire_entry,hrtimer/hrtimer_expire_exit,hrtimer")
+        })
+    };
+    texts.iter().map(read).collect()
+}
+
+fn words(patterns: &[String]) -> Result<Vec<Pattern>, Failure> {
+    patterns.iter().map(|text| Pattern::whole(text).map_err(pattern_failure)).collect()
+}
+
+pub(super) fn selection(flat: &Flat, plan: &Plan) -> Result<Selection, Failure> {
+    let mut cpus = Vec::new();
+    for list in &flat.cpu {
+        match cpu_list(list) {
+            Some(more) => cpus.extend(more),
+            None => {
+                return Err(Failure::new("a list of CPUs could not be read").with("list", list).with("try", "0,2-5"));
+            }
+        }
+    }
+    Ok(Selection {
+        filters: plan.filters.clone(),
+        pids: flat.pid.clone(),
+        comms: flat.comm.clone(),
+        follow_children: flat.follow_children,
+        cpus,
+        events: flat.only_event.clone(),
+        without_hardirq: flat.no_hardirq,
+        without_softirq: flat.no_softirq,
+        from: 0,
+    })
+}
+
+/// `0,2-5` or `0:2-5`.
+pub(super) fn cpu_list(text: &str) -> Option<Vec<u32>> {
+    let mut cpus = Vec::new();
+    for part in text.split([',', ':']) {
+        let (first, last) = match part.split_once('-') {
+            Some((first, last)) => (first.trim().parse().ok()?, last.trim().parse().ok()?),
+            None => {
+                let one: u32 = part.trim().parse().ok()?;
+                (one, one)
+            }
+        };
+        if first > last || last >= 1 << 20 {
+            return None;
+        }
+        cpus.extend(first..=last);
+    }
+    Some(cpus)
+}
+
+/// Seconds with decimals as nanoseconds; a bare integer is ticks when the clock has no unit.
+pub(super) fn parse_time(text: &str, raw: bool) -> Option<u64> {
+    if raw && !text.contains('.') {
+        return text.parse().ok();
+    }
+    let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
+    if decimals.len() > 9 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let nanoseconds: u64 = format!("{decimals:0<9}").parse().ok()?;
+    let seconds: u64 = if seconds.is_empty() { 0 } else { seconds.parse().ok()? };
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+}
+
+fn any(patterns: &[Pattern], system: &str, name: &str) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(system.as_bytes()) || pattern.matches(name.as_bytes()))
+}

@@ -1,0 +1,91 @@
+//! The windows that a report is to show.
+
+use std::fs;
+
+use super::super::windows::{ByArg, FoldedArg, Resolve, SortArg};
+use super::args::{Flat, FormatArg};
+use super::failure::Failure;
+use crate::dat::own;
+use crate::report::Input;
+use crate::report::windows::{By, FoldedTime, Form, Sort, WindowSettings};
+use crate::windows::spec::{Place, PlacedWindow};
+use crate::windows::syscalls::Machine;
+use crate::windows::{Point, Session, Source};
+
+/// Finds events in a file's formats; places of probes in what its recorder stored.
+struct OfFile<'a> {
+    input: &'a Input,
+    stored: Option<Session>,
+}
+
+impl Resolve for OfFile<'_> {
+    fn has_event(&self, system: &str, event: &str) -> bool {
+        self.input.trace.formats.find(system, event).is_some()
+    }
+
+    fn probe(&mut self, place: &Place, returns: bool, window: &PlacedWindow) -> Result<Point, String> {
+        let definitions = self.stored.iter().flat_map(|stored| &stored.definitions);
+        let same = definitions.filter(|definition| window.text.starts_with(&definition.name)).find_map(|definition| {
+            let Source::Points { start, stop } = &definition.source else { return None };
+            let stops = returns || window.stop.as_ref() == Some(place);
+            if stops { stop.first() } else { start.first() }.cloned()
+        });
+        same.ok_or_else(|| format!("{} has neither an event nor a probe {:?}", self.input.path, place.word))
+    }
+}
+
+pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Failure> {
+    let mut sessions = Vec::new();
+    let running = flat.windows_of.as_ref().and_then(|path| {
+        let session = Session::decode(&fs::read(path).ok()?)?;
+        let counts = fs::read(path.with_extension("status")).ok();
+        let only_slow = counts.and_then(|counts| serde_json::from_slice(&counts).ok());
+        Some(Session { only_slow, ..session })
+    });
+    for input in inputs {
+        let machine = input.dat.options.uname.as_deref().and_then(Machine::of_uname);
+        let stored = input.dat.own_payload(own::WINDOWS).and_then(|bytes| Session::decode(&bytes));
+        if let (Some(running), None) = (&running, &stored) {
+            sessions.push(Some(running.clone()));
+            continue;
+        }
+        let mut of_file = OfFile { input, stored };
+        let session = flat.window.any().then(|| flat.window.session(machine, &mut of_file)).transpose();
+        sessions.push(session.map_err(|reason| {
+            Failure::new("a window could not be understood")
+                .with("reason", reason)
+                .with("try", "rtrec report -E lists the events")
+        })?);
+    }
+    Ok(WindowSettings {
+        sessions,
+        threshold_ns: flat.window.threshold,
+        min_ns: flat.view.min,
+        threads: Vec::new(),
+        all_steps: flat.view.all_steps,
+        top: flat.view.top,
+        sort: match flat.view.sort {
+            None | Some(SortArg::Start) => Sort::Start,
+            Some(SortArg::Duration) => Sort::Duration,
+            Some(SortArg::Gap) => Sort::Gap,
+        },
+        by: match flat.view.by {
+            None | Some(ByArg::Kind) => By::Kind,
+            Some(ByArg::Thread) => By::Thread,
+            Some(ByArg::Label) => By::Label,
+        },
+        form: match flat.format {
+            FormatArg::Text => Form::Text,
+            FormatArg::Json => Form::Json,
+            FormatArg::Folded => Form::Folded,
+            FormatArg::Csv => {
+                return Err(Failure::new("windows have no CSV").with("try", "--format json, one object a window"));
+            }
+        },
+        folded: match flat.view.folded {
+            Some(FoldedArg::OnCpu) => FoldedTime::OnCpu,
+            Some(FoldedArg::OffCpu) => FoldedTime::OffCpu,
+            None | Some(FoldedArg::Wall) => FoldedTime::Wall,
+        },
+    })
+}
