@@ -216,11 +216,12 @@ fn a_stop_that_never_comes_is_an_open_window() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let before = alone.snapshot();
-    let command = ["sh", "-c", "echo started > started; exec sleep 1000"];
+    // It does not hear the signal that ends the recording, or its sleep would end with it.
+    let command = ["sh", "-c", "trap '' INT; echo started > started; exec sleep 4"];
     let words = [&["rt", "-q", "--window-syscall", "0:clock_nanosleep", "-o", "a.dat"][..], &command].concat();
     let recorder = Recorder::start(folder, &words);
     wait_until("the command runs", || folder.join("started").exists());
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(std::time::Duration::from_millis(1000));
     recorder.send(Signal::SIGINT);
     let output = recorder.output();
     alone.assert_as_before(&before);
