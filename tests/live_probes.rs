@@ -115,11 +115,11 @@ fn arguments_have_the_values_that_the_program_passed() {
         let lines = hits(dir, &words);
         assert_eq!(lines.len(), 2, "{name}");
         let rest = "name=\"thing-name\" label=\"inside\" deep=\"deep\" text=\"hello\"";
-        assert!(lines[0].contains(&format!("n=0 id=0 {rest} c=0 tag=0x3")), "{name}: {}", lines[0]);
-        assert!(lines[1].contains(&format!("n=1 id=1 {rest} c=7 tag=0x3")), "{name}: {}", lines[1]);
+        assert!(lines[0].contains(&format!("n=0 id=0 {rest} c=RED tag=0x3")), "{name}: {}", lines[0]);
+        assert!(lines[1].contains(&format!("n=1 id=1 {rest} c=GREEN tag=0x3")), "{name}: {}", lines[1]);
         // Without words all parameters are captured, and what is returned.
         let lines = hits(dir, &["uprobe", &target("work"), "--", command, "1"]);
-        assert!(lines[0].contains("n=0 t=0x") && lines[0].contains("text=\"hello\" c=0"), "{name}: {}", lines[0]);
+        assert!(lines[0].contains("n=0 t=0x") && lines[0].contains("text=\"hello\" c=RED"), "{name}: {}", lines[0]);
         let lines = hits(dir, &["uprobe", "-r", &target("name_of"), "--", command, "2"]);
         assert!(lines[1].contains("retval=\"name-1\""), "{name}: {}", lines[1]);
         // By the calling convention, of a function's very beginning.

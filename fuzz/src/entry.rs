@@ -384,7 +384,8 @@ pub fn btf(data: &[u8]) {
             assert_eq!(resolved.len(), 1, "{word}");
         }
         for argument in kernel_arguments::all(&types, place).unwrap_or_default() {
-            assert!(argument.contains("$arg") || argument.contains("$retval"), "{argument}");
+            let text = argument.text;
+            assert!(text.contains("$arg") || text.contains("$retval"), "{text}");
         }
     }
 }

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use super::probe::FieldValues;
+use super::probe::values::with_names;
 use crate::dat::ids;
 use crate::dat::writer::{self, Section};
 use crate::tracefs::events::EventName;
@@ -60,6 +62,15 @@ impl Texts {
             systems,
             symbols,
         })
+    }
+
+    /// Gives the values of probes' fields their names.
+    pub fn name_values(&mut self, values: &BTreeMap<EventName, FieldValues>) {
+        for (event, fields) in values {
+            let line = format!("name: {}\n", event.event);
+            let formats = self.systems.get_mut(&event.system).into_iter().flatten();
+            formats.filter(|text| text.starts_with(line.as_bytes())).for_each(|text| *text = with_names(text, fields));
+        }
     }
 
     /// System and text of every format.

@@ -101,7 +101,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let events = recorded_events(settings, &plans, &top)?;
     begin_journal(&output, settings, &events).map_err(output_failed(&output))?;
     let names = output.family().file("names");
-    let texts = TextsThread::begin(Wanted { top: top.clone(), events, names })?;
+    let texts = TextsThread::begin(Wanted { top: top.clone(), events, values: plan::named_values(&plans), names })?;
     plan::define_probes(&plans, &top, watch, &mut probes)?;
     let command = child.as_ref().map(|child| child.pid().as_raw());
     let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo(), command)?;

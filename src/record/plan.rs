@@ -1,11 +1,11 @@
 //! Settings judged against this machine, before anything in the kernel is changed.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use super::error::Error;
 use super::names;
-use super::probe::{self, Probe, Resolver, Spec};
+use super::probe::{self, FieldValues, Probe, Resolver, Spec};
 use super::settings::{BufferSettings, EventSettings, FunctionWord, Settings, TSC2NSEC};
 use super::watch::{Note, Watch};
 use crate::tracefs::events::{EventName, Selection};
@@ -202,6 +202,13 @@ fn judge_probe<'s>(event: &'s EventSettings, spec: &Spec, resolver: &mut Resolve
     let events: BTreeSet<EventName> = probes.iter().map(|probe| probe.name.clone()).collect();
     let selection = Selection { events: events.clone(), ..Selection::default() };
     Ok(EventPlan { settings: event, selection, events, probes })
+}
+
+/// Names of values in the fields of all probes.
+pub fn named_values(plans: &[BufferPlan<'_>]) -> BTreeMap<EventName, FieldValues> {
+    let probes = plans.iter().flat_map(|plan| &plan.events).flat_map(|event| &event.probes);
+    let named = probes.filter(|probe| !probe.values.is_empty());
+    named.map(|probe| (probe.name.clone(), probe.values.clone())).collect()
 }
 
 /// Defines the probes of all buffers, each once.

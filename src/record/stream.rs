@@ -152,7 +152,10 @@ fn pass(
 
 fn read_texts(settings: &Settings, plans: &[BufferPlan<'_>], top: &Instance) -> Result<Texts, Error> {
     let events = recorded_events(settings, plans, top)?;
-    Texts::read(top, &events, Symbols::read(top)).map_err(Error::setup("reading the formats"))
+    let texts = Texts::read(top, &events, Symbols::read(top));
+    let mut texts = texts.map_err(Error::setup("reading the formats"))?;
+    texts.name_values(&plan::named_values(plans));
+    Ok(texts)
 }
 
 fn begin(texts: Texts, top: &Instance, scale: Option<Scale>, sink: &mut dyn Sink) -> Result<(), Error> {

@@ -16,6 +16,7 @@ use std::thread::{self, JoinHandle};
 
 use super::error::Error;
 use super::metadata;
+use super::probe::FieldValues;
 use crate::dat::writer::Writer;
 use crate::tracefs::Instance;
 use crate::tracefs::events::EventName;
@@ -29,6 +30,8 @@ pub struct Wanted {
     pub top: Instance,
     /// The events whose formats the file needs.
     pub events: BTreeSet<EventName>,
+    /// Names of values in events that are probes.
+    pub values: BTreeMap<EventName, FieldValues>,
     /// Where the names of tasks go, for a trace that has to be restored.
     pub names: PathBuf,
 }
@@ -109,7 +112,8 @@ impl Wanted {
         let symbols = metadata::Symbols::read(&self.top);
         let Ok(Step::Ready(mut writer)) = told.recv() else { return Err(unheard()) };
         let texts = metadata::Texts::read(&self.top, &self.events, symbols);
-        let texts = texts.map_err(Error::setup("reading the formats"))?;
+        let mut texts = texts.map_err(Error::setup("reading the formats"))?;
+        texts.name_values(&self.values);
         writer.sections(&texts.sections()).map_err(Error::system("writing the formats"))?;
         writer.reserve(RESERVE_BYTES);
         let Ok(Step::Started) = told.recv() else { return Err(unheard()) };

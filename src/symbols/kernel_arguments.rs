@@ -108,34 +108,51 @@ fn some(names: &[String]) -> String {
     text
 }
 
+/// A fetch argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument {
+    /// What the kernel is told: `flags=+0($arg3):u64`.
+    pub text: String,
+    /// The name of its field and those of its values, if it is an enumeration.
+    pub values: Option<(String, Vec<(i64, String)>)>,
+}
+
+impl Argument {
+    /// A word that is passed on.
+    fn plain(word: &str) -> Self {
+        Argument { text: word.to_owned(), values: None }
+    }
+}
+
 /// Turns the words for one probe's arguments into fetch arguments.
-pub fn resolve(btf: &Btf, place: Place<'_>, words: &[String]) -> Result<Vec<String>, KernelArgumentError> {
+pub fn resolve(btf: &Btf, place: Place<'_>, words: &[String]) -> Result<Vec<Argument>, KernelArgumentError> {
     let mut names: Vec<String> = Vec::new();
     let mut resolved = Vec::new();
     for word in words {
         let parsed = Word::parse(word)?;
         let Some(parsed) = parsed else {
-            resolved.push(word.clone());
+            resolved.push(Argument::plain(word));
             continue;
         };
         let prototype = match prototype(btf, place) {
             // The kernel can fetch it without knowing its type.
             Err(_) if parsed.is_plain_return_value() => {
-                resolved.push(word.clone());
+                resolved.push(Argument::plain(word));
                 continue;
             }
             prototype => prototype?,
         };
-        let fetched = fetch(btf, place, &prototype, &parsed)?;
+        let (fetched, values) = fetch(btf, place, &prototype, &parsed)?;
         let name = parsed.name.clone().unwrap_or_else(|| parsed.usual_name(&names));
         names.push(name.clone());
-        resolved.push(format!("{name}={fetched}"));
+        let values = values.filter(|values| !values.is_empty()).map(|values| (name.clone(), values));
+        resolved.push(Argument { text: format!("{name}={fetched}"), values });
     }
     Ok(resolved)
 }
 
 /// Fetch arguments for all parameters, structures passed by value left out.
-pub fn all(btf: &Btf, place: Place<'_>) -> Result<Vec<String>, KernelArgumentError> {
+pub fn all(btf: &Btf, place: Place<'_>) -> Result<Vec<Argument>, KernelArgumentError> {
     let prototype = prototype(btf, place)?;
     let words: Vec<String> = match place {
         Place::Return(_) if matches!(btf.layout(prototype.returns), Layout::Void) => Vec::new(),
@@ -287,12 +304,17 @@ impl Found {
     }
 }
 
-fn fetch(btf: &Btf, place: Place<'_>, prototype: &Prototype, word: &Word) -> Result<String, KernelArgumentError> {
+/// What fetches a value, and the names of its values if it is an enumeration.
+type Fetched = (String, Option<Vec<(i64, String)>>);
+
+fn fetch(btf: &Btf, place: Place<'_>, prototype: &Prototype, word: &Word) -> Result<Fetched, KernelArgumentError> {
     let mut found = first(place, prototype, word)?;
     for step in &word.steps {
         found = follow(btf, found, step)?;
     }
-    typed(btf, &found, word.kind.as_deref())
+    let text = typed(btf, &found, word.kind.as_deref())?;
+    let is_enum = word.kind.is_none() && matches!(btf.layout(found.of()), Layout::Enum { .. });
+    Ok((text, is_enum.then(|| btf.enumerators(found.of()))))
 }
 
 fn first(place: Place<'_>, prototype: &Prototype, word: &Word) -> Result<Found, KernelArgumentError> {
@@ -409,7 +431,7 @@ mod tests {
     }
 
     fn one(place: Place<'_>, word: &str) -> Result<String, KernelArgumentError> {
-        resolve(&btf(), place, &[word.to_owned()]).map(|mut all| all.remove(0))
+        resolve(&btf(), place, &[word.to_owned()]).map(|mut all| all.remove(0).text)
     }
 
     const WRITE: Place<'_> = Place::Entry("vfs_write");
@@ -467,12 +489,14 @@ mod tests {
     fn two_members_of_one_name_are_told_apart() {
         let words = ["file->f_path.dentry", "file->f_more[0].dentry"].map(str::to_owned);
         let both = resolve(&btf(), WRITE, &words).unwrap();
+        let both: Vec<String> = both.into_iter().map(|argument| argument.text).collect();
         assert_eq!(both, ["dentry=+16($arg1):x64", "f_more_0_dentry=+56($arg1):x64"]);
     }
 
     #[test]
     fn all_parameters_are_taken_when_nothing_is_said() {
-        let all_of = |place| all(&btf(), place).unwrap();
+        let all_of =
+            |place| all(&btf(), place).unwrap().into_iter().map(|argument| argument.text).collect::<Vec<String>>();
         assert_eq!(
             all_of(Place::Entry("do_sys_openat2")),
             ["dfd=$arg1:s32", "filename=+0($arg2):string", "how=$arg3:x64"]
@@ -504,6 +528,15 @@ mod tests {
         }
         let unknown = one(Place::Entry("not_there"), "x").unwrap_err().to_string();
         assert_eq!(unknown, "the kernel's types (BTF) do not tell the parameters of not_there");
+    }
+
+    #[test]
+    fn enumerations_bring_the_names_of_their_values() {
+        let words = ["file->f_state", "state=file->f_state", "file->f_state:x32"].map(str::to_owned);
+        let values = |field: &str| Some((field.to_owned(), vec![(0, "IDLE".to_owned()), (7, "BUSY".to_owned())]));
+        let resolved = resolve(&btf(), WRITE, &words).unwrap();
+        let told: Vec<_> = resolved.into_iter().map(|argument| argument.values).collect();
+        assert_eq!(told, [values("f_state"), values("state"), None]);
     }
 
     #[test]

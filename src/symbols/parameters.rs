@@ -44,6 +44,8 @@ pub struct Fetch {
     pub name: String,
     /// What the kernel is told: `+4(%si):string`.
     pub text: String,
+    /// Names of its values, if it is an enumeration.
+    pub values: Vec<(i64, String)>,
 }
 
 /// The variables that can be seen at an address.
@@ -167,7 +169,7 @@ impl<'d> Scope<'d> {
             Type::Struct(_) | Type::Array(..) | Type::Float(_) | Type::Other => return None,
             kind => format!("$retval:{}", scalar(&kind)?),
         };
-        Some(Fetch { name: "retval".to_owned(), text })
+        Some(Fetch { name: "retval".to_owned(), text, values: values(&of) })
     }
 
     /// All of a variable: itself, or the members of a structure.
@@ -219,7 +221,8 @@ impl<'d> Scope<'d> {
             of = self.pointed(&mut place, of)?;
         }
         let text = self.finish(place, of, bits, cast)?;
-        Ok(Fetch { name: word(&name), text })
+        let values = of.filter(|_| cast.is_none()).map_or(Vec::new(), |of| values(&of));
+        Ok(Fetch { name: word(&name), text, values })
     }
 
     fn start(&self, name: &str) -> Result<(Place, Option<Die<'d>>), VariableError> {
@@ -403,6 +406,14 @@ impl<'d> Scope<'d> {
     }
 }
 
+/// Names of the values of an enumeration.
+fn values(of: &Die<'_>) -> Vec<(i64, String)> {
+    match of.resolved() {
+        Type::Enum(_, signed, die) => die.enumerators(signed),
+        _ => Vec::new(),
+    }
+}
+
 fn is_char(of: &Die<'_>) -> bool {
     matches!(of.resolved(), Type::Char(_))
 }
@@ -410,7 +421,7 @@ fn is_char(of: &Die<'_>) -> bool {
 /// The kernel's name for a type of one value.
 fn scalar(kind: &Type<'_>) -> Option<String> {
     let (size, letter) = match kind {
-        Type::Int(size, signed) | Type::Enum(size, signed) => (*size, if *signed { 's' } else { 'u' }),
+        Type::Int(size, signed) | Type::Enum(size, signed, _) => (*size, if *signed { 's' } else { 'u' }),
         Type::Char(signed) => (1, if *signed { 's' } else { 'u' }),
         Type::Pointer(_) | Type::Reference(_) => (8, 'x'),
         _ => return None,

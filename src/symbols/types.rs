@@ -24,8 +24,8 @@ pub(super) enum Type<'d> {
     Int(u64, bool),
     /// One byte of text.
     Char(bool),
-    /// An enumeration of so many bytes.
-    Enum(u64, bool),
+    /// An enumeration of so many bytes, and where its names are.
+    Enum(u64, bool, Die<'d>),
     /// A floating-point number of so many bytes.
     Float(u64),
     /// The address of something; of nothing known for `void *`.
@@ -125,7 +125,7 @@ impl<'d> Die<'d> {
                 }
                 gimli::DW_TAG_enumeration_type => {
                     let of = die.type_of().map(|base| base.resolved());
-                    return Type::Enum(size.unwrap_or(4), matches!(of, Some(Type::Int(_, true))));
+                    return Type::Enum(size.unwrap_or(4), matches!(of, Some(Type::Int(_, true))), die);
                 }
                 gimli::DW_TAG_array_type => return Type::Array(die.type_of(), die.count()),
                 gimli::DW_TAG_typedef
@@ -176,10 +176,21 @@ impl<'d> Die<'d> {
         counts.fold(1, u64::saturating_mul)
     }
 
+    /// Values and names of an enumeration.
+    pub(super) fn enumerators(&self, signed: bool) -> Vec<(i64, String)> {
+        let named = self.children().into_iter().filter_map(|child| {
+            child.entry().filter(|entry| entry.tag() == gimli::DW_TAG_enumerator)?;
+            let (_, value) = child.attribute(gimli::DW_AT_const_value)?;
+            let number = if signed { value.sdata_value() } else { value.udata_value().map(|value| value as i64) };
+            Some((number?, child.name()?))
+        });
+        named.collect()
+    }
+
     /// Bytes of a value of this type.
     pub(super) fn size(&self) -> u64 {
         match self.resolved() {
-            Type::Int(size, _) | Type::Enum(size, _) | Type::Float(size) => size,
+            Type::Int(size, _) | Type::Enum(size, ..) | Type::Float(size) => size,
             Type::Char(_) => 1,
             Type::Pointer(_) | Type::Reference(_) => u64::from(self.unit.encoding().address_size),
             Type::Struct(die) => die.number(gimli::DW_AT_byte_size).unwrap_or(0),

@@ -1,10 +1,11 @@
 //! Arguments of user probes: passed on as they are, by the calling convention, or from a static probe's note.
 
+use super::FieldValues;
 use super::error::ProbeError;
 use super::spec::{Spec, is_identifier};
 use super::user::Opened;
 use crate::symbols::Machine;
-use crate::symbols::parameters::{Scope, VariableError};
+use crate::symbols::parameters::{Fetch, Scope, VariableError};
 use crate::symbols::usdt::{self, Usdt};
 
 /// The place the arguments are wanted at.
@@ -25,6 +26,8 @@ pub(super) struct Fetched {
     /// Where the probe has to be for them, if that is not where it was asked for.
     pub(super) address: Option<u64>,
     pub(super) notes: Vec<String>,
+    /// Names of the values of fields that are enumerations.
+    pub(super) values: FieldValues,
 }
 
 /// The registers of the first six integer arguments.
@@ -95,8 +98,8 @@ fn all(spec: &Spec, at: &At<'_>, address: u64) -> Result<Fetched, Trouble> {
         let scope = scope(argument, at, address)?;
         match scope.fetch(body) {
             Ok(found) => {
-                let name = name.map_or(found.name, str::to_owned);
-                fetched.add(name, &found.text);
+                let name = name.map_or_else(|| found.name.clone(), str::to_owned);
+                fetched.add(name, &found);
             }
             Err(VariableError::Later) => return Err(Trouble::Later),
             Err(error) => return Err(unknown(argument, at, error).into()),
@@ -146,12 +149,12 @@ fn usual(spec: &Spec, at: &At<'_>, address: u64) -> Result<Fetched, Trouble> {
     let Some(scope) = scope else { return Ok(fetched) };
     if spec.returns {
         let returned = scope.returned();
-        returned.into_iter().for_each(|found| fetched.add(found.name, &found.text));
+        returned.into_iter().for_each(|found| fetched.add(found.name.clone(), &found));
         return Ok(fetched);
     }
     for (name, found) in scope.parameters() {
         match found {
-            Ok(found) => found.into_iter().for_each(|found| fetched.add(found.name, &found.text)),
+            Ok(found) => found.into_iter().for_each(|found| fetched.add(found.name.clone(), &found)),
             Err(VariableError::Later) => return Err(Trouble::Later),
             Err(error) => {
                 let why = match error {
@@ -175,7 +178,7 @@ const MAX_ARGUMENTS: usize = 128;
 
 impl Fetched {
     /// Adds a value under a name of its own.
-    fn add(&mut self, name: String, text: &str) {
+    fn add(&mut self, name: String, found: &Fetch) {
         let taken = |name: &str| self.arguments.iter().any(|argument| argument.split('=').next() == Some(name));
         let mut unique = name.clone();
         let mut number = 1;
@@ -183,7 +186,10 @@ impl Fetched {
             number += 1;
             unique = format!("{name}_{number}");
         }
-        self.arguments.push(format!("{unique}={text}"));
+        self.arguments.push(format!("{unique}={}", found.text));
+        if !found.values.is_empty() {
+            self.values.push((unique, found.values.clone()));
+        }
     }
 }
 

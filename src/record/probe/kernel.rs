@@ -6,10 +6,10 @@ use std::path::Path;
 
 use super::error::ProbeError;
 use super::spec::{Kind, Spec, Target, is_glob};
-use super::{Probe, Resolver};
+use super::{FieldValues, Probe, Resolver};
 use crate::record::names;
 use crate::symbols::btf::Btf;
-use crate::symbols::kernel_arguments::{self, Place};
+use crate::symbols::kernel_arguments::{self, Argument, Place};
 use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, file};
@@ -123,14 +123,15 @@ impl Resolver {
         // Behind its beginning a function's parameters are anywhere.
         let arguments = match offset {
             0 => self.kernel_arguments(spec, module, function_place(spec, function))?,
-            _ => spec.arguments.clone(),
+            _ => Fetched::plain(&spec.arguments),
         };
         Ok(Probe {
             file: DefinitionFile::Kprobe,
             name: self.namer.name(spec, &stem),
             letter,
             place,
-            arguments,
+            arguments: arguments.texts,
+            values: arguments.values,
             target: told,
             notes: Vec::new(),
         })
@@ -143,8 +144,11 @@ impl Resolver {
                 self.kernel_arguments(spec, module.as_deref(), function_place(spec, function))?
             }
             Target::Tracepoint(name) => self.kernel_arguments(spec, None, Place::Tracepoint(name))?,
-            Target::Event { .. } => spec.arguments.iter().map(|argument| field_argument(argument)).collect(),
-            _ => spec.arguments.clone(),
+            Target::Event { .. } => {
+                let texts: Vec<String> = spec.arguments.iter().map(|argument| field_argument(argument)).collect();
+                Fetched::plain(&texts)
+            }
+            _ => Fetched::plain(&spec.arguments),
         };
         Ok(Probe {
             file: DefinitionFile::Dynamic,
@@ -152,23 +156,20 @@ impl Resolver {
             letter: letter.to_owned(),
             target: place.clone(),
             place,
-            arguments,
+            arguments: arguments.texts,
+            values: arguments.values,
             notes: Vec::new(),
         })
     }
 
     /// The words for arguments in the kernel's own; all parameters where none were given and the types are known.
-    fn kernel_arguments(
-        &mut self,
-        spec: &Spec,
-        module: Option<&str>,
-        place: Place<'_>,
-    ) -> Result<Vec<String>, ProbeError> {
-        let Some(types) = self.types.of(module) else { return Ok(spec.arguments.clone()) };
+    fn kernel_arguments(&mut self, spec: &Spec, module: Option<&str>, place: Place<'_>) -> Result<Fetched, ProbeError> {
+        let Some(types) = self.types.of(module) else { return Ok(Fetched::plain(&spec.arguments)) };
         if spec.arguments.is_empty() {
-            return Ok(kernel_arguments::all(types, place).unwrap_or_default());
+            return Ok(Fetched::of(kernel_arguments::all(types, place).unwrap_or_default()));
         }
-        kernel_arguments::resolve(types, place, &spec.arguments).map_err(|error| ProbeError::Argument {
+        let resolved = kernel_arguments::resolve(types, place, &spec.arguments);
+        resolved.map(Fetched::of).map_err(|error| ProbeError::Argument {
             argument: spec.arguments.join(" "),
             place: spec.text.clone(),
             why: error.to_string(),
@@ -224,6 +225,23 @@ fn field_argument(argument: &str) -> String {
         return argument.to_owned();
     }
     format!("{name}=${body}")
+}
+
+/// Fetch arguments, and the names of the values of those that are enumerations.
+struct Fetched {
+    texts: Vec<String>,
+    values: FieldValues,
+}
+
+impl Fetched {
+    fn plain(arguments: &[String]) -> Self {
+        Fetched { texts: arguments.to_vec(), values: Vec::new() }
+    }
+
+    fn of(arguments: Vec<Argument>) -> Self {
+        let values = arguments.iter().filter_map(|argument| argument.values.clone()).collect();
+        Fetched { texts: arguments.into_iter().map(|argument| argument.text).collect(), values }
+    }
 }
 
 fn function_place<'f>(spec: &Spec, function: &'f str) -> Place<'f> {

@@ -26,6 +26,7 @@ mod kernel;
 mod naming;
 mod spec;
 mod user;
+pub mod values;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,9 @@ use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, Undo};
 use naming::Namer;
 pub use user::{Symbols, binaries_of, symbols_of};
+
+/// Fields that are enumerations, each with its values and their names.
+pub type FieldValues = Vec<(String, Vec<(i64, String)>)>;
 
 /// A probe that can be defined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub struct Probe {
     pub arguments: Vec<String>,
     /// Where, in the user's words.
     pub target: String,
+    /// Names of the values of fields that are enumerations.
+    pub values: FieldValues,
     /// What the user may want to know: arguments that could not be had, another address than asked for.
     pub notes: Vec<String>,
 }

@@ -144,6 +144,7 @@ impl Resolver {
             arguments: fetched.arguments,
             target: found.told,
             notes: fetched.notes,
+            values: fetched.values,
         })
     }
 }

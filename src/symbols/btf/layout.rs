@@ -173,6 +173,34 @@ impl Btf {
         (0..header.count()).map_while(member).collect()
     }
 
+    /// Values and names of an enumeration.
+    pub fn enumerators(&self, of: TypeId) -> Vec<(i64, String)> {
+        let mut id = of.0;
+        for _ in 0..MAX_CHAIN {
+            let Some(header) = self.header(id) else { return Vec::new() };
+            match header.kind() {
+                TYPEDEF | VOLATILE | CONST | RESTRICT | TYPE_TAG => id = header.size,
+                ENUM | ENUM64 => {
+                    return (0..header.count()).map_while(|index| self.enumerator(header, index)).collect();
+                }
+                _ => return Vec::new(),
+            }
+        }
+        Vec::new()
+    }
+
+    fn enumerator(&self, header: Header, index: usize) -> Option<(i64, String)> {
+        let wide = header.kind() == ENUM64;
+        let at = header.rest + index * if wide { 12 } else { 8 };
+        let (name, low) = (self.word(at)?, self.word(at + 4)?);
+        let value = match (wide, header.flag()) {
+            (true, _) => (u64::from(self.word(at + 8)?) << 32 | u64::from(low)) as i64,
+            (false, true) => i64::from(low as i32),
+            (false, false) => i64::from(low),
+        };
+        Some((value, self.text(name)))
+    }
+
     /// Size in bytes.
     pub fn size(&self, of: TypeId) -> u32 {
         match self.layout(of) {
