@@ -44,13 +44,13 @@ pub struct Texts {
     header_event: Vec<u8>,
     ftrace: Vec<Vec<u8>>,
     systems: BTreeMap<String, Vec<Vec<u8>>>,
-    /// The kernel's symbols.
+    /// The kernel's symbols; none until they are put here.
     pub symbols: Symbols,
 }
 
 impl Texts {
-    /// Reads the formats of `events` once the buffers have their sizes.
-    pub fn read(top: &Instance, events: &BTreeSet<EventName>, symbols: Symbols) -> Result<Self, Error> {
+    /// Reads the formats of `events` once the buffers have their sizes. The symbols are read apart.
+    pub fn read(top: &Instance, events: &BTreeSet<EventName>) -> Result<Self, Error> {
         let mut systems: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
         for name in events {
             systems.entry(name.system.clone()).or_default().push(top.event_format(name)?);
@@ -60,7 +60,7 @@ impl Texts {
             header_event: file::read(&top.path("events/header_event"))?,
             ftrace: top.ftrace_events()?.iter().map(|name| top.event_format(name)).collect::<Result<_, _>>()?,
             systems,
-            symbols,
+            symbols: Symbols::default(),
         })
     }
 

@@ -139,6 +139,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         if settings.keep {
             undo.forget();
         }
+        texts.wait_for_formats();
         // The kernel waits for all CPUs again and again here; so does the file for its symbols.
         let put_back = move || own.run().into_iter().chain(undo.run()).chain(probes.run()).collect::<Vec<_>>();
         let putting_back = scope.spawn(put_back);

@@ -45,7 +45,9 @@ fn kernel_texts(leftover: &Leftover, tracefs: Option<&Path>) -> Option<Vec<Secti
         Some(EventName { system: system.to_owned(), event: event.to_owned() })
     });
     let top = root.top();
-    Some(Texts::read(&top, &names.collect(), Symbols::read(&top)).ok()?.sections())
+    let mut texts = Texts::read(&top, &names.collect()).ok()?;
+    texts.symbols = Symbols::read(&top);
+    Some(texts.sections())
 }
 
 fn parse_names(text: &[u8]) -> BTreeMap<i32, Vec<u8>> {

@@ -92,8 +92,7 @@ pub(super) fn open_buffer(
     }
     if let Some((session, shared)) = sifted {
         let events = plan.events.iter().flat_map(|event| event.events.iter().cloned()).collect();
-        let texts = metadata::Texts::read(instance, &events, metadata::Symbols::default())
-            .map_err(Error::setup("reading the formats"))?;
+        let texts = metadata::Texts::read(instance, &events).map_err(Error::setup("reading the formats"))?;
         let parts = Parts {
             formats: &texts.formats(),
             session,

@@ -152,8 +152,8 @@ fn pass(
 
 fn read_texts(settings: &Settings, plans: &[BufferPlan<'_>], top: &Instance) -> Result<Texts, Error> {
     let events = recorded_events(settings, plans, top)?;
-    let texts = Texts::read(top, &events, Symbols::read(top));
-    let mut texts = texts.map_err(Error::setup("reading the formats"))?;
+    let mut texts = Texts::read(top, &events).map_err(Error::setup("reading the formats"))?;
+    texts.symbols = Symbols::read(top);
     texts.name_values(&plan::named_values(plans));
     Ok(texts)
 }

@@ -3,9 +3,11 @@
 //! Owns: the thread that reads, packs and writes them beside everything else, from before the kernel is set up until
 //! its settings have been put back:
 //! ```text
-//!   recorder   | sets the kernel up |        | command runs ...      | puts back |
-//!   this       | symbols            | packs  | names of tasks | (idle)           |
+//!   recorder   | sets the kernel up | command runs ...                    | puts back |
+//!   symbols    | reads ........................ |
+//!   texts                           | formats | | packs | names of tasks | (idle)    |
 //! ```
+//! Nothing is put back before the formats have been read: probes are gone then, and sub-buffers have another size.
 //! Does not own: what the texts are (see `metadata`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,16 +59,21 @@ enum Step {
 /// The thread. Dropping it waits for its end.
 pub struct TextsThread {
     steps: Option<Sender<Step>>,
+    formats_read: Receiver<()>,
     thread: Option<JoinHandle<Result<Texts, Error>>>,
 }
 
 impl TextsThread {
     /// Begins to read.
     pub fn begin(wanted: Wanted) -> Result<Self, Error> {
+        let failed = Error::system("starting a thread");
+        let named = |name: &str| thread::Builder::new().name(format!("rtrec/{name}"));
+        let top = wanted.top.clone();
+        let symbols = named("symbols").spawn(move || metadata::Symbols::read(&top));
         let (steps, told) = channel();
-        let thread = thread::Builder::new().name("rtrec/texts".to_owned()).spawn(move || wanted.write(&told));
-        let thread = thread.map_err(Error::system("starting a thread"))?;
-        Ok(TextsThread { steps: Some(steps), thread: Some(thread) })
+        let (reads, formats_read) = channel();
+        let texts = symbols.and_then(|symbols| named("texts").spawn(move || wanted.write(&told, symbols, reads)));
+        Ok(TextsThread { steps: Some(steps), formats_read, thread: Some(texts.map_err(failed)?) })
     }
 
     /// Tells it that the kernel is set up, so that formats can be read and written.
@@ -77,6 +84,12 @@ impl TextsThread {
     /// Tells it that the command runs, so that names can be read.
     pub fn tell_started(&self) {
         self.tell(Step::Started);
+    }
+
+    /// Waits until everything is read that is not the same once the kernel's settings are put back.
+    pub fn wait_for_formats(&self) {
+        // Without an answer it has failed, which is told by `finish`.
+        let _ = self.formats_read.recv();
     }
 
     fn tell(&self, step: Step) {
@@ -106,14 +119,20 @@ impl Drop for TextsThread {
 }
 
 impl Wanted {
-    fn write(self, told: &Receiver<Step>) -> Result<Texts, Error> {
+    fn write(
+        self,
+        told: &Receiver<Step>,
+        symbols: JoinHandle<metadata::Symbols>,
+        formats_read: Sender<()>,
+    ) -> Result<Texts, Error> {
         // Without a word nothing was recorded, and why is told elsewhere.
         let unheard = || Error::Interrupted(0);
-        let symbols = metadata::Symbols::read(&self.top);
         let Ok(Step::Ready(mut writer)) = told.recv() else { return Err(unheard()) };
-        let texts = metadata::Texts::read(&self.top, &self.events, symbols);
+        let texts = metadata::Texts::read(&self.top, &self.events);
+        drop(formats_read);
         let mut texts = texts.map_err(Error::setup("reading the formats"))?;
         texts.name_values(&self.values);
+        texts.symbols = symbols.join().unwrap_or_default();
         writer.sections(&texts.sections()).map_err(Error::system("writing the formats"))?;
         writer.reserve(RESERVE_BYTES);
         let Ok(Step::Started) = told.recv() else { return Err(unheard()) };
