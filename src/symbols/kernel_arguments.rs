@@ -344,21 +344,26 @@ fn follow(btf: &Btf, found: Found, step: &Step) -> Result<Found, KernelArgumentE
         }
         (Step::Dot(name), Layout::Composite(composite), Found::Memory { base, bit_offset, .. }) => {
             let member = member(btf, composite, name)?;
-            let bit_offset = bit_offset + u64::from(member.bit_offset);
+            let bit_offset = bit_offset.saturating_add(member.bit_offset.into());
             Ok(Found::Memory { base: base.clone(), bit_offset, of: member.of, bits: member.bits })
         }
         (Step::Index(index), Layout::Array { of, count }, Found::Memory { base, bit_offset, .. })
             if *index < count || count == 0 =>
         {
-            let bit_offset = bit_offset + u64::from(*index) * u64::from(btf.size(of)) * 8;
+            let bit_offset = bit_offset.saturating_add(element_bits(btf, of, *index));
             Ok(Found::Memory { base: base.clone(), bit_offset, of, bits: None })
         }
         (Step::Index(index), Layout::Pointer(of), _) => {
-            let bit_offset = u64::from(*index) * u64::from(btf.size(of)) * 8;
+            let bit_offset = element_bits(btf, of, *index);
             Ok(Found::Memory { base: found.fetch(), bit_offset, of, bits: None })
         }
         _ => Err(refused()),
     }
+}
+
+/// Where an element of an array begins.
+fn element_bits(btf: &Btf, of: TypeId, index: u32) -> u64 {
+    u64::from(index).saturating_mul(btf.size(of).into()).saturating_mul(8)
 }
 
 fn member(btf: &Btf, composite: TypeId, name: &str) -> Result<super::btf::Member, KernelArgumentError> {
@@ -393,10 +398,10 @@ fn typed(btf: &Btf, found: &Found, kind: Option<&str>) -> Result<String, KernelA
         let start = bit_offset / container * container;
         return Ok(format!("+{}({base}):b{bits}@{}/{container}", start / 8, bit_offset - start));
     }
-    let number = |bytes: u32, signed: bool| format!("{}{}", if signed { 's' } else { 'u' }, bytes * 8);
+    let number = |bytes: u32, signed: bool| format!("{}{}", if signed { 's' } else { 'u' }, u64::from(bytes) * 8);
     match layout {
         Layout::Int { bytes, signed, .. } if bytes <= 8 => Ok(format!("{fetch}:{}", number(bytes, signed))),
-        Layout::Enum { bytes, signed } => Ok(format!("{fetch}:{}", number(bytes, signed))),
+        Layout::Enum { bytes, signed } if bytes <= 8 => Ok(format!("{fetch}:{}", number(bytes, signed))),
         Layout::Pointer(to) if is_text(to) => Ok(text("string")),
         Layout::Array { of, count } if count > 0 && is_text(of) => Ok(text("string")),
         Layout::Array { of, count } if (1..=MAX_ELEMENTS).contains(&count) && matches!(found, Found::Memory { .. }) => {
@@ -414,7 +419,9 @@ fn typed(btf: &Btf, found: &Found, kind: Option<&str>) -> Result<String, KernelA
         Layout::Array { .. } => {
             Err(KernelArgumentError::Whole { of: btf.type_name(found.of()), known: vec!["[0]".to_owned()] })
         }
-        Layout::Pointer(_) | Layout::Int { .. } | Layout::Float(_) | Layout::Void => Ok(format!("{fetch}:x64")),
+        Layout::Pointer(_) | Layout::Int { .. } | Layout::Enum { .. } | Layout::Float(_) | Layout::Void => {
+            Ok(format!("{fetch}:x64"))
+        }
     }
 }
 
@@ -537,6 +544,26 @@ mod tests {
         let resolved = resolve(&btf(), WRITE, &words).unwrap();
         let told: Vec<_> = resolved.into_iter().map(|argument| argument.values).collect();
         assert_eq!(told, [values("f_state"), values("state"), None]);
+    }
+
+    #[test]
+    fn sizes_that_no_machine_has_are_survived() {
+        // Types 1: an enumeration of 4 GB; 2: an array of itself; 3: a prototype with both; 4: the function `f(a, b)`.
+        let words: [u32; 19] =
+            [0, 6 << 24, u32::MAX, 0, 3 << 24, 0, 2, 2, 9, 0, 13 << 24 | 2, 0, 3, 1, 5, 2, 1, 12 << 24, 3];
+        let (types, strings) = (words.map(u32::to_le_bytes).concat(), b"\0f\0a\0b\0");
+        let mut file = vec![0x9f, 0xeb, 1, 0];
+        for number in [24, 0, types.len(), types.len(), strings.len()] {
+            file.extend((number as u32).to_le_bytes());
+        }
+        file.extend(types);
+        file.extend(strings);
+        let btf = Btf::new(file, ABI).unwrap();
+        let words = ["a", "b", "b[3]"].map(str::to_owned);
+        let one = |word: &String| resolve(&btf, Place::Entry("f"), std::slice::from_ref(word));
+        assert_eq!(one(&words[0]).unwrap()[0].text, "a=$arg1:x64");
+        assert!(one(&words[1]).is_err() && one(&words[2]).is_err());
+        assert_eq!(all(&btf, Place::Entry("f")).unwrap().len(), 1);
     }
 
     #[test]

@@ -201,13 +201,20 @@ impl Btf {
         Some((value, self.text(name)))
     }
 
-    /// Size in bytes.
+    /// Size in bytes; 0 where arrays are nested deeper than anybody writes.
     pub fn size(&self, of: TypeId) -> u32 {
+        self.size_within(of, MAX_NESTING)
+    }
+
+    fn size_within(&self, of: TypeId, depth: usize) -> u32 {
         match self.layout(of) {
             Layout::Void => 0,
             Layout::Int { bytes, .. } | Layout::Enum { bytes, .. } | Layout::Float(bytes) => bytes,
             Layout::Pointer(_) => u32::from(self.abi.long_bytes),
-            Layout::Array { of, count } => self.size(of).saturating_mul(count),
+            Layout::Array { of, count } => {
+                let one = depth.checked_sub(1).map_or(0, |depth| self.size_within(of, depth));
+                one.saturating_mul(count)
+            }
             Layout::Composite(id) => self.header(id.0).map_or(0, |header| header.size),
         }
     }
