@@ -67,7 +67,8 @@ fn instead(top: &Instance, kind: Kind) -> Vec<String> {
         ways.push("rtrec kprobe FUNCTION".to_owned());
     }
     let tracers = top.available_tracers().unwrap_or_default();
-    if tracers.iter().any(|tracer| tracer == "function") {
+    // A locked-down kernel lists the tracer, but lets nobody choose functions.
+    if tracers.iter().any(|tracer| tracer == "function") && top.available_functions().is_ok() {
         ways.push("rtrec record -p function -l FUNCTION".to_owned());
     }
     let systems = top.event_systems().unwrap_or_default();
