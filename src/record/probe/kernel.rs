@@ -330,12 +330,16 @@ mod tests {
 
     #[test]
     fn a_kernel_without_probes_tells_what_it_has() {
-        let folder = kernel(&[("available_tracers", "function nop"), ("README", "")]);
+        let functions = ("available_filter_functions", "vfs_read\n");
+        let folder = kernel(&[("available_tracers", "function nop"), ("README", ""), functions]);
         let Err(ProbeError::NoSupport { option, instead, .. }) = resolve(&folder, Kind::Kprobe, "vfs_read") else {
             panic!()
         };
         assert_eq!(option, "CONFIG_KPROBE_EVENTS");
         assert!(instead[0].contains("-p function"), "{instead:?}");
+        let locked = kernel(&[("available_tracers", "function nop"), ("README", "")]);
+        let Err(ProbeError::NoSupport { instead, .. }) = resolve(&locked, Kind::Kprobe, "vfs_read") else { panic!() };
+        assert!(instead.is_empty(), "{instead:?}");
         let folder = kernel(&[("dynamic_events", ""), ("README", "\t           f[:[<group>/][<event>]] <func-name>")]);
         let Err(ProbeError::NoSupport { instead, .. }) = resolve(&folder, Kind::Kprobe, "x") else { panic!() };
         assert!(instead[0].contains("--fprobe"), "{instead:?}");
