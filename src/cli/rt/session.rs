@@ -114,6 +114,7 @@ fn read_state(name: &str) -> Option<State> {
 pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
     if let Err(error) = fs::create_dir_all(FOLDER) {
         say!("rtrec rt: {FOLDER} cannot be made: {error}");
+        say!("  try     running as root: that is where sessions are known, and tracefs is root's too");
         return ExitCode::from(2);
     }
     if is_active(&args.name) {

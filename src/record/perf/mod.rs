@@ -4,9 +4,10 @@
 //! ([`spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
 //! Units: nanoseconds of CLOCK_MONOTONIC.
 //!
-//! One event for each thread and CPU, inherited by what the thread starts; all of a CPU share a ring. A thread of ours
+//! One event for each thread and CPU (see [`attach`]), inherited by what the thread starts; all of a CPU share a ring. A thread of ours
 //! empties the rings, unwinds and names at once, so that memory stays bounded and short-lived programs are still there.
 
+pub mod attach;
 pub mod event;
 pub mod ring;
 pub mod spaces;
@@ -14,8 +15,6 @@ pub mod symbols;
 pub mod tables;
 mod work;
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,8 +23,8 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use self::attach::Attached;
 use self::event::Opening;
-use self::ring::Ring;
 use self::spaces::Spaces;
 pub use self::work::Total;
 use self::work::Work;
@@ -75,21 +74,19 @@ impl Sampler {
         if pids.is_empty() {
             return Ok(None);
         }
-        let mut tids: Vec<i32> = Vec::new();
-        for pid in pids {
-            let tasks = procfs::process::Process::new(*pid).and_then(|process| process.tasks());
-            tids.extend(tasks.into_iter().flatten().flatten().map(|task| task.tid));
-        }
         // A machine's worth of threads and CPUs is more descriptors than a shell allows by default.
         if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
         let failed = Error::system("taking samples");
         let opening = Opening { period, user_stack: windows.user_stack };
-        let (rings, fds) = match open_all(&opening, &tids) {
+        let Attached { rings, fds, entries, hopeless } = match attach::attach(&opening, pids) {
             Err(_) if period.is_none() => return Ok(None),
             opened => opened.map_err(failed)?,
         };
+        if hopeless && period.is_some() {
+            watch.note(Note::ThreadsMissed);
+        }
         // The command is ours until it runs its program, and that tells its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
@@ -99,7 +96,7 @@ impl Sampler {
         let run = move || {
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
-            let mut work = Work::new(period, user_stack, spaces, shared, file);
+            let mut work = Work::new(period, user_stack, spaces, shared, file, entries);
             work.run(rings, &told);
             drop(fds);
             (work.into_total(), cpu_time())
@@ -127,42 +124,6 @@ fn judge(period: Duration, windows: &WindowSettings, watch: &dyn Watch) -> Resul
         watch.note(Note::CostlySamples(period));
     }
     Ok(())
-}
-
-/// Opens an event for each thread on each CPU; those of one CPU share its ring.
-fn open_all(opening: &Opening, tids: &[i32]) -> io::Result<(Vec<Ring>, Vec<OwnedFd>)> {
-    let (mut rings, mut fds) = (Vec::new(), Vec::new());
-    for cpu in online()? {
-        let mut ring: Option<Ring> = None;
-        for tid in tids {
-            let fd = match opening.open(*tid, cpu as i32) {
-                Ok(fd) => fd,
-                // It has ended meanwhile.
-                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => continue,
-                Err(error) => return Err(error),
-            };
-            match &ring {
-                None => ring = Some(Ring::map(fd, opening.ring_bytes())?),
-                Some(ring) => {
-                    event::share(&fd, ring.as_fd())?;
-                    fds.push(fd);
-                }
-            }
-        }
-        rings.extend(ring);
-    }
-    Ok((rings, fds))
-}
-
-fn online() -> io::Result<Vec<u32>> {
-    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
-    let mut cpus = Vec::new();
-    for part in text.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |word: &str| word.parse::<u32>().map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
-        cpus.extend(number(first)?..=number(last)?);
-    }
-    Ok(cpus)
 }
 
 fn cpu_time() -> Duration {

@@ -1,6 +1,6 @@
 //! The memory of each sampled program, and stacks in it with names.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use byteorder::{ByteOrder, NativeEndian};
@@ -211,7 +211,7 @@ impl Spaces {
     }
 
     /// Forgets the memory of processes that are no more.
-    pub fn forget_ended(&mut self, ended: &[i32]) {
+    pub fn forget_ended(&mut self, ended: &HashSet<i32>) {
         for pid in ended.iter().filter(|pid| !is_alive(**pid)) {
             self.spaces.remove(pid);
         }
@@ -314,7 +314,7 @@ mod tests {
         child.wait().unwrap();
         spaces.read(own);
         spaces.fork(own, gone);
-        spaces.forget_ended(&[own, gone]);
+        spaces.forget_ended(&HashSet::from([own, gone]));
         assert!(spaces.spaces.contains_key(&own) && !spaces.spaces.contains_key(&gone));
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //! The windows are asked for first, so that all samples of a window that is known to have been slow are in hand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::event::{self, Body, Entry};
+use super::event::{self, Body, Entry, Source};
 use super::ring::Ring;
 use super::spaces::Spaces;
 use crate::record::own_files::Growing;
@@ -103,7 +103,9 @@ pub struct Work {
     /// Counts since the last block.
     since: Block,
     /// Processes of which a thread has ended.
-    ended: Vec<i32>,
+    ended: HashSet<i32>,
+    /// Whose word on a thread and CPU is taken: a thread may have an event of its own besides one that it was born with.
+    sources: HashMap<i32, Vec<Source>>,
     total: Total,
 }
 
@@ -115,6 +117,7 @@ impl Work {
         spaces: Spaces,
         shared: Option<Shared>,
         file: Growing,
+        entries: Vec<Entry>,
     ) -> Work {
         let since = Block { period_ns: period.map_or(0, |period| period.as_nanos() as u64), ..Block::default() };
         Work {
@@ -122,11 +125,12 @@ impl Work {
             user_stack,
             shared,
             file,
-            entries: Vec::new(),
+            entries,
             samples: Vec::new(),
             switches: Vec::new(),
             since,
-            ended: Vec::new(),
+            ended: HashSet::new(),
+            sources: HashMap::new(),
             total: Total::default(),
         }
     }
@@ -159,12 +163,7 @@ impl Work {
     /// Empties the rings. What is younger than the cut waits: another CPU may have told something before it.
     fn take(&mut self, rings: &mut [Ring], cut: u64) {
         for ring in rings {
-            let (entries, lost) = (&mut self.entries, &mut self.since.lost);
-            ring.take(|bytes| match event::parse(bytes, self.user_stack) {
-                Some(Entry { body: Body::Lost(count), .. }) => *lost += count,
-                Some(entry) => entries.push(entry),
-                None => {}
-            });
+            ring.take(|bytes| self.entries.extend(event::parse(bytes, self.user_stack)));
         }
         // A program's maps must be known before its samples, whichever CPU tells them.
         self.entries.sort_by_key(|entry| entry.time);
@@ -176,17 +175,37 @@ impl Work {
     }
 
     fn one(&mut self, entry: Entry) {
+        let cpu = entry.source.cpu;
+        if matches!(entry.body, Body::Sample(_) | Body::In) && !self.is_heard(entry.tid, entry.source) {
+            return;
+        }
         match entry.body {
             Body::Map(map) => self.spaces.map(entry.pid, map),
             Body::Exec => self.spaces.exec(entry.pid),
             Body::Fork { parent } => self.spaces.fork(parent, entry.pid),
-            Body::Exit => self.ended.push(entry.pid),
+            Body::Exit => {
+                self.ended.insert(entry.pid);
+                self.sources.remove(&entry.tid);
+            }
             Body::In => self.switches.push((entry.time, entry.tid)),
-            Body::Lost(_) => {}
+            Body::Lost(count) => self.since.lost += count,
+            Body::Born { .. } => {}
             Body::Sample(sample) => {
                 let (stack, whole) = self.spaces.stack(entry.pid, &sample);
                 self.since.incomplete += u64::from(!whole);
-                self.samples.push(Sample { time: entry.time, tid: entry.tid, tgid: entry.pid, cpu: sample.cpu, stack });
+                self.samples.push(Sample { time: entry.time, tid: entry.tid, tgid: entry.pid, cpu, stack });
+            }
+        }
+    }
+
+    /// Of two events on one CPU the first that told of a thread is heard.
+    fn is_heard(&mut self, tid: i32, source: Source) -> bool {
+        let known = self.sources.entry(tid).or_default();
+        match known.iter().find(|known| known.cpu == source.cpu) {
+            Some(known) => *known == source,
+            None => {
+                known.push(source);
+                true
             }
         }
     }
@@ -262,13 +281,14 @@ mod tests {
 
     fn work(folder: &tempfile::TempDir, shared: Option<Shared>) -> Work {
         let file = Growing::create(&folder.path().join("samples")).unwrap();
-        Work::new(Some(Duration::from_millis(1)), UserStack::FramePointers, Spaces::new(), shared, file)
+        Work::new(Some(Duration::from_millis(1)), UserStack::FramePointers, Spaces::new(), shared, file, Vec::new())
     }
 
     fn sampled(work: &mut Work, time: u64, tid: i32) {
         let taken = Taken { kernel: vec![0xffff_ffff_8100_0000], ..Taken::default() };
-        work.one(Entry { time, pid: 1, tid, body: Body::Sample(Box::new(taken)) });
-        work.one(Entry { time, pid: 1, tid, body: Body::In });
+        let source = Source::default();
+        work.one(Entry { time, pid: 1, tid, source, body: Body::Sample(Box::new(taken)) });
+        work.one(Entry { time, pid: 1, tid, source, body: Body::In });
     }
 
     fn stored(folder: &tempfile::TempDir) -> Samples {
@@ -299,6 +319,21 @@ mod tests {
         assert_eq!(all.switches, [(10, 1), (31, 3)]);
         assert!(work.samples.is_empty() && work.switches.is_empty());
         assert_eq!(work.into_total().samples, 2);
+    }
+
+    #[test]
+    fn of_two_events_of_a_thread_one_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut work = work(&folder, None);
+        let told = |time, tid, id, cpu, body| Entry { time, pid: 1, tid, source: Source { id, cpu }, body };
+        let sample = |time, tid, id, cpu| told(time, tid, id, cpu, Body::Sample(Box::default()));
+        work.one(sample(1, 7, 100, 0));
+        work.one(sample(2, 7, 200, 0));
+        work.one(sample(3, 7, 201, 1));
+        work.one(sample(4, 8, 200, 0));
+        work.one(told(5, 7, 0, 0, Body::Exit));
+        work.one(sample(6, 7, 300, 0));
+        assert_eq!(work.samples.iter().map(|sample| sample.time).collect::<Vec<_>>(), [1, 3, 4, 6]);
     }
 
     #[test]
