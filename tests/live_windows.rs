@@ -204,6 +204,9 @@ fn what_cannot_be_meant_is_refused_and_changes_nothing() {
         (&["--window-syscall", "0:no_such_call", "true"], "no system call"),
         (&["--window-syscall", "999999999:read"], "ESRCH"),
         (&["--window", "./windows:nothing..work_end", "true"], "no function nothing"),
+        (&["--window", "./windows:work_begin+2..work_end", "true"], "no instruction of"),
+        (&["--window", "./windows:work_begin..work_end@999999999"], "ESRCH"),
+        (&["--window-magic", "-p", "999999999"], "ESRCH"),
         (&["--window", "a..", "true"], "is missing"),
         (&["--window-magic", "--sample", "5us", "true"], "the shortest is 10µs"),
         (&["--window-magic", "--sample", "100us", "--user-stack", "dwarf", "true"], "the shortest is 500µs"),
@@ -215,6 +218,73 @@ fn what_cannot_be_meant_is_refused_and_changes_nothing() {
         assert!(!folder.join("trace.dat").exists());
     }
     alone.assert_as_before(&before);
+}
+
+#[test]
+fn with_a_threshold_of_nothing_every_window_is_slow() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    program(folder, true);
+    let before = alone.snapshot();
+    for more in [&[][..], &["--only-slow"]] {
+        record(folder, &[&["--window-syscall", "0:clock_nanosleep:0"], more].concat(), &["2", "3", "0"]);
+        assert_eq!(reported(folder, &[]).len(), 6, "{more:?}");
+    }
+    alone.assert_as_before(&before);
+}
+
+#[test]
+fn whoever_may_not_trace_is_told_so() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).unwrap();
+    let binary = folder.join("rtrec");
+    std::fs::copy(common::rtrec().get_program(), &binary).unwrap();
+    let before = alone.snapshot();
+    for (words, file) in [
+        (&["--window-magic", "true"][..], "/tracing"),
+        (&["--window-magic", "-p", "1"], "/tracing"),
+        (&["start", "rtrec-test", "--window-magic", "true"], "/run/rtrec"),
+    ] {
+        let mut command = Command::new(&binary);
+        let output = command.current_dir(folder).arg("rt").args(words).uid(65_534).gid(65_534).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(file) && said.contains("ermission denied") && said.contains("root"), "{said}");
+    }
+    assert_eq!(common::listing(folder), ["rtrec"]);
+    alone.assert_as_before(&before);
+}
+
+#[test]
+fn of_two_sessions_of_one_name_one_records() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let before = alone.snapshot();
+    let name = format!("rtrec-test-{}", std::process::id());
+    let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = sleep.id().to_string();
+    let start = |out: &'static str| run(folder, &["rt", "start", &name, "--window-magic", "-p", &pid, "-o", out]);
+    let mut outputs = std::thread::scope(|scope| {
+        let tries = ["a.dat", "b.dat"].map(|out| scope.spawn(move || start(out)));
+        tries.map(|one| one.join().unwrap())
+    });
+    let stopped = run(folder, &["rt", "stop", &name]);
+    let again = run(folder, &["rt", "stop", &name]);
+    let _ = sleep.kill();
+    let _ = sleep.wait();
+    alone.assert_as_before(&before);
+    outputs.sort_by_key(|output| output.status.code());
+    let codes = outputs.each_ref().map(|output| output.status.code());
+    assert_eq!(codes, [Some(0), Some(2)], "{outputs:?}");
+    assert!(stderr(&outputs[1]).contains("already"), "{outputs:?}");
+    assert!(stopped.status.success() && !again.status.success(), "{stopped:?}, {again:?}");
+    assert_eq!(common::listing(folder).len(), 1, "{:?}", common::listing(folder));
 }
 
 #[test]
