@@ -192,6 +192,37 @@ fn samples_have_whole_stacks_without_frame_pointers() {
 }
 
 #[test]
+fn functions_get_names_from_a_debug_file_that_comes_later() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    program(folder, true);
+    let objcopy = |words: &[&str]| {
+        let done = Command::new("objcopy").args(words).current_dir(folder).status();
+        assert!(done.expect("objcopy starts").success());
+    };
+    objcopy(&["--only-keep-debug", "windows", "windows.debug"]);
+    objcopy(&["--strip-all", "--add-gnu-debuglink=windows.debug", "windows"]);
+    std::fs::rename(folder.join("windows.debug"), folder.join("later")).unwrap();
+    let before = alone.snapshot();
+    record(folder, &["--window-magic", "--sample", "500us"], &["1", "12", "2"]);
+    alone.assert_as_before(&before);
+    let stacks = |words: &[&str]| {
+        let words = [&["--min", "0"], words].concat();
+        reported(folder, &words).iter().map(|window| window["samples"].to_string()).collect::<String>()
+    };
+    let unnamed = stacks(&["--user-symbols"]);
+    assert!(unnamed.contains("[windows+0x") && !unnamed.contains("burn"), "{unnamed}");
+    std::fs::rename(folder.join("later"), folder.join("windows.debug")).unwrap();
+    assert!(!stacks(&[]).contains("burn"), "only if asked for");
+    let named = stacks(&["--user-symbols"]);
+    assert!(named.contains(r#""thr","request","parse","burn""#) && !named.contains("[windows+"), "{named}");
+    // Another build says nothing about the one that ran.
+    program(folder, false);
+    assert!(!stacks(&["--user-symbols"]).contains("burn"));
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_and_changes_nothing() {
     let alone = Alone::with_tracefs();
     let folder = tempfile::tempdir().unwrap();
