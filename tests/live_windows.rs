@@ -186,6 +186,14 @@ fn samples_have_whole_stacks_without_frame_pointers() {
     };
     let stacks: Vec<String> = samples.map(stack).collect();
     assert!(stacks.iter().any(|stack| stack.contains("thr;request;parse;burn")), "{stacks:#?}");
+    // Where it slept is known from the kernel down to the program's first function.
+    let steps = windows.iter().flat_map(|window| window["steps"].as_array().unwrap());
+    let left: Vec<String> =
+        steps.filter(|step| step["step"] == "out S").map(|step| step["stack"].to_string()).collect();
+    let whole = |stack: &String| stack.contains("do_nanosleep") && stack.contains(r#""request","thr","start_thread""#);
+    assert!(!left.is_empty() && left.iter().all(whole), "{left:#?}");
+    let folded = stdout(&run(folder, &["report", "--windows", "--format", "folded", "--time", "off-cpu", "a.dat"]));
+    assert!(folded.contains(";start_thread;thr;request;") && folded.contains(";do_nanosleep;"), "{folded}");
     // Other readers step over what only rtrec knows.
     let text = stdout(&run(folder, &["report", "a.dat"]));
     assert!(text.starts_with("cpus=") && text.contains("sched_switch"), "{text}");

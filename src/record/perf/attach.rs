@@ -22,8 +22,9 @@ use crate::record::sift::now;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Events that were opened.
-#[derive(Default)]
 pub struct Attached {
+    /// For what.
+    pub opening: Opening,
     /// One for each CPU.
     pub rings: Vec<Ring>,
     /// Events that write into the ring of another.
@@ -35,16 +36,16 @@ pub struct Attached {
 }
 
 /// Opens events for each thread on each CPU; those of one CPU share its ring.
-pub fn attach(opening: &Opening, pids: &[i32]) -> io::Result<Attached> {
+pub fn attach(opening: Opening, pids: &[i32]) -> io::Result<Attached> {
     let mut rings: Vec<(u32, Option<Ring>)> = online()?.into_iter().map(|cpu| (cpu, None)).collect();
-    let mut attached = Attached::default();
+    let mut attached = Attached { opening, rings: Vec::new(), fds: Vec::new(), entries: Vec::new(), hopeless: false };
     // Since when a thread has had all events.
     let mut complete: HashMap<i32, u64> = HashMap::new();
     let begun = Instant::now();
     loop {
         let mut new: Vec<i32> = pids.iter().flat_map(|pid| threads(*pid)).collect();
         // Births are told when the child is there to be listed, or at once after.
-        attached.learn(opening, &mut rings, &mut complete);
+        attached.learn(&mut rings, &mut complete);
         new.retain(|tid| !complete.contains_key(tid));
         attached.hopeless = !new.is_empty() && begun.elapsed() > PATIENCE;
         if new.is_empty() || attached.hopeless {
@@ -52,7 +53,7 @@ pub fn attach(opening: &Opening, pids: &[i32]) -> io::Result<Attached> {
         }
         for tid in new {
             for (cpu, ring) in &mut rings {
-                attached.open(opening, tid, *cpu, ring)?;
+                attached.open(tid, *cpu, ring)?;
             }
             complete.insert(tid, now());
         }
@@ -62,15 +63,15 @@ pub fn attach(opening: &Opening, pids: &[i32]) -> io::Result<Attached> {
 }
 
 impl Attached {
-    fn open(&mut self, opening: &Opening, tid: i32, cpu: u32, ring: &mut Option<Ring>) -> io::Result<()> {
-        let fd = match opening.open(tid, cpu as i32) {
+    fn open(&mut self, tid: i32, cpu: u32, ring: &mut Option<Ring>) -> io::Result<()> {
+        let fd = match self.opening.open(tid, cpu as i32) {
             Ok(fd) => fd,
             // It has ended meanwhile.
             Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => return Ok(()),
             Err(error) => return Err(error),
         };
         match ring {
-            None => *ring = Some(Ring::map(fd, opening.ring_bytes())?),
+            None => *ring = Some(Ring::map(fd, self.opening.ring_bytes())?),
             Some(ring) => {
                 event::share(&fd, ring.as_fd())?;
                 self.fds.push(fd);
@@ -80,10 +81,10 @@ impl Attached {
     }
 
     /// Takes what the rings tell, and notes which threads were born with all events.
-    fn learn(&mut self, opening: &Opening, rings: &mut [(u32, Option<Ring>)], complete: &mut HashMap<i32, u64>) {
+    fn learn(&mut self, rings: &mut [(u32, Option<Ring>)], complete: &mut HashMap<i32, u64>) {
         let first = self.entries.len();
         for ring in rings.iter_mut().filter_map(|(_, ring)| ring.as_mut()) {
-            ring.take(|bytes| self.entries.extend(event::parse(bytes, opening.user_stack)));
+            ring.take(|bytes| self.entries.extend(self.opening.parse(bytes)));
         }
         self.entries[first..].sort_by_key(|entry| entry.time);
         for entry in &self.entries[first..] {

@@ -11,6 +11,7 @@ use perf_event_open_sys as sys;
 use sys::bindings as abi;
 
 use super::super::settings::UserStack;
+use crate::windows::samples::Sample;
 
 /// Registers that unwinding needs, by their bits: on x86-64 BP, SP and IP.
 #[cfg(target_arch = "x86_64")]
@@ -29,10 +30,22 @@ const CONTEXT_USER: u64 = -512_i64 as u64;
 /// COMM: because of an exec. SWITCH: away. Both are this bit.
 const MISC_13: u16 = 1 << 13;
 
+/// When a thread's stack is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Whenever it has used so much CPU time.
+    Used(Duration),
+    /// When it leaves its CPU.
+    Leaving,
+    /// Never: only that it begins to run is told.
+    Never,
+}
+
 /// What is asked of the kernel.
+#[derive(Clone, Copy, Debug)]
 pub struct Opening {
-    /// Distance of samples; without one only switches are told.
-    pub period: Option<Duration>,
+    /// When stacks are taken.
+    pub when: When,
     /// How stacks of programs are taken.
     pub user_stack: UserStack,
 }
@@ -40,7 +53,7 @@ pub struct Opening {
 impl Opening {
     /// Room for records on each CPU.
     pub fn ring_bytes(&self) -> usize {
-        if self.period.is_some() && matches!(self.user_stack, UserStack::Dwarf(_)) { 8 << 20 } else { 1 << 20 }
+        if self.when != When::Never && matches!(self.user_stack, UserStack::Dwarf(_)) { 8 << 20 } else { 1 << 20 }
     }
 
     /// Opens the event of a thread, and of all it starts, on a CPU.
@@ -48,35 +61,42 @@ impl Opening {
         let mut attr = abi::perf_event_attr {
             type_: abi::PERF_TYPE_SOFTWARE,
             size: size_of::<abi::perf_event_attr>() as u32,
-            config: match self.period {
-                Some(_) => abi::PERF_COUNT_SW_TASK_CLOCK.into(),
-                None => abi::PERF_COUNT_SW_DUMMY.into(),
+            config: match self.when {
+                When::Used(_) => abi::PERF_COUNT_SW_TASK_CLOCK.into(),
+                When::Leaving => abi::PERF_COUNT_SW_CONTEXT_SWITCHES.into(),
+                When::Never => abi::PERF_COUNT_SW_DUMMY.into(),
             },
             clockid: nix::libc::CLOCK_MONOTONIC,
             ..Default::default()
         };
-        attr.__bindgen_anon_1.sample_period = self.period.map_or(0, |period| period.as_nanos() as u64);
+        attr.__bindgen_anon_1.sample_period = match self.when {
+            When::Used(period) => period.as_nanos() as u64,
+            When::Leaving => 1,
+            When::Never => 0,
+        };
         attr.sample_type = (abi::PERF_SAMPLE_IP
             | abi::PERF_SAMPLE_TID
             | abi::PERF_SAMPLE_TIME
             | abi::PERF_SAMPLE_ID
             | abi::PERF_SAMPLE_CALLCHAIN
             | abi::PERF_SAMPLE_CPU) as u64;
-        if let (UserStack::Dwarf(bytes), Some(_)) = (self.user_stack, self.period) {
+        if let UserStack::Dwarf(bytes) = self.user_stack
+            && self.when != When::Never
+        {
             attr.sample_type |= (abi::PERF_SAMPLE_REGS_USER | abi::PERF_SAMPLE_STACK_USER) as u64;
             attr.sample_regs_user = REGISTERS;
             attr.sample_stack_user = bytes;
         }
         attr.set_exclude_callchain_user(u64::from(self.user_stack != UserStack::FramePointers));
         attr.set_inherit(1);
-        if self.period.is_some() {
+        if matches!(self.when, When::Used(_)) {
             attr.set_mmap(1);
             attr.set_mmap2(1);
             attr.set_comm(1);
             attr.set_comm_exec(1);
         }
         attr.set_task(1);
-        attr.set_context_switch(1);
+        attr.set_context_switch(u64::from(self.when != When::Leaving));
         attr.set_sample_id_all(1);
         attr.set_use_clockid(1);
         attr.set_exclude_hv(1);
@@ -89,6 +109,18 @@ impl Opening {
         }
         // SAFETY: the descriptor is new and nobody else's.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+}
+
+impl Opening {
+    /// Reads a record of such an event, with its header.
+    pub fn parse(&self, bytes: &[u8]) -> Option<Entry> {
+        let entry = parse(bytes, self.user_stack)?;
+        let body = match entry.body {
+            Body::Sample(taken) if self.when == When::Leaving => Body::Out(taken),
+            body => body,
+        };
+        Some(Entry { body, ..entry })
     }
 }
 
@@ -132,6 +164,8 @@ pub struct Taken {
 pub enum Body {
     /// A sample.
     Sample(Box<Taken>),
+    /// A thread leaves its CPU.
+    Out(Box<Taken>),
     /// A file was mapped.
     Map(Map),
     /// The process runs another program.
@@ -169,6 +203,13 @@ pub struct Entry {
     pub body: Body,
 }
 
+impl Entry {
+    /// Where and when, without a stack.
+    pub fn place(&self) -> Sample {
+        Sample { time: self.time, tid: self.tid, tgid: self.pid, cpu: self.source.cpu, stack: 0 }
+    }
+}
+
 /// An event that was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Source {
@@ -203,7 +244,7 @@ impl<'a> Take<'a> {
 }
 
 /// Reads a record with its header; `None` for those that say nothing here.
-pub fn parse(bytes: &[u8], user_stack: UserStack) -> Option<Entry> {
+fn parse(bytes: &[u8], user_stack: UserStack) -> Option<Entry> {
     let mut take = Take(bytes);
     let kind = take.u32()?;
     let misc = NativeEndian::read_u16(take.bytes(2)?);

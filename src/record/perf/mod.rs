@@ -23,8 +23,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use self::attach::Attached;
-use self::event::Opening;
+use self::event::{Opening, When};
 use self::spaces::Spaces;
 pub use self::work::Total;
 use self::work::Work;
@@ -79,26 +78,29 @@ impl Sampler {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
         let failed = Error::system("taking samples");
-        let opening = Opening { period, user_stack: windows.user_stack };
-        let Attached { rings, fds, entries, hopeless } = match attach::attach(&opening, pids) {
+        let user_stack = windows.user_stack;
+        let when = period.map_or(When::Never, When::Used);
+        let mut attached = match attach::attach(Opening { when, user_stack }, pids) {
             Err(_) if period.is_none() => return Ok(None),
-            opened => opened.map_err(failed)?,
+            opened => vec![opened.map_err(failed)?],
         };
-        if hopeless && period.is_some() {
+        if attached[0].hopeless && period.is_some() {
             watch.note(Note::ThreadsMissed);
+        }
+        if period.is_some() && user_stack != UserStack::None {
+            // Where threads wait is known without, but not on behalf of which function of the program.
+            attached.extend(attach::attach(Opening { when: When::Leaving, user_stack }, pids).ok());
         }
         // The command is ours until it runs its program, and that tells its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let user_stack = windows.user_stack;
         let file = Growing::create(into).map_err(|source| Error::Output { path: into.to_owned(), source })?;
         let run = move || {
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
-            let mut work = Work::new(period, user_stack, spaces, shared, file, entries);
-            work.run(rings, &told);
-            drop(fds);
+            let mut work = Work::new(period, spaces, shared, file);
+            work.run(attached, &told);
             (work.into_total(), cpu_time())
         };
         let thread = std::thread::Builder::new().name("rtrec/samples".to_owned()).spawn(run);

@@ -218,7 +218,7 @@ impl Spaces {
     }
 
     /// The tables of names and stacks. When they have become large they begin anew; these samples are to be written yet.
-    pub fn tables(&mut self, waiting: &mut [Sample]) -> &mut Tables {
+    pub fn tables(&mut self, waiting: &mut [&mut Vec<Sample>]) -> &mut Tables {
         if self.tables.are_large() {
             self.begin_anew(waiting);
         }
@@ -226,7 +226,7 @@ impl Spaces {
     }
 
     /// Forgets all names and stacks but those of these samples.
-    pub fn begin_anew(&mut self, waiting: &mut [Sample]) {
+    pub fn begin_anew(&mut self, waiting: &mut [&mut Vec<Sample>]) {
         self.tables.begin_anew(waiting);
         self.known.clear();
     }
@@ -299,8 +299,8 @@ mod tests {
         assert_eq!(spaces.stack(own, &taken).0, 0);
         assert_eq!(spaces.stack(own, &Taken { user: vec![8], ..Taken::default() }), (1, false));
         let mut samples = vec![Sample { stack: 0, ..Sample::default() }, Sample { stack: 1, ..Sample::default() }];
-        let tables = spaces.tables(&mut samples);
-        let all = Samples::decode(&tables.block(samples).encode());
+        let tables = spaces.tables(&mut [&mut samples]);
+        let all = Samples::decode(&tables.block(samples, Vec::new()).encode());
         assert!(all.names[all.stacks[0][0] as usize].ends_with("stacks_and_names_are_kept_once"));
         assert_eq!(all.names[all.stacks[1][0] as usize], "0x8");
     }

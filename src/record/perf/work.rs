@@ -15,11 +15,10 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::event::{self, Body, Entry, Source};
-use super::ring::Ring;
+use super::attach::Attached;
+use super::event::{Body, Entry, Source};
 use super::spaces::Spaces;
 use crate::record::own_files::Growing;
-use crate::record::settings::UserStack;
 use crate::record::sift::{self, Shared};
 use crate::windows::samples::{Block, Sample};
 
@@ -91,7 +90,6 @@ impl Known {
 /// The thread's work.
 pub struct Work {
     spaces: Spaces,
-    user_stack: UserStack,
     /// Which windows were slow, if samples outside of them are of no use.
     shared: Option<Shared>,
     file: Growing,
@@ -99,34 +97,28 @@ pub struct Work {
     entries: Vec<Entry>,
     /// What is not written yet.
     samples: Vec<Sample>,
+    outs: Vec<Sample>,
     switches: Vec<(u64, i32)>,
     /// Counts since the last block.
     since: Block,
     /// Processes of which a thread has ended.
     ended: HashSet<i32>,
     /// Whose word on a thread and CPU is taken: a thread may have an event of its own besides one that it was born with.
-    sources: HashMap<i32, Vec<Source>>,
+    sources: HashMap<i32, Vec<(bool, Source)>>,
     total: Total,
 }
 
 impl Work {
     /// Nothing done yet; `period` is the distance of samples, if any are taken.
-    pub fn new(
-        period: Option<Duration>,
-        user_stack: UserStack,
-        spaces: Spaces,
-        shared: Option<Shared>,
-        file: Growing,
-        entries: Vec<Entry>,
-    ) -> Work {
+    pub fn new(period: Option<Duration>, spaces: Spaces, shared: Option<Shared>, file: Growing) -> Work {
         let since = Block { period_ns: period.map_or(0, |period| period.as_nanos() as u64), ..Block::default() };
         Work {
             spaces,
-            user_stack,
             shared,
             file,
-            entries,
+            entries: Vec::new(),
             samples: Vec::new(),
+            outs: Vec::new(),
             switches: Vec::new(),
             since,
             ended: HashSet::new(),
@@ -136,13 +128,16 @@ impl Work {
     }
 
     /// Works until it is told to stop, then takes the rest.
-    pub fn run(&mut self, mut rings: Vec<Ring>, stop: &AtomicBool) {
+    pub fn run(&mut self, mut attached: Vec<Attached>, stop: &AtomicBool) {
+        attached.iter_mut().for_each(|attached| self.entries.append(&mut attached.entries));
         let mut written = Instant::now();
         loop {
             let over = stop.load(Ordering::Acquire);
-            let is_due = over || written.elapsed() >= WRITE_PERIOD || self.samples.len() + self.switches.len() > MANY;
+            let is_due = over
+                || written.elapsed() >= WRITE_PERIOD
+                || self.samples.len() + self.outs.len() + self.switches.len() > MANY;
             let known = self.shared.as_ref().filter(|_| is_due).map(|shared| Known::take(shared, over));
-            self.take(&mut rings, if over { u64::MAX } else { sift::now() });
+            self.take(&mut attached, if over { u64::MAX } else { sift::now() });
             if is_due {
                 written = Instant::now();
                 self.write(known.as_ref());
@@ -150,8 +145,11 @@ impl Work {
             if over {
                 return;
             }
-            let mut ready: Vec<PollFd<'_>> =
-                rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
+            let mut ready: Vec<PollFd<'_>> = attached
+                .iter()
+                .flat_map(|attached| &attached.rings)
+                .map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN))
+                .collect();
             // A ring whose threads have all ended is always ready.
             let _ = poll(&mut ready, PollTimeout::from(PERIOD_MS));
             if ready.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))) {
@@ -161,9 +159,9 @@ impl Work {
     }
 
     /// Empties the rings. What is younger than the cut waits: another CPU may have told something before it.
-    fn take(&mut self, rings: &mut [Ring], cut: u64) {
-        for ring in rings {
-            ring.take(|bytes| self.entries.extend(event::parse(bytes, self.user_stack)));
+    fn take(&mut self, attached: &mut [Attached], cut: u64) {
+        for Attached { opening, rings, .. } in attached {
+            rings.iter_mut().for_each(|ring| ring.take(|bytes| self.entries.extend(opening.parse(bytes))));
         }
         // A program's maps must be known before its samples, whichever CPU tells them.
         self.entries.sort_by_key(|entry| entry.time);
@@ -175,10 +173,12 @@ impl Work {
     }
 
     fn one(&mut self, entry: Entry) {
-        let cpu = entry.source.cpu;
-        if matches!(entry.body, Body::Sample(_) | Body::In) && !self.is_heard(entry.tid, entry.source) {
+        let leaving = matches!(entry.body, Body::Out(_));
+        let counts = leaving || matches!(entry.body, Body::Sample(_) | Body::In);
+        if counts && !self.is_heard(entry.tid, (leaving, entry.source)) {
             return;
         }
+        let place = entry.place();
         match entry.body {
             Body::Map(map) => self.spaces.map(entry.pid, map),
             Body::Exec => self.spaces.exec(entry.pid),
@@ -190,18 +190,22 @@ impl Work {
             Body::In => self.switches.push((entry.time, entry.tid)),
             Body::Lost(count) => self.since.lost += count,
             Body::Born { .. } => {}
-            Body::Sample(sample) => {
-                let (stack, whole) = self.spaces.stack(entry.pid, &sample);
+            Body::Sample(taken) => {
+                let (stack, whole) = self.spaces.stack(entry.pid, &taken);
                 self.since.incomplete += u64::from(!whole);
-                self.samples.push(Sample { time: entry.time, tid: entry.tid, tgid: entry.pid, cpu, stack });
+                self.samples.push(Sample { stack, ..place });
+            }
+            Body::Out(taken) => {
+                let (stack, _) = self.spaces.stack(entry.pid, &taken);
+                self.outs.push(Sample { stack, ..place });
             }
         }
     }
 
     /// Of two events on one CPU the first that told of a thread is heard.
-    fn is_heard(&mut self, tid: i32, source: Source) -> bool {
+    fn is_heard(&mut self, tid: i32, source: (bool, Source)) -> bool {
         let known = self.sources.entry(tid).or_default();
-        match known.iter().find(|known| known.cpu == source.cpu) {
+        match known.iter().find(|known| (known.0, known.1.cpu) == (source.0, source.1.cpu)) {
             Some(known) => *known == source,
             None => {
                 known.push(source);
@@ -214,25 +218,25 @@ impl Work {
     fn write(&mut self, known: Option<&Known>) {
         let fate = |time, tid| known.map_or(Fate::Wanted, |known| known.fate(time, tid));
         let samples = sorted_out(&mut self.samples, |sample| fate(sample.time, sample.tid));
+        let outs = sorted_out(&mut self.outs, |sample| fate(sample.time, sample.tid));
         let switches = sorted_out(&mut self.switches, |(time, tid)| fate(*time, *tid));
-        let forgotten = drop_oldest(&mut self.samples) + drop_oldest(&mut self.switches);
+        let forgotten = drop_oldest(&mut self.samples) + drop_oldest(&mut self.outs) + drop_oldest(&mut self.switches);
         self.since.forgotten += forgotten as u64;
         let ended = std::mem::take(&mut self.ended);
         self.spaces.forget_ended(&ended);
-        if samples.is_empty() && switches.is_empty() && self.since.lost == 0 {
+        if samples.is_empty() && outs.is_empty() && switches.is_empty() && self.since.lost == 0 {
             return;
         }
-        self.put(samples, switches);
+        self.put(samples, outs, switches);
     }
 
-    fn put(&mut self, mut samples: Vec<Sample>, switches: Vec<(u64, i32)>) {
+    fn put(&mut self, mut samples: Vec<Sample>, mut outs: Vec<Sample>, switches: Vec<(u64, i32)>) {
         let count = samples.len();
         // The tables are to keep what waits, too.
-        samples.append(&mut self.samples);
-        let tables = self.spaces.tables(&mut samples);
-        self.samples = samples.split_off(count);
+        let mut all = [&mut samples, &mut outs, &mut self.samples, &mut self.outs];
+        let tables = self.spaces.tables(&mut all);
         let Block { period_ns, lost, incomplete, forgotten, .. } = self.since;
-        let block = Block { period_ns, lost, incomplete, forgotten, switches, ..tables.block(samples) };
+        let block = Block { period_ns, lost, incomplete, forgotten, switches, ..tables.block(samples, outs) };
         match self.file.add(&block.encode()) {
             Ok(()) => {
                 self.since = Block { period_ns, ..Block::default() };
@@ -241,10 +245,10 @@ impl Work {
                 self.total.incomplete += incomplete;
             }
             Err(error) => {
-                self.since.forgotten += (count + block.switches.len()) as u64;
+                self.since.forgotten += (count + block.outs.len() + block.switches.len()) as u64;
                 self.total.failure.get_or_insert(error);
                 // What the block told of names is told again.
-                self.spaces.begin_anew(&mut self.samples);
+                self.spaces.begin_anew(&mut [&mut self.samples, &mut self.outs]);
             }
         }
     }
@@ -281,7 +285,7 @@ mod tests {
 
     fn work(folder: &tempfile::TempDir, shared: Option<Shared>) -> Work {
         let file = Growing::create(&folder.path().join("samples")).unwrap();
-        Work::new(Some(Duration::from_millis(1)), UserStack::FramePointers, Spaces::new(), shared, file, Vec::new())
+        Work::new(Some(Duration::from_millis(1)), Spaces::new(), shared, file)
     }
 
     fn sampled(work: &mut Work, time: u64, tid: i32) {
@@ -330,10 +334,12 @@ mod tests {
         work.one(sample(1, 7, 100, 0));
         work.one(sample(2, 7, 200, 0));
         work.one(sample(3, 7, 201, 1));
+        work.one(told(4, 7, 500, 0, Body::Out(Box::default())));
         work.one(sample(4, 8, 200, 0));
         work.one(told(5, 7, 0, 0, Body::Exit));
         work.one(sample(6, 7, 300, 0));
         assert_eq!(work.samples.iter().map(|sample| sample.time).collect::<Vec<_>>(), [1, 3, 4, 6]);
+        assert_eq!(work.outs.len(), 1, "another sort of event is another matter");
     }
 
     #[test]

@@ -394,6 +394,7 @@ fn open(
         // Both are told by CLOCK_MONOTONIC; what corrects the one corrects the other.
         if let Some(lane) = own.clone().find(|lane| !lane.correction.is_plain()) {
             samples.samples.iter_mut().for_each(|sample| sample.time = lane.correction.apply(sample.time, sample.cpu));
+            samples.outs.iter_mut().for_each(|out| out.time = lane.correction.apply(out.time, out.cpu));
             samples.switches.iter_mut().for_each(|(time, _)| *time = lane.correction.apply(*time, 0));
         }
         let seen =
