@@ -101,6 +101,7 @@ pub(super) fn open_buffer(
             cpus: taps,
             shared: Shared::clone(shared),
             status: settings.windows.as_ref().and_then(|windows| windows.status.clone()),
+            priority: settings.pace().reader_priority(),
         };
         open.sifter = Some(Sifter::new(parts)?);
     }

@@ -26,6 +26,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::cpu::CpuHarvest;
 use super::error::Error;
+use super::priority::Standing;
 use super::signals;
 use super::stretches::Stretches;
 use super::watch::{Note, Watch};
@@ -102,6 +103,7 @@ pub struct Sifter {
     shared: Shared,
     usr1: Option<SignalFd>,
     status: Option<PathBuf>,
+    priority: Option<u32>,
 }
 
 /// Records of slow windows.
@@ -172,6 +174,8 @@ pub struct Parts<'a> {
     pub shared: Shared,
     /// The file they go to, too.
     pub status: Option<PathBuf>,
+    /// Of the thread; `None`: the readers' usual one.
+    pub priority: Option<u32>,
 }
 
 impl Sifter {
@@ -209,13 +213,16 @@ impl Sifter {
             shared: parts.shared,
             usr1,
             status: parts.status,
+            priority: parts.priority,
         })
     }
 
     /// Works until `stop` becomes readable, then takes the rest.
     pub fn run(mut self, stop: BorrowedFd<'_>, watch: &dyn Watch) -> io::Result<Vec<CpuHarvest>> {
         let mut said = Instant::now();
+        let mut standing = Standing::take(self.priority, None)?;
         loop {
+            standing.tend(Instant::now());
             let over = signals::is_ready(stop);
             let now = now();
             self.drain()?;
@@ -240,7 +247,9 @@ impl Sifter {
             let filled = self.taps.iter().map(|tap| tap.raw.as_fd());
             signals::sleep_on(&told().chain(filled).collect::<Vec<_>>(), Some(PERIOD))?;
         }
-        let harvest = |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered: 0 });
+        let harvest = |tap: Tap| {
+            Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered: standing.lowered })
+        };
         self.taps.into_iter().map(harvest).collect()
     }
 
