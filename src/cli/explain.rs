@@ -251,6 +251,7 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
              (sysctl kernel.kptr_restrict=1 lets root see them)"
                 .to_owned(),
         ),
+        Note::Unwritten { what, source } => Some(format!("{what}: they could not be written: {source}")),
         Note::Hindered { what, source } => verbose.then(|| format!("{what}: {source}")),
         Note::NotPutBack(error) => Some(format!("could not be put back: {error}")),
         Note::Rotated(path) => verbose.then(|| format!("{} is complete", path.display())),

@@ -17,6 +17,7 @@ mod metadata;
 pub mod names;
 mod outcome;
 mod output;
+mod own_files;
 mod perf;
 mod plan;
 mod priority;
@@ -69,6 +70,7 @@ use session::{Harvest, Session, open_buffer};
 use signals::{Caught, Signals};
 use texts::{TextsThread, Wanted};
 
+use crate::dat::own;
 use crate::dat::unsealed::{Begin, Entry};
 use crate::dat::writer::{Move, Room, Writer};
 use crate::dat::writer6;
@@ -104,7 +106,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let texts = TextsThread::begin(Wanted { top: top.clone(), events, values: plan::named_values(&plans), names })?;
     plan::define_probes(&plans, &top, watch, &mut probes)?;
     let command = child.as_ref().map(|child| child.pid().as_raw());
-    let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo(), command)?;
+    let extras = Extra::begin(settings, &plans, &root, watch, &output, command)?;
     for plan in &plans {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
@@ -143,7 +145,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
         // The kernel waits for all CPUs again and again here; so does the file for its symbols.
         let put_back = move || own.run().into_iter().chain(undo.run()).chain(probes.run()).collect::<Vec<_>>();
         let putting_back = scope.spawn(put_back);
-        closing.extras = extras.finish(settings, watch);
+        closing.extras = extras.finish(settings, watch, &output);
         let not_put_back = putting_back.join().unwrap_or_default();
         not_put_back.into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
         let _ = output.journal().put_back();
@@ -198,7 +200,8 @@ impl Ready<'_> {
     /// Seals the file and gives it its name.
     fn complete(mut self, mut output: Output, hurry: &Hurry<'_>) -> Result<PathBuf, Error> {
         let mut path = output.path().to_owned();
-        let bytes: u64 = self.buffers.iter().flatten().flat_map(|cpu| &cpu.data).map(|data| data.bytes).sum();
+        let data = self.buffers.iter().flatten().flat_map(|cpu| &cpu.data).map(|data| data.bytes);
+        let bytes = data.sum::<u64>() + own::bytes_in_files(output.family());
         // After a failure an empty trace is of no use to anybody.
         output.set_worth_keeping(bytes > 0 || self.failure.is_none());
         let unsealed = |source: io::Error| match hurry.signal() {

@@ -85,6 +85,13 @@ pub enum Note {
         /// The CPU time it took to take and name them.
         cost: Duration,
     },
+    /// Something that belongs to the trace could not be written.
+    Unwritten {
+        /// What is missing.
+        what: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
     /// Somebody asked how many windows there were so far.
     WindowsSoFar(Box<OnlySlow>),
     /// Recording has begun.

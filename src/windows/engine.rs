@@ -280,6 +280,12 @@ impl Engine {
         self.threads.values().flat_map(|thread| &thread.open).map(|open| open.start).min()
     }
 
+    /// Threads with open windows, and when the oldest of each began.
+    pub fn open_threads(&self) -> impl Iterator<Item = (i32, u64)> {
+        let oldest = |(tid, thread): (&i32, &Thread)| Some((*tid, thread.open.iter().map(|open| open.start).min()?));
+        self.threads.iter().filter_map(oldest)
+    }
+
     /// The process of a thread.
     pub fn tgid(&self, tid: i32) -> Option<i32> {
         self.tgids.get(&tid).copied()

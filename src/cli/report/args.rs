@@ -97,9 +97,6 @@ pub(super) struct Flat {
     /// Show response-time windows: figures of all, the time line of the slow ones
     #[arg(long, help_heading = "Instead of records")]
     pub(super) windows: bool,
-    /// The windows of a session that is being recorded
-    #[arg(long, hide = true, value_name = "FILE")]
-    pub(super) windows_of: Option<PathBuf>,
     #[command(flatten)]
     pub(super) window: WindowArgs,
     #[command(flatten)]

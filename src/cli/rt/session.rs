@@ -1,7 +1,7 @@
 //! `rtrec rt start`, `status`, `stop` and `report`: recordings with a name, in the background.
 //!
 //! `/run/rtrec/rt/NAME.pid` is locked as long as the session lives, so a name is taken exactly while somebody records under
-//! it. Beside it: `.json` with what was asked for, `.session` with the windows as they are recorded, `.status` with counts.
+//! it. Beside it: `.json` with what was asked for, `.status` with counts.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -141,7 +141,6 @@ pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
             }
         };
         let _ = fs::remove_file(file(&args.name, "status"));
-        let _ = fs::remove_file(file(&args.name, "session"));
         code
     })
 }
@@ -256,10 +255,6 @@ pub(super) fn report(args: &ReportArgs) -> ExitCode {
     let mut path = args.what.clone().filter(|what| !what.starts_with('-'));
     let options = args.what.iter().filter(|what| what.starts_with('-')).chain(&args.options).cloned();
     if let Some(state) = path.as_ref().filter(|path| !Path::new(path).exists()).and_then(|name| read_state(name)) {
-        let session = file(&state.name, "session");
-        if is_active(&state.name) && session.exists() {
-            words.extend(["--windows-of".to_owned(), session.display().to_string()]);
-        }
         path = Some(state.output.display().to_string());
     }
     words.extend(options);

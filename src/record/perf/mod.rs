@@ -1,7 +1,7 @@
 //! Samples of traced threads: a clock of each thread's own CPU time rings, and the stacks are noted.
 //!
-//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), and stacks with names
-//! ([`stacks`]). Does not own: what samples mean for windows.
+//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), stacks with names
+//! ([`spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
 //! Units: nanoseconds of CLOCK_MONOTONIC.
 //!
 //! One event for each thread and CPU, inherited by what the thread starts; all of a CPU share a ring. A thread of ours
@@ -11,26 +11,29 @@ pub mod event;
 pub mod ring;
 pub mod spaces;
 pub mod symbols;
+pub mod tables;
+mod work;
 
-use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use self::event::{Body, Entry, Opening};
+use self::event::Opening;
 use self::ring::Ring;
 use self::spaces::Spaces;
+pub use self::work::Total;
+use self::work::Work;
 use super::error::Error;
+use super::own_files::Growing;
 use super::settings::{UserStack, WindowSettings};
-use super::sift::{self, Shared};
+use super::sift::Shared;
 use super::watch::{Note, Watch};
-use crate::windows::samples::{Sample, Samples};
 
 /// The kernel takes no samples faster than this.
 const SHORTEST: Duration = Duration::from_micros(10);
@@ -38,10 +41,6 @@ const SHORTEST: Duration = Duration::from_micros(10);
 const COSTLY: Duration = Duration::from_micros(100);
 /// Copies of stacks below this fill the disk and are mostly lost.
 const COSTLY_STACKS: Duration = Duration::from_micros(500);
-/// How many may come until those of no use are forgotten.
-const PRUNE: usize = 100_000;
-/// How long records may wait in a ring.
-const PERIOD_MS: u16 = 50;
 
 impl UserStack {
     /// Its word.
@@ -57,7 +56,7 @@ impl UserStack {
 /// Samples being taken.
 pub struct Sampler {
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(Samples, Duration)>,
+    thread: JoinHandle<(Total, Duration)>,
 }
 
 impl Sampler {
@@ -68,6 +67,7 @@ impl Sampler {
         pids: &[i32],
         command: Option<i32>,
         shared: Option<Shared>,
+        into: &Path,
         watch: &dyn Watch,
     ) -> Result<Option<Sampler>, Error> {
         let period = windows.sample;
@@ -95,21 +95,21 @@ impl Sampler {
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
         let user_stack = windows.user_stack;
+        let file = Growing::create(into).map_err(|source| Error::Output { path: into.to_owned(), source })?;
         let run = move || {
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
-            let mut work =
-                Work { samples: Samples::default(), spaces, user_stack, waiting: Vec::new(), shared, known: 0 };
-            work.samples.period_ns = period.map_or(0, |period| period.as_nanos() as u64);
-            work.run(rings, fds, &told);
-            (work.finish(), cpu_time())
+            let mut work = Work::new(period, user_stack, spaces, shared, file);
+            work.run(rings, &told);
+            drop(fds);
+            (work.into_total(), cpu_time())
         };
         let thread = std::thread::Builder::new().name("rtrec/samples".to_owned()).spawn(run);
         Ok(Some(Sampler { stop, thread: thread.map_err(Error::system("starting a thread for samples"))? }))
     }
 
-    /// Ends it: all samples, and the CPU time that it took to gather them.
-    pub fn finish(self) -> (Samples, Duration) {
+    /// Ends it: how many samples there were, and the CPU time that it took to gather them.
+    pub fn finish(self) -> (Total, Duration) {
         self.stop.store(true, Ordering::Release);
         self.thread.join().unwrap_or_default()
     }
@@ -168,98 +168,4 @@ fn online() -> io::Result<Vec<u32>> {
 fn cpu_time() -> Duration {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
     time.map(Duration::from).unwrap_or_default()
-}
-
-/// The thread that empties the rings.
-struct Work {
-    samples: Samples,
-    spaces: Spaces,
-    user_stack: UserStack,
-    /// What came in this round.
-    waiting: Vec<Entry>,
-    /// Which windows were slow, if samples outside of them are of no use.
-    shared: Option<Shared>,
-    /// Samples and switches that are wanted for sure.
-    known: usize,
-}
-
-impl Work {
-    fn run(&mut self, mut rings: Vec<Ring>, fds: Vec<OwnedFd>, stop: &AtomicBool) {
-        loop {
-            let over = stop.load(Ordering::Acquire);
-            for ring in &mut rings {
-                let (waiting, lost) = (&mut self.waiting, &mut self.samples.lost);
-                ring.take(|bytes| match event::parse(bytes, self.user_stack) {
-                    Some(Entry { body: Body::Lost(count), .. }) => *lost += count,
-                    Some(entry) => waiting.push(entry),
-                    None => {}
-                });
-            }
-            // A program's maps must be known before its samples, whichever CPU tells them.
-            self.waiting.sort_by_key(|entry| entry.time);
-            for entry in std::mem::take(&mut self.waiting) {
-                self.one(entry);
-            }
-            if over || self.samples.samples.len() + self.samples.switches.len() > self.known + PRUNE {
-                self.prune(over);
-            }
-            if over {
-                drop(fds);
-                return;
-            }
-            let mut ready: Vec<PollFd<'_>> =
-                rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
-            // A ring whose threads have all ended is always ready.
-            let _ = poll(&mut ready, PollTimeout::from(PERIOD_MS));
-            if ready.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))) {
-                std::thread::sleep(Duration::from_millis(PERIOD_MS.into()));
-            }
-        }
-    }
-
-    /// Forgets what is in no slow window and in none that may become slow.
-    fn prune(&mut self, over: bool) {
-        let Some(shared) = &self.shared else { return };
-        let told = sift::told(shared);
-        let mut slow: HashMap<i32, Vec<(u64, u64)>> = HashMap::new();
-        told.slow.iter().for_each(|(tid, start, end)| slow.entry(*tid).or_default().push((*start, *end)));
-        let settled = if over { u64::MAX } else { told.settled };
-        drop(told);
-        let wanted = |time: u64, tid: i32| {
-            let inside = |windows: &Vec<(u64, u64)>| windows.iter().any(|(start, end)| (*start..=*end).contains(&time));
-            time >= settled || slow.get(&tid).is_some_and(inside)
-        };
-        self.samples.samples.retain(|sample| wanted(sample.time, sample.tid));
-        self.samples.switches.retain(|(time, tid)| wanted(*time, *tid));
-        self.known = self.samples.samples.len() + self.samples.switches.len();
-    }
-
-    fn one(&mut self, entry: Entry) {
-        match entry.body {
-            Body::Map(map) => self.spaces.map(entry.pid, map),
-            Body::Exec => self.spaces.exec(entry.pid),
-            Body::Fork { parent } => self.spaces.fork(parent, entry.pid),
-            Body::Exit => {}
-            Body::In => self.samples.switches.push((entry.time, entry.tid)),
-            Body::Lost(_) => {}
-            Body::Sample(sample) => {
-                let (stack, whole) = self.spaces.stack(entry.pid, &sample);
-                self.samples.incomplete += u64::from(!whole);
-                self.samples.samples.push(Sample {
-                    time: entry.time,
-                    tid: entry.tid,
-                    tgid: entry.pid,
-                    cpu: sample.cpu,
-                    stack,
-                });
-            }
-        }
-    }
-
-    fn finish(mut self) -> Samples {
-        self.samples.samples.sort_by_key(|sample| sample.time);
-        self.samples.switches.sort_unstable();
-        (self.samples.names, self.samples.stacks) = self.spaces.into_tables();
-        self.samples
-    }
 }

@@ -16,6 +16,7 @@ use std::io::{self, Write};
 use super::line::slice;
 use super::merge::{Batch, Mark};
 use super::{Input, Lane, Unit};
+use crate::dat::{Dat, own};
 use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
 use crate::windows::samples::Samples;
 use crate::windows::{Kept, OnlySlow, Session};
@@ -151,9 +152,15 @@ struct Found {
     shown: Vec<Shown>,
     min_ns: Option<u64>,
     threads: Vec<i32>,
+    /// Where only slow windows were kept: those of which the recorder knew, by thread, start and definition.
+    known: HashMap<(i32, u64, usize), Kept>,
 }
 
 impl Found {
+    fn kept(&self, window: &Window) -> Option<&Kept> {
+        self.known.get(&(window.tid, window.start, window.definition))
+    }
+
     fn wants(&self, window: &Window) -> bool {
         let named = |pid: i32| self.threads.contains(&pid);
         self.threads.is_empty() || named(window.tid) || window.tgid.is_some_and(named)
@@ -162,7 +169,8 @@ impl Found {
 
 impl Finds for Found {
     fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
-        if !self.wants(&window) {
+        // A recorder that was killed, or is at work, has not written every stop; one of later does not stand for it.
+        if !self.wants(&window) || self.kept(&window).is_some_and(|kept| kept.end != window.end) {
             return;
         }
         let label = self.labels.iter().position(|label| *label == window.label).unwrap_or_else(|| {
@@ -238,9 +246,15 @@ impl<'a, 't> Watcher<'a, 't> {
         let many = inputs.len() > 1;
         for (number, (input, file)) in inputs.iter().zip(&mut self.files).enumerate() {
             let mut open: Vec<Shown> = Vec::new();
-            for (window, steps) in file.engine.still_open() {
-                if file.found.wants(&window) {
-                    open.push(Shown { window, steps, open: true, place: usize::MAX });
+            for (mut window, steps) in file.engine.still_open() {
+                match file.found.kept(&window) {
+                    _ if !file.found.wants(&window) => {}
+                    None => open.push(Shown { window, steps, open: true, place: usize::MAX }),
+                    // Its end was not written.
+                    Some(kept) => {
+                        window.end = kept.end;
+                        file.found.closed(window, &|| steps.clone());
+                    }
                 }
             }
             let mut shown = std::mem::take(&mut file.found.shown);
@@ -257,11 +271,9 @@ impl<'a, 't> Watcher<'a, 't> {
                 }
                 shown.truncate(top);
             }
-            let kept = file.session.only_slow.as_ref().map_or(&[][..], |kept| &kept.windows);
-            let kept: HashMap<(i32, u64), &Kept> = kept.iter().map(|kept| ((kept.tid, kept.start), kept)).collect();
             for one in &mut shown {
                 // Whoever saw all records knows better.
-                if let Some(known) = kept.get(&(one.window.tid, one.window.start)) {
+                if let Some(known) = file.found.kept(&one.window) {
                     (one.window.split, one.window.lost, one.window.dropped) = (known.split, known.lost, known.dropped);
                     continue;
                 }
@@ -326,6 +338,13 @@ impl<'p, 't> Page<'p, 't> {
     }
 }
 
+/// What the recording says of its windows, and what became of them.
+pub fn stored_session(dat: &Dat) -> Option<Session> {
+    let session = Session::decode(&dat.own_payload(own::WINDOWS)?)?;
+    let part = |id| dat.own_payload(id).unwrap_or_default();
+    Some(session.with_outcome(&part(own::WINDOW_COUNTS), &part(own::SLOW_WINDOWS)))
+}
+
 fn open(
     number: usize,
     input: &Input,
@@ -336,7 +355,7 @@ fn open(
     if own.clone().any(|lane| lane.unit != Unit::Nanoseconds) {
         return Err(WindowError::Clock(input.path.clone()));
     }
-    let stored = input.dat.own_payload(crate::dat::own::WINDOWS).and_then(|bytes| Session::decode(&bytes));
+    let stored = stored_session(&input.dat);
     let given = settings.sessions.get(number).cloned().flatten();
     let mut session = match (given, stored) {
         // What is known of threads helps whatever windows are asked for.
@@ -349,7 +368,7 @@ fn open(
     let formats = input.trace.formats.iter().filter_map(|event| input.trace.formats.get(event.id));
     let mut engine = Engine::new(&session, formats, input.trace.abi, MOST_BYTES)
         .map_err(|(text, error)| WindowError::Filter(text, error.to_string()))?;
-    let mut samples = input.dat.own_payload(crate::dat::own::SAMPLES).and_then(|bytes| Samples::decode(&bytes));
+    let mut samples = input.dat.own_payload(own::SAMPLES).map(|bytes| Samples::decode(&bytes));
     if let Some(samples) = &mut samples {
         // Both are told by CLOCK_MONOTONIC; what corrects the one corrects the other.
         if let Some(lane) = own.clone().find(|lane| !lane.correction.is_plain()) {
@@ -363,7 +382,9 @@ fn open(
         }
         engine.proofs.values_mut().for_each(|times| times.sort_unstable());
     }
-    let found = Found { min_ns: settings.min_ns, threads: settings.threads.clone(), ..Found::default() };
+    let kept = session.only_slow.as_mut().map(|kept| std::mem::take(&mut kept.windows)).unwrap_or_default();
+    let known = kept.into_iter().map(|kept| ((kept.tid, kept.start, kept.definition), kept)).collect();
+    let found = Found { min_ns: settings.min_ns, threads: settings.threads.clone(), known, ..Found::default() };
     Ok(FileWindows { session, engine, found, samples })
 }
 

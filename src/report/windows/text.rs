@@ -44,6 +44,7 @@ fn summary(page: &Page<'_, '_>, open: &[Shown], out: &mut dyn Write) -> io::Resu
         (kept.map_or(0, |kept| kept.lost), "records lost in the kernel"),
         (kept.map_or(0, |kept| kept.dropped), "records dropped for want of room"),
         (page.samples.map_or(0, |samples| samples.lost), "records of perf lost"),
+        (page.samples.map_or(0, |samples| samples.forgotten), "samples dropped for want of room"),
     ] {
         if count > 0 {
             write!(out, ", {count} {what}")?;
