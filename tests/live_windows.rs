@@ -169,19 +169,45 @@ fn samples_have_whole_stacks_without_frame_pointers() {
     let words = ["--window-magic", "--sample", "500us", "--user-stack", "dwarf"];
     record(folder, &words, &["1", "12", "2"]);
     alone.assert_as_before(&before);
-    let windows = reported(folder, &["--min", "0"]);
-    assert_matches(&own(folder), &windows, false);
-    let samples = windows.iter().flat_map(|window| window["samples"].as_array().unwrap());
-    let stack = |sample: &Value| {
-        let names: Vec<String> =
-            sample["stack"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
-        names.join(";")
-    };
-    let stacks: Vec<String> = samples.map(stack).collect();
-    assert!(stacks.iter().any(|stack| stack.contains("thr;request;parse;burn")), "{stacks:#?}");
+    assert_matches(&own(folder), &reported(folder, &["--min", "0"]), false);
+    assert!(stacks(folder).iter().any(|stack| stack.contains("thr;request;parse;burn")));
     // Other readers step over what only rtrec knows.
     let text = stdout(&run(folder, &["report", "a.dat"]));
     assert!(text.starts_with("cpus=") && text.contains("sched_switch"), "{text}");
+}
+
+#[test]
+fn stacks_go_on_past_functions_whose_return_is_probed() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    program(folder, false);
+    let before = alone.snapshot();
+    record(
+        folder,
+        &["--window", "./windows:request@0", "--sample", "500us", "--user-stack", "dwarf"],
+        &["2", "12", "0"],
+    );
+    alone.assert_as_before(&before);
+    let windows = reported(folder, &["--min", "0"]);
+    assert_eq!(windows.len(), 24, "threads can be started as if nobody looked");
+    let stacks = stacks(folder);
+    let burning: Vec<&String> = stacks.iter().filter(|stack| stack.contains("request;parse;burn")).collect();
+    assert!(
+        !burning.is_empty() && burning.iter().all(|stack| stack.contains(";thr;request;parse;burn")),
+        "{stacks:#?}"
+    );
+}
+
+/// The stacks of the samples in all windows.
+fn stacks(folder: &Path) -> Vec<String> {
+    let windows = reported(folder, &["--min", "0"]);
+    let samples = windows.iter().flat_map(|window| window["samples"].as_array().unwrap());
+    let stack = |sample: &Value| {
+        let names: Vec<&str> = sample["stack"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        names.join(";")
+    };
+    samples.map(stack).collect()
 }
 
 #[test]

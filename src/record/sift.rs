@@ -260,9 +260,8 @@ impl Sifter {
             let filled = self.taps.iter().map(|tap| tap.raw.as_fd());
             signals::sleep_on(&told().chain(filled).collect::<Vec<_>>(), Some(PERIOD))?;
         }
-        let harvest = |tap: Tap| {
-            Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered: standing.lowered })
-        };
+        let harvest =
+            |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered: standing.lowered });
         self.taps.into_iter().map(harvest).collect()
     }
 

@@ -112,11 +112,12 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Notes which threads there are, and begins to take samples.
+    /// Notes which threads there are, and begins to take samples; `calls` as [`Sampler::begin`] takes them.
     pub fn begin(
         windows: &WindowSettings,
         plans: &[BufferPlan<'_>],
         command: Option<i32>,
+        calls: &[u64],
         family: &Family,
         watch: &dyn Watch,
     ) -> Result<Watching, Error> {
@@ -131,7 +132,7 @@ impl Watching {
         pids.dedup();
         let shared = windows.only_slow.map(|_| Shared::default());
         let samples = own::file(family, own::SAMPLES);
-        let sampler = Sampler::begin(windows, &pids, command, shared.clone(), &samples, watch)?;
+        let sampler = Sampler::begin(windows, &pids, command, calls, shared.clone(), &samples, watch)?;
         let mut watching = Watching { session, pids, tasks: BTreeMap::new(), sampler, shared };
         watching.look();
         // Whose threads they are decides whose windows they open.
@@ -165,7 +166,18 @@ impl Watching {
         if let Err(source) = replace(&own::file(family, own::WINDOWS), &self.encode()) {
             watch.note(Note::Unwritten { what: "threads born while recording may have no process", source });
         }
-        let Some(sampler) = self.sampler else { return };
+        self.end_sampling(watch);
+    }
+
+    /// Ends the samples before probes are removed, if they use any.
+    pub fn let_go_of_probes(&mut self, watch: &dyn Watch) {
+        if self.sampler.as_ref().is_some_and(Sampler::holds_probes) {
+            self.end_sampling(watch);
+        }
+    }
+
+    fn end_sampling(&mut self, watch: &dyn Watch) {
+        let Some(sampler) = self.sampler.take() else { return };
         let (total, cost) = sampler.finish();
         let Total { samples, lost, incomplete, failure } = total;
         if let Some(source) = failure {

@@ -1,6 +1,6 @@
 //! Samples of traced threads: a clock of each thread's own CPU time rings, and the stacks are noted.
 //!
-//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), stacks with names
+//! Owns: the kernel's events for it ([`event`], [`returns`]), taking records out of their rings ([`ring`]), stacks with names
 //! ([`spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
 //! Units: nanoseconds of CLOCK_MONOTONIC.
 //!
@@ -8,6 +8,7 @@
 //! empties the rings, unwinds and names at once, so that memory stays bounded and short-lived programs are still there.
 
 pub mod event;
+pub mod returns;
 pub mod ring;
 pub mod spaces;
 pub mod symbols;
@@ -55,17 +56,21 @@ impl UserStack {
 
 /// Samples being taken.
 pub struct Sampler {
+    holds_probes: bool,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(Total, Duration)>,
+    /// `None` once it was waited for.
+    thread: Option<JoinHandle<(Total, Duration)>>,
 }
 
 impl Sampler {
-    /// Begins to take samples of these processes, if any are wanted. Even without, threads that begin to run are noted where
+    /// Begins to take samples of these processes, if any are wanted; `calls` are events of calls of functions whose
+    /// returns are probed. Even without, threads that begin to run are noted where
     /// the kernel can: some kernels do not record every switch from idle, but perf sees them.
     pub fn begin(
         windows: &WindowSettings,
         pids: &[i32],
         command: Option<i32>,
+        calls: &[u64],
         shared: Option<Shared>,
         into: &Path,
         watch: &dyn Watch,
@@ -86,10 +91,19 @@ impl Sampler {
         }
         let failed = Error::system("taking samples");
         let opening = Opening { period, user_stack: windows.user_stack };
-        let (rings, fds) = match open_all(&opening, &tids) {
+        let (rings, mut fds) = match open_all(&tids, opening.ring_bytes(), |tid, cpu| opening.open(tid, cpu)) {
             Err(_) if period.is_none() => return Ok(None),
             opened => opened.map_err(failed)?,
         };
+        let mut call_rings = Vec::new();
+        for id in calls {
+            // Without it stacks in this function are not whole, which is told.
+            let opened = open_all(&tids, returns::RING_BYTES, |tid, cpu| returns::open_calls(*id, tid, cpu));
+            let Ok((rings, others)) = opened else { continue };
+            call_rings.extend(rings);
+            fds.extend(others);
+        }
+        let holds_probes = !call_rings.is_empty();
         // The command is ours until it runs its program, and that tells its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
@@ -100,19 +114,41 @@ impl Sampler {
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
             let mut work = Work::new(period, user_stack, spaces, shared, file);
-            work.run(rings, &told);
+            work.run(rings, call_rings, &told);
             drop(fds);
             (work.into_total(), cpu_time())
         };
         let thread = std::thread::Builder::new().name("rtrec/samples".to_owned()).spawn(run);
-        Ok(Some(Sampler { stop, thread: thread.map_err(Error::system("starting a thread for samples"))? }))
+        let thread = thread.map_err(Error::system("starting a thread for samples"))?;
+        Ok(Some(Sampler { holds_probes, stop, thread: Some(thread) }))
+    }
+
+    /// Whether it keeps events in use that cannot be removed meanwhile.
+    pub fn holds_probes(&self) -> bool {
+        self.holds_probes
     }
 
     /// Ends it: how many samples there were, and the CPU time that it took to gather them.
-    pub fn finish(self) -> (Total, Duration) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.join().unwrap_or_default()
+    pub fn finish(mut self) -> (Total, Duration) {
+        self.end()
     }
+
+    fn end(&mut self) -> (Total, Duration) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Sampler {
+    /// Whatever happened, no event of ours outlives it: probes that are in use cannot be removed.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Whether these samples need to be told of calls whose returns are probed.
+pub fn needs_calls(windows: &WindowSettings) -> bool {
+    windows.sample.is_some() && matches!(windows.user_stack, UserStack::Dwarf(_)) && returns::can_be_told()
 }
 
 /// What cannot be done is refused, what had better not be done is told.
@@ -130,19 +166,23 @@ fn judge(period: Duration, windows: &WindowSettings, watch: &dyn Watch) -> Resul
 }
 
 /// Opens an event for each thread on each CPU; those of one CPU share its ring.
-fn open_all(opening: &Opening, tids: &[i32]) -> io::Result<(Vec<Ring>, Vec<OwnedFd>)> {
+fn open_all(
+    tids: &[i32],
+    ring_bytes: usize,
+    open: impl Fn(i32, i32) -> io::Result<OwnedFd>,
+) -> io::Result<(Vec<Ring>, Vec<OwnedFd>)> {
     let (mut rings, mut fds) = (Vec::new(), Vec::new());
     for cpu in online()? {
         let mut ring: Option<Ring> = None;
         for tid in tids {
-            let fd = match opening.open(*tid, cpu as i32) {
+            let fd = match open(*tid, cpu as i32) {
                 Ok(fd) => fd,
                 // It has ended meanwhile.
                 Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => continue,
                 Err(error) => return Err(error),
             };
             match &ring {
-                None => ring = Some(Ring::map(fd, opening.ring_bytes())?),
+                None => ring = Some(Ring::map(fd, ring_bytes)?),
                 Some(ring) => {
                     event::share(&fd, ring.as_fd())?;
                     fds.push(fd);

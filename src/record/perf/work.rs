@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::event::{self, Body, Entry};
+use super::returns::{self, Returns};
 use super::ring::Ring;
 use super::spaces::Spaces;
 use crate::record::own_files::Growing;
@@ -91,6 +92,7 @@ impl Known {
 /// The thread's work.
 pub struct Work {
     spaces: Spaces,
+    returns: Returns,
     user_stack: UserStack,
     /// Which windows were slow, if samples outside of them are of no use.
     shared: Option<Shared>,
@@ -119,6 +121,7 @@ impl Work {
         let since = Block { period_ns: period.map_or(0, |period| period.as_nanos() as u64), ..Block::default() };
         Work {
             spaces,
+            returns: Returns::default(),
             user_stack,
             shared,
             file,
@@ -132,13 +135,15 @@ impl Work {
     }
 
     /// Works until it is told to stop, then takes the rest.
-    pub fn run(&mut self, mut rings: Vec<Ring>, stop: &AtomicBool) {
+    pub fn run(&mut self, mut rings: Vec<Ring>, mut calls: Vec<Ring>, stop: &AtomicBool) {
         let mut written = Instant::now();
         loop {
             let over = stop.load(Ordering::Acquire);
             let is_due = over || written.elapsed() >= WRITE_PERIOD || self.samples.len() + self.switches.len() > MANY;
             let known = self.shared.as_ref().filter(|_| is_due).map(|shared| Known::take(shared, over));
-            self.take(&mut rings, if over { u64::MAX } else { sift::now() });
+            let cut = if over { u64::MAX } else { sift::now() };
+            calls.iter_mut().for_each(|ring| ring.take(|bytes| self.entries.extend(returns::parse(bytes))));
+            self.take(&mut rings, cut);
             if is_due {
                 written = Instant::now();
                 self.write(known.as_ref());
@@ -147,7 +152,7 @@ impl Work {
                 return;
             }
             let mut ready: Vec<PollFd<'_>> =
-                rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
+                rings.iter().chain(&calls).map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
             // A ring whose threads have all ended is always ready.
             let _ = poll(&mut ready, PollTimeout::from(PERIOD_MS));
             if ready.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))) {
@@ -180,11 +185,16 @@ impl Work {
             Body::Map(map) => self.spaces.map(entry.pid, map),
             Body::Exec => self.spaces.exec(entry.pid),
             Body::Fork { parent } => self.spaces.fork(parent, entry.pid),
-            Body::Exit => self.ended.push(entry.pid),
+            Body::Exit => {
+                self.ended.push(entry.pid);
+                self.returns.forget(entry.tid);
+            }
+            Body::Called { at, address } => self.returns.called(entry.tid, at, address),
             Body::In => self.switches.push((entry.time, entry.tid)),
             Body::Lost(_) => {}
             Body::Sample(sample) => {
-                let (stack, whole) = self.spaces.stack(entry.pid, &sample);
+                let hidden = |place| self.returns.at(entry.tid, place);
+                let (stack, whole) = self.spaces.stack(entry.pid, &sample, hidden);
                 self.since.incomplete += u64::from(!whole);
                 self.samples.push(Sample { time: entry.time, tid: entry.tid, tgid: entry.pid, cpu: sample.cpu, stack });
             }
