@@ -155,8 +155,15 @@ fn a_window_around_a_system_call_has_its_sleep_and_its_waker() {
         text.starts_with("windows: 6 closed, ") && text.contains("over 20.000 ms, 0 open, 0 with lost events"),
         "{text}"
     );
-    let folded = stdout(&run(folder, &["report", "--windows", "--format", "folded", "--folded", "off-cpu", "a.dat"]));
+    let folded = stdout(&run(folder, &["report", "--windows", "--format", "folded", "--time", "off-cpu", "a.dat"]));
     assert!(folded.lines().any(|line| line.starts_with("windows;") && line.contains(";do_nanosleep;")), "{folded}");
+    let words = ["report", "--windows", "--format", "flamegraph", "--time", "off-cpu", "a.dat"];
+    let picture = stdout(&run(folder, &words));
+    let document = roxmltree::Document::parse(&picture).unwrap();
+    let titles: Vec<&str> =
+        document.descendants().filter(|node| node.has_tag_name("title")).flat_map(|n| n.text()).collect();
+    assert!(titles.iter().any(|title| title.starts_with("do_nanosleep (")), "{titles:?}");
+    assert!(picture.contains("time off CPU in 2 slow windows"), "{picture}");
 }
 
 #[test]

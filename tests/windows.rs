@@ -99,6 +99,60 @@ fn windows_of_a_thread_are_picked_without_losing_its_wakers() {
     assert!(!good && said.contains("--pid"), "{said}");
 }
 
+/// The stacks of a flame graph with the nanoseconds of each that are not those of what it called; and every frame's width is
+/// its share.
+fn stacks_of(picture: &str) -> BTreeMap<String, i64> {
+    let document = roxmltree::Document::parse(picture).unwrap();
+    let total: f64 = document.root_element().attribute("data-total").unwrap().parse().unwrap();
+    let (mut stacks, mut path, mut lowest) = (BTreeMap::new(), Vec::<String>::new(), None);
+    for frame in document.descendants().filter(|node| node.attribute("class") == Some("f")) {
+        let child = |name: &str| frame.children().find(|child| child.has_tag_name(name)).unwrap();
+        let number = |key: &str| child("rect").attribute(key).unwrap().parse::<f64>().unwrap();
+        let ns: i64 = frame.attribute("data-ns").unwrap().parse().unwrap();
+        assert!((number("width") - ns as f64 / total * 1180.0).abs() < 0.001);
+        let depth = ((*lowest.get_or_insert(number("y")) - number("y")) / 17.0).round() as usize;
+        path.truncate(depth);
+        *stacks.entry(path[path.len().min(1)..].join(";")).or_insert(0) -= ns;
+        path.push(child("title").text().unwrap().rsplit_once(" (").unwrap().0.to_owned());
+        *stacks.entry(path[1..].join(";")).or_insert(0) += ns;
+    }
+    stacks.retain(|_, ns| *ns != 0);
+    stacks
+}
+
+#[test]
+fn a_flame_graph_is_a_picture_of_the_folded_stacks() {
+    let mut compared = 0;
+    for (time, format) in [("wall", "v7-profile"), ("off-cpu", "v7-profile"), ("off-cpu", "v7-profile-pairs")] {
+        let file = format!("{}/tests/fixtures/{format}/trace.dat", env!("CARGO_MANIFEST_DIR"));
+        let words = ["-q", "--windows", "--window-syscall", "0:0", "--window-syscall", "0:230", "--min", "0", "--time"];
+        let (good, folded, said) = report(&[&words[..], &[time, "--format", "folded", &file]].concat());
+        assert!(good, "{said}");
+        let (good, picture, said) = report(&[&words[..], &[time, "--format", "flamegraph", &file]].concat());
+        assert!(good, "{said}");
+        let drawn = stacks_of(&picture);
+        for line in folded.lines() {
+            let (stack, us) = line.rsplit_once(' ').unwrap();
+            assert_eq!((drawn[stack] + 500) / 1000, us.parse::<i64>().unwrap(), "{stack}");
+            compared += 1;
+        }
+        assert_eq!(drawn.values().filter(|ns| **ns >= 500).count(), folded.lines().count(), "{time}");
+    }
+    assert!(compared >= 5, "only {compared} stacks were compared");
+}
+
+#[test]
+fn stacks_of_cpu_time_need_samples() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v7-profile/trace.dat");
+    for format in ["folded", "flamegraph"] {
+        let words = ["--windows", "--window-syscall", "0:0", "--time", "on-cpu", "--format", format, file];
+        let (good, text, said) = report(&words);
+        assert!(!good && text.is_empty() && said.contains("no samples") && said.contains("--sample"), "{said}");
+    }
+    let (good, _, said) = report(&["--format", "flamegraph", file]);
+    assert!(!good && said.contains("--windows"), "{said}");
+}
+
 #[test]
 fn a_trace_without_windows_says_how_to_name_them() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v7-profile/trace.dat");

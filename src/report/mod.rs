@@ -13,6 +13,7 @@
 
 pub mod clock;
 mod dump;
+mod flame;
 pub mod history;
 pub mod input;
 pub mod latency;

@@ -237,6 +237,8 @@ pub(super) enum FormatArg {
     Csv,
     /// Stacks with their time; with --windows
     Folded,
+    /// The same as an SVG picture; with --windows
+    Flamegraph,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

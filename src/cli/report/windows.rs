@@ -1,6 +1,6 @@
 //! The windows that a report is to show.
 
-use super::super::windows::{ByArg, FoldedArg, Resolve, SortArg};
+use super::super::windows::{ByArg, Resolve, SortArg, TimeArg};
 use super::args::{Flat, FormatArg};
 use super::failure::Failure;
 use crate::report::Input;
@@ -64,14 +64,15 @@ pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSet
             FormatArg::Text => Form::Text,
             FormatArg::Json => Form::Json,
             FormatArg::Folded => Form::Folded,
+            FormatArg::Flamegraph => Form::FlameGraph,
             FormatArg::Csv => {
                 return Err(Failure::new("windows have no CSV").with("try", "--format json, one object a window"));
             }
         },
-        folded: match flat.view.folded {
-            Some(FoldedArg::OnCpu) => FoldedTime::OnCpu,
-            Some(FoldedArg::OffCpu) => FoldedTime::OffCpu,
-            None | Some(FoldedArg::Wall) => FoldedTime::Wall,
+        time: match flat.view.time {
+            Some(TimeArg::OnCpu) => FoldedTime::OnCpu,
+            Some(TimeArg::OffCpu) => FoldedTime::OffCpu,
+            None | Some(TimeArg::Wall) => FoldedTime::Wall,
         },
     })
 }

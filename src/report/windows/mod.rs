@@ -36,6 +36,8 @@ pub enum Form {
     Json,
     /// Stacks with their time, for flame graphs.
     Folded,
+    /// The flame graph itself: SVG.
+    FlameGraph,
 }
 
 /// In which order.
@@ -95,8 +97,8 @@ pub struct WindowSettings {
     pub form: Form,
     /// Show every interrupt and timer, not one line for each that changed nothing.
     pub all_steps: bool,
-    /// For [`Form::Folded`].
-    pub folded: FoldedTime,
+    /// For [`Form::Folded`] and [`Form::FlameGraph`].
+    pub time: FoldedTime,
 }
 
 /// Why there is no such report.
@@ -105,6 +107,8 @@ pub struct WindowSettings {
 pub enum WindowError {
     /// The file was recorded without windows, and none were named.
     NoWindows(String),
+    /// Stacks of CPU time were wanted, but the file has no samples.
+    NoSamples(String),
     /// Its clock does not count nanoseconds.
     Clock(String),
     /// The filter of a point.
@@ -115,6 +119,7 @@ impl fmt::Display for WindowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WindowError::NoWindows(file) => write!(f, "{file} was recorded without windows"),
+            WindowError::NoSamples(file) => write!(f, "{file} has no samples, so the stacks of CPU time are not known"),
             WindowError::Clock(file) => write!(f, "the clock of {file} does not tell nanoseconds"),
             WindowError::Filter(text, error) => write!(f, "the filter {text:?} was refused: {error}"),
         }
@@ -244,6 +249,7 @@ impl<'a, 't> Watcher<'a, 't> {
 
     pub(super) fn print(&mut self, inputs: &[Input], out: &mut dyn Write) -> io::Result<()> {
         let many = inputs.len() > 1;
+        let mut times = folded::Times::default();
         for (number, (input, file)) in inputs.iter().zip(&mut self.files).enumerate() {
             let mut open: Vec<Shown> = Vec::new();
             for (mut window, steps) in file.engine.still_open() {
@@ -294,10 +300,14 @@ impl<'a, 't> Watcher<'a, 't> {
             match self.settings.form {
                 Form::Text => text::print(&page, &shown, &open, out)?,
                 Form::Json => json::print(&page, &shown, &open, out)?,
-                Form::Folded => folded::print(&page, &shown, out)?,
+                Form::Folded | Form::FlameGraph => times.add(&page, &shown),
             }
         }
-        Ok(())
+        match self.settings.form {
+            Form::Folded => times.print(out),
+            Form::FlameGraph => times.draw(self.settings.time, out),
+            Form::Text | Form::Json => Ok(()),
+        }
     }
 }
 
@@ -369,6 +379,10 @@ fn open(
     let mut engine = Engine::new(&session, formats, input.trace.abi, MOST_BYTES)
         .map_err(|(text, error)| WindowError::Filter(text, error.to_string()))?;
     let mut samples = input.dat.own_payload(own::SAMPLES).map(|bytes| Samples::decode(&bytes));
+    let stacks = matches!(settings.form, Form::Folded | Form::FlameGraph) && settings.time == FoldedTime::OnCpu;
+    if stacks && samples.as_ref().is_none_or(|samples| samples.period_ns == 0) {
+        return Err(WindowError::NoSamples(input.path.clone()));
+    }
     if let Some(samples) = &mut samples {
         // Both are told by CLOCK_MONOTONIC; what corrects the one corrects the other.
         if let Some(lane) = own.clone().find(|lane| !lane.correction.is_plain()) {
