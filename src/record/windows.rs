@@ -112,7 +112,8 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Notes which threads there are, and begins to take samples; `calls` as [`Sampler::begin`] takes them.
+    /// Notes which threads there are, and begins to take samples; `calls` are events of calls of functions whose
+    /// returns are probed.
     pub fn begin(
         windows: &WindowSettings,
         plans: &[BufferPlan<'_>],
