@@ -22,8 +22,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::spread::Spread;
+
 /// The threshold of windows that say nothing else.
 pub const DEFAULT_THRESHOLD_NS: u64 = 500_000_000;
+
+/// What rows of histograms count in: microseconds.
+pub const NS_PER_ROW: u64 = 1000;
 
 /// The marker system calls of programs built for diagnose-tools.
 pub const MAGIC_START: u64 = 761_203_101;
@@ -190,6 +195,9 @@ pub struct Tally {
     pub min_ns: u64,
     /// The longest.
     pub max_ns: u64,
+    /// How long they took; `None` where nobody saw each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
 }
 
 impl Kept {
@@ -209,6 +217,7 @@ impl Tally {
         self.total_ns = self.total_ns.saturating_add(duration);
         self.closed += 1;
         self.slow += u64::from(slow);
+        self.spread.get_or_insert_with(|| Spread::coarse(NS_PER_ROW)).add(duration);
     }
 }
 
