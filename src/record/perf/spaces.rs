@@ -204,7 +204,12 @@ impl Spaces {
             return (*name, true);
         }
         let area = space.areas.iter().find(|area| (area.map.start..area.map.end).contains(&address));
-        let Some(area) = area else { return (self.tables.name(nowhere(address)), false) };
+        let Some(area) = area else {
+            // On the way back from a probed function, or its caller where nobody knows better.
+            let is_known = space.is_trampoline(pid, address.saturating_add(1));
+            let name = if is_known { Name::Known("[uprobes]".to_owned()) } else { nowhere(address) };
+            return (self.tables.name(name), false);
+        };
         let own = address.wrapping_sub(area.bias);
         let name = match area.binary.as_ref().and_then(|binary| binary.name(own)) {
             Some(name) => Name::Known(name),
