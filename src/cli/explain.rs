@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use nix::errno::Errno;
 
 use crate::record::cpu::Way;
+use crate::record::in_kernel::Refusal;
 use crate::record::{Emptiness, Error, Note};
 use crate::tracefs;
 
@@ -123,6 +124,13 @@ pub(super) fn record_error(error: &Error) -> Explained {
             let explained = Explained::new(error.to_string()).row("by", by);
             let explained = source.iter().fold(explained, Explained::tracefs);
             explained.row("try", "ending it, or an instance of your own: -B NAME")
+        }
+        Error::InKernel(refusal) => {
+            let tip = match refusal {
+                Refusal::Samples => "leaving out --sample, or --only-slow, which reads all records and keeps those of slow windows",
+                _ => "--only-slow, which reads all records and keeps those of slow windows",
+            };
+            Explained::new(error.to_string()).row("try", tip)
         }
         Error::FollowWhom => Explained::new(error.to_string()).row("try", "-F for the command, or -P PID"),
         Error::NoProcess { source, .. } => Explained::new(error.to_string().split(':').next().unwrap_or_default()).row("cause", io_text(source)),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use super::error::Error;
+use super::in_kernel;
 use super::names;
 use super::probe::{self, FieldValues, Probe, Resolver, Spec};
 use super::settings::{BufferSettings, EventSettings, FunctionWord, Settings, TSC2NSEC};
@@ -85,6 +86,7 @@ pub fn judge<'s>(settings: &'s Settings, root: &Tracefs) -> Result<Vec<BufferPla
     if settings.follow_children && !settings.only_command && !traced_pids {
         return Err(Error::FollowWhom);
     }
+    in_kernel::judge(settings, &root.top())?;
     let mut resolver = Resolver::new(&root.top(), probe::session_group())
         .limited_to(settings.max_probes.unwrap_or(probe::USUAL_LIMIT));
     let wanted = |buffer: &&BufferSettings| buffer.instance.is_some() || buffer.records() || settings.keep_before;
