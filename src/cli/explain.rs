@@ -292,7 +292,14 @@ pub(super) fn window_counts(counts: &crate::windows::OnlySlow) -> String {
     let sum = |of: fn(&crate::windows::Tally) -> u64| counts.kinds.values().map(of).sum::<u64>();
     let (closed, slow) = (sum(|tally| tally.closed), sum(|tally| tally.slow));
     let (open, lost, dropped) = (counts.open, counts.lost, counts.dropped);
-    format!("windows: {closed} closed, {slow} slow, {open} open, {lost} records lost, {dropped} records did not fit")
+    let mut text = format!(
+        "windows: {closed} closed, {slow} slow, {open} open, {lost} records lost, {dropped} records did not fit"
+    );
+    if let Some(kernel) = &counts.in_kernel {
+        let unrecorded = kernel.unrecorded.len();
+        text.push_str(&format!(", {} snapshots, {unrecorded} slow windows without records", kernel.snapshots));
+    }
+    text
 }
 
 /// Why a trace has no records.

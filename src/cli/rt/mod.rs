@@ -58,7 +58,7 @@ pub(in crate::cli) struct InsideArgs {
 /// samples. rtrec report --windows then shows where the time of slow ones went.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  rtrec rt --window-magic --threshold 20ms ./server\n  rtrec rt --window-syscall 0:fsync:10ms --sample 1ms -- postgres -D data\n  rtrec rt --window-marker -p 4711 --duration 30s\n  rtrec report --windows"
+    after_help = "Examples:\n  rtrec rt --window-magic --threshold 20ms ./server\n  rtrec rt --window-syscall 0:fsync:10ms --sample 1ms -- postgres -D data\n  rtrec rt --window-marker -p 4711 --duration 30s\n  rtrec rt --in-kernel --window vfs_write:100ms --duration 1min\n  rtrec report --windows"
 )]
 #[command(args_conflicts_with_subcommands = true, subcommand_precedence_over_arg = true)]
 pub(in crate::cli) struct RtArgs {

@@ -21,6 +21,25 @@ use super::{Judge, Slow};
 use crate::tracefs;
 use crate::windows::{InKernel, Unrecorded};
 
+/// Thread and start of windows that are in a snapshot, until the kernel has told them: a snapshot may have more than were
+/// told when it was taken.
+#[derive(Default)]
+struct Found(HashSet<(i32, u64)>);
+
+/// More are there only if what the kernel told was lost.
+const MOST_FOUND: usize = 1 << 16;
+
+impl Found {
+    /// Those that are in no snapshot so far.
+    fn missing(&mut self, mut slow: Vec<Slow>) -> Vec<Slow> {
+        slow.retain(|one| !self.0.remove(&(one.tid, one.start)));
+        if self.0.len() > MOST_FOUND {
+            self.0.clear();
+        }
+        slow
+    }
+}
+
 impl Sifter {
     /// Works until `stop` becomes readable.
     pub(in crate::record) fn run_in_kernel(
@@ -30,11 +49,12 @@ impl Sifter {
         watch: &dyn Watch,
     ) -> io::Result<Vec<CpuHarvest>> {
         let mut said = Instant::now();
+        let mut found = Found::default();
         loop {
             let over = signals::is_ready(stop);
-            let slow = judge.slow()?;
+            let slow = found.missing(judge.slow()?);
             if !slow.is_empty() {
-                self.capture(&judge, slow)?;
+                self.capture(&judge, slow, &mut found)?;
             }
             let asked = self.is_asked();
             if over {
@@ -61,32 +81,25 @@ impl Sifter {
     }
 
     /// Takes the snapshots that have these windows.
-    fn capture(&mut self, judge: &Judge, mut slow: Vec<Slow>) -> io::Result<()> {
+    fn capture(&mut self, judge: &Judge, mut slow: Vec<Slow>, found: &mut Found) -> io::Result<()> {
         let slack = Duration::from_nanos(SLACK_NS);
-        let missing = |slow: &mut Vec<Slow>, found: HashSet<(i32, u64)>| {
-            slow.retain(|one| !found.contains(&(one.tid, one.start)));
-        };
         std::thread::sleep(slack);
         let fired = judge.has_fired().map_err(cause)?;
-        if fired {
-            let found = self.snapshot()?;
-            missing(&mut slow, found);
+        if !fired {
+            // The kernel may do so just now.
+            judge.disarm().map_err(cause)?;
         }
+        found.0.extend(self.take_snapshot()?);
+        slow = found.missing(slow);
         if !slow.is_empty() {
-            if !fired {
-                judge.disarm().map_err(cause)?;
-                // It may have been taken just before.
-                let found = self.snapshot()?;
-                missing(&mut slow, found);
-            }
-            if !slow.is_empty() {
-                judge.snap().map_err(cause)?;
-                std::thread::sleep(slack);
-                let found = self.snapshot()?;
-                missing(&mut slow, found);
-            }
+            judge.snap().map_err(cause)?;
+            self.own().snapshots += 1;
+            std::thread::sleep(slack);
+            found.0.extend(self.take_snapshot()?);
+            slow = found.missing(slow);
         }
         if fired {
+            self.own().snapshots += 1;
             judge.disarm().map_err(cause)?;
         }
         judge.arm().map_err(cause)?;
@@ -98,11 +111,6 @@ impl Sifter {
         });
         self.own().unrecorded.extend(lost);
         Ok(())
-    }
-
-    fn snapshot(&mut self) -> io::Result<HashSet<(i32, u64)>> {
-        self.own().snapshots += 1;
-        self.take_snapshot()
     }
 
     fn own(&mut self) -> &mut InKernel {

@@ -9,6 +9,8 @@ use crate::windows::Tally;
 
 /// What rows of histograms count in.
 const MICROSECOND: u64 = 1000;
+/// Most characters of a bar.
+const BAR: u64 = 50;
 
 /// The durations of one row.
 struct Row {
@@ -48,16 +50,35 @@ pub(super) fn print(page: &Page<'_, '_>, out: &mut dyn Write) -> io::Result<()> 
 }
 
 /// What is known of windows of which only the slow ones were written.
-fn tallies<'k>(kinds: impl Iterator<Item = (&'k String, &'k Tally)>, out: &mut dyn Write) -> io::Result<()> {
+fn tallies<'k>(kinds: impl Iterator<Item = (&'k String, &'k Tally)> + Clone, out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "\n{:<40} {:>8} {:>8} {:>10} {:>10} {:>10}",
         "windows", "closed", "slow", "min ms", "avg ms", "max ms"
     )?;
-    for (name, tally) in kinds {
+    for (name, tally) in kinds.clone() {
         let average = tally.total_ns / tally.closed.max(1);
         write!(out, "{name:<40} {:>8} {:>8}", tally.closed, tally.slow)?;
         writeln!(out, " {:>10} {:>10} {:>10}", ms(tally.min_ns), ms(average), ms(tally.max_ns))?;
+    }
+    for (name, tally) in kinds.filter(|(_, tally)| !tally.powers.is_empty()) {
+        writeln!(out, "\n{name}")?;
+        powers(tally, out)?;
+    }
+    Ok(())
+}
+
+/// Durations by powers of two, as the kernel has counted them: each row is of those up to its time.
+fn powers(tally: &Tally, out: &mut dyn Write) -> io::Result<()> {
+    let (Some((&first, _)), Some((&last, _))) = (tally.powers.first_key_value(), tally.powers.last_key_value()) else {
+        return Ok(());
+    };
+    let per_mark = tally.powers.values().max().map_or(1, |most| most.div_ceil(BAR).max(1));
+    writeln!(out, "{:>12} |{} {:>8}", "up to ms", "-".repeat(BAR as usize), "count")?;
+    for power in first..=last {
+        let count = tally.powers.get(&power).copied().unwrap_or(0);
+        let bar = "@".repeat((count / per_mark) as usize);
+        writeln!(out, "{:>12} |{bar:50} {count:>8}", ms(1_u64.checked_shl(power).unwrap_or(u64::MAX)))?;
     }
     Ok(())
 }
