@@ -283,6 +283,9 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
             (verbose || *samples > 0 && (*lost > 0 || *incomplete > samples / 10)).then_some(line)
         }
         Note::WindowsSoFar(counts) => Some(window_counts(counts)),
+        Note::WindowsOverwritten(count) => Some(format!(
+            "{count} slow windows had been overwritten before a snapshot could be taken of them; a larger buffer would have helped: -b"
+        )),
         Note::Started => None,
     }
 }

@@ -36,6 +36,11 @@ impl BufferPlan<'_> {
         self.tracer.is_some_and(|tracer| tracer.starts_with("function"))
     }
 
+    /// Whether the kernel judges windows in it.
+    pub fn is_judged(&self) -> bool {
+        self.settings.follows && self.common.windows.as_ref().is_some_and(|windows| windows.in_kernel)
+    }
+
     /// The clock to set.
     pub fn clock(&self) -> Option<&str> {
         self.settings.clock.as_deref().map(|clock| if clock == TSC2NSEC { TSC } else { clock })

@@ -76,8 +76,7 @@ pub(super) fn open_buffer(
     };
     output.journal().note(&Entry::Buffer(entry)).map_err(failed)?;
     let sifted = extras.sifted(plan);
-    let in_kernel = sifted.filter(|_| settings.windows.as_ref().is_some_and(|windows| windows.in_kernel));
-    let judge = in_kernel.map(|(session, _)| Judge::begin(instance, session, &cpus, undo));
+    let judge = sifted.filter(|_| plan.is_judged()).map(|(session, _)| Judge::begin(instance, session, &cpus, undo));
     let judge = judge.transpose()?;
     let mut taps = Vec::new();
     for cpu in cpus {

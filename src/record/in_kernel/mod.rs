@@ -109,6 +109,8 @@ pub struct Judge {
     common: Common,
     fields: Fields,
     names: Vec<String>,
+    /// Events without room in tables that were emptied since.
+    forgotten: u64,
 }
 
 fn add(instance: &Instance, trigger: &Trigger, undo: &mut Undo) -> Result<(), Error> {
@@ -156,6 +158,7 @@ impl Judge {
             layout,
             names: session.definitions.iter().map(|definition| definition.name.clone()).collect(),
             recipe,
+            forgotten: 0,
         })
     }
 
@@ -216,7 +219,7 @@ impl Judge {
         }
         // A process that has had so many threads has members that are not known.
         for trigger in self.recipe.sets.iter().flat_map(|set| &set.triggers) {
-            figures.unseen += self.table(trigger)?.map_or(0, |hist| hist.dropped);
+            figures.members_unseen += self.table(trigger)?.map_or(0, |hist| hist.dropped);
         }
         Ok(figures)
     }
@@ -229,7 +232,8 @@ impl Judge {
     }
 
     /// Makes room for more threads: the kernel empties no table that others read. Windows that are open then are not seen.
-    pub fn empty_tables(&self) -> Result<(), Error> {
+    pub fn empty_tables(&mut self, unseen: u64) -> Result<(), Error> {
+        self.forgotten += unseen;
         let renew = |trigger: &Trigger, text: &str| {
             let renewed = self.instance.renew_trigger(&trigger.event, text);
             renewed.map_err(|source| Error::TriggerRefused { event: trigger.event.clone(), source })
@@ -271,6 +275,8 @@ pub struct Figures {
     pub discarded: u64,
     /// Events for which there was no room in a table.
     pub unseen: u64,
+    /// The same of tables that are never emptied.
+    pub members_unseen: u64,
     /// A table is nearly full.
     pub full: bool,
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use super::super::cpu::CpuHarvest;
 use super::super::sift::{PAUSE, SLACK_NS, STATUS_PERIOD, Sifter};
 use super::super::signals;
-use super::super::watch::Watch;
+use super::super::watch::{Note, Watch};
 use super::{Judge, Slow};
 use crate::tracefs;
 use crate::windows::{InKernel, Unrecorded};
@@ -62,7 +62,7 @@ impl Sifter {
             }
             if over || asked || said.elapsed() >= STATUS_PERIOD {
                 said = Instant::now();
-                self.count(&judge, over)?;
+                self.count(&mut judge, over)?;
                 // Nobody keeps anything back for windows that are open.
                 self.tell(u64::MAX);
             }
@@ -76,6 +76,10 @@ impl Sifter {
             signals::sleep_on(&told().collect::<Vec<_>>(), Some(PAUSE))?;
             let slow = judge.told.iter().map(AsFd::as_fd);
             signals::sleep_on(&told().chain(slow).collect::<Vec<_>>(), Some(STATUS_PERIOD))?;
+        }
+        let overwritten = self.own().unrecorded.len();
+        if overwritten > 0 {
+            watch.note(Note::WindowsOverwritten(overwritten));
         }
         self.harvest()
     }
@@ -118,7 +122,7 @@ impl Sifter {
     }
 
     /// Takes over what the kernel has counted.
-    fn count(&mut self, judge: &Judge, over: bool) -> io::Result<()> {
+    fn count(&mut self, judge: &mut Judge, over: bool) -> io::Result<()> {
         let figures = judge.figures().map_err(cause)?;
         let before = self.own().emptied;
         let counts = self.counts();
@@ -127,9 +131,9 @@ impl Sifter {
             // The tables that tell these are emptied with the others.
             (counts.open, counts.discarded) = (figures.open, figures.discarded);
         }
-        self.own().unseen = self.own().unseen.max(figures.unseen);
+        self.own().unseen = judge.forgotten + figures.unseen + figures.members_unseen;
         if figures.full && !over {
-            judge.empty_tables().map_err(|error| io::Error::other(error.to_string()))?;
+            judge.empty_tables(figures.unseen).map_err(|error| io::Error::other(error.to_string()))?;
             self.own().emptied += 1;
         }
         Ok(())
