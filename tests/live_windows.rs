@@ -244,6 +244,30 @@ fn what_cannot_be_meant_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_kernel_that_cannot_judge_windows_is_told_from_one_that_can() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let before = alone.snapshot();
+    let words =
+        ["rt", "-q", "--in-kernel", "--window-syscall", "0:clock_nanosleep", "--threshold", "0ns", "sleep", "0.1"];
+    let output = run(folder, &words);
+    alone.assert_as_before(&before);
+    if alone.root.join("events/sched/sched_switch/hist").exists() {
+        assert!(output.status.success(), "{}", stderr(&output));
+    } else {
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("CONFIG_HIST_TRIGGERS") && said.contains("--only-slow"), "{said}");
+        assert!(!folder.join("trace.dat").exists());
+    }
+    let output = run(folder, &["rt", "--in-kernel", "--window-marker", "true"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("texts in trace_marker"), "{}", stderr(&output));
+    alone.assert_as_before(&before);
+}
+
+#[test]
 fn a_stop_that_never_comes_is_an_open_window() {
     let alone = Alone::with_tracefs();
     let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ mod error;
 mod extras;
 mod history;
 mod hurry;
+pub mod in_kernel;
 pub mod journal;
 mod keep;
 mod limits;
@@ -114,8 +115,10 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     for plan in &plans {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
-    let mut buffers =
-        plans.iter().map(|plan| open_buffer(plan, settings, &output, watch, &extras)).collect::<Result<Vec<_>, _>>()?;
+    let mut buffers = plans
+        .iter()
+        .map(|plan| open_buffer(plan, settings, &output, watch, &extras, &mut undo))
+        .collect::<Result<Vec<_>, _>>()?;
     let subbuf_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
     texts.tell_ready(Writer::create(file, settings.compression, subbuf_bytes).map_err(output_failed(&output))?);
     let orders = Orders::default();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 use super::error::Error;
+use super::in_kernel;
 use super::names;
 use super::probe::{self, FieldValues, Probe, Resolver, Spec};
 use super::settings::{BufferSettings, EventSettings, FunctionWord, Settings, TSC2NSEC};
@@ -34,6 +35,11 @@ impl BufferPlan<'_> {
     /// Whether its tracer traces functions.
     pub fn traces_functions(&self) -> bool {
         self.tracer.is_some_and(|tracer| tracer.starts_with("function"))
+    }
+
+    /// Whether the kernel judges windows in it.
+    pub fn is_judged(&self) -> bool {
+        self.settings.follows && self.common.windows.as_ref().is_some_and(|windows| windows.in_kernel)
     }
 
     /// The clock to set.
@@ -86,6 +92,7 @@ pub fn judge<'s>(settings: &'s Settings, root: &Tracefs) -> Result<Vec<BufferPla
     if settings.follow_children && !settings.only_command && !traced_pids {
         return Err(Error::FollowWhom);
     }
+    in_kernel::judge(settings, &root.top())?;
     let mut resolver = Resolver::new(&root.top(), probe::session_group())
         .limited_to(settings.max_probes.unwrap_or(probe::USUAL_LIMIT));
     let wanted = |buffer: &&BufferSettings| buffer.instance.is_some() || buffer.records() || settings.keep_before;

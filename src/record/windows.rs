@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Error;
+use super::in_kernel;
 use super::own_files::replace;
 use super::perf::{Sampler, Total};
 use super::plan::BufferPlan;
@@ -124,6 +125,9 @@ impl Watching {
     ) -> Result<Watching, Error> {
         let mut session = windows.session.clone();
         name_probes(&mut session, plans);
+        if windows.in_kernel {
+            in_kernel::recipe::as_points(&mut session);
+        }
         session.command = command;
         session.sample_ns = windows.sample.map(|period| period.as_nanos() as u64);
         session.user_stack = windows.user_stack.name().to_owned();

@@ -126,6 +126,11 @@ impl Instance {
         path
     }
 
+    /// A file of an event.
+    pub(super) fn event_file(&self, name: &EventName, file: &str) -> PathBuf {
+        self.event_path(&name.system, &name.event, file)
+    }
+
     /// Names of all events, `system:event`, for finding the nearest one.
     pub fn event_names(&self) -> Vec<String> {
         let systems = self.event_systems().unwrap_or_default();

@@ -7,6 +7,9 @@ use super::{By, Page};
 use crate::spread::Spread;
 use crate::windows::{NS_PER_ROW, Tally};
 
+/// Most characters of a bar.
+const BAR: u64 = 50;
+
 /// The durations of one row.
 struct Row {
     name: String,
@@ -72,10 +75,32 @@ pub(super) fn print(page: &Page<'_, '_>, out: &mut dyn Write) -> io::Result<()> 
         writeln!(out)?;
     }
     for row in &rows {
-        if let Took::Known(spread) = &row.took {
-            writeln!(out, "\n{} (us)", row.name)?;
-            out.write_all(spread.histogram().as_bytes())?;
+        match &row.took {
+            Took::Known(spread) => {
+                writeln!(out, "\n{} (us)", row.name)?;
+                out.write_all(spread.histogram().as_bytes())?;
+            }
+            Took::Counted(tally) if tally.powers.is_empty() => {}
+            Took::Counted(tally) => {
+                writeln!(out, "\n{}", row.name)?;
+                powers(tally, out)?;
+            }
         }
+    }
+    Ok(())
+}
+
+/// Durations by powers of two, as the kernel has counted them: each row is of those up to its time.
+fn powers(tally: &Tally, out: &mut dyn Write) -> io::Result<()> {
+    let (Some((&first, _)), Some((&last, _))) = (tally.powers.first_key_value(), tally.powers.last_key_value()) else {
+        return Ok(());
+    };
+    let per_mark = tally.powers.values().max().map_or(1, |most| most.div_ceil(BAR).max(1));
+    writeln!(out, "{:>12} |{} {:>8}", "up to ms", "-".repeat(BAR as usize), "count")?;
+    for power in first..=last {
+        let count = tally.powers.get(&power).copied().unwrap_or(0);
+        let bar = "@".repeat((count / per_mark) as usize);
+        writeln!(out, "{:>12} |{bar:50} {count:>8}", ms(1_u64.checked_shl(power).unwrap_or(u64::MAX)))?;
     }
     Ok(())
 }
