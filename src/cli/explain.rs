@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use nix::errno::Errno;
 
 use crate::record::cpu::Way;
+use crate::record::in_kernel::Refusal;
 use crate::record::{Emptiness, Error, Note};
 use crate::tracefs;
 
@@ -123,6 +124,13 @@ pub(super) fn record_error(error: &Error) -> Explained {
             let explained = Explained::new(error.to_string()).row("by", by);
             let explained = source.iter().fold(explained, Explained::tracefs);
             explained.row("try", "ending it, or an instance of your own: -B NAME")
+        }
+        Error::InKernel(refusal) => {
+            let tip = match refusal {
+                Refusal::Samples => "leaving out --sample, or --only-slow, which reads all records and keeps those of slow windows",
+                _ => "--only-slow, which reads all records and keeps those of slow windows",
+            };
+            Explained::new(error.to_string()).row("try", tip)
         }
         Error::FollowWhom => Explained::new(error.to_string()).row("try", "-F for the command, or -P PID"),
         Error::NoProcess { source, .. } => Explained::new(error.to_string().split(':').next().unwrap_or_default()).row("cause", io_text(source)),
@@ -280,6 +288,9 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
             (verbose || *samples > 0 && (*lost > 0 || *incomplete > samples / 10)).then_some(line)
         }
         Note::WindowsSoFar(counts) => Some(window_counts(counts)),
+        Note::WindowsOverwritten(count) => Some(format!(
+            "{count} slow windows had been overwritten before a snapshot could be taken of them; a larger buffer would have helped: -b"
+        )),
         Note::Started => None,
     }
 }
@@ -289,7 +300,14 @@ pub(super) fn window_counts(counts: &crate::windows::OnlySlow) -> String {
     let sum = |of: fn(&crate::windows::Tally) -> u64| counts.kinds.values().map(of).sum::<u64>();
     let (closed, slow) = (sum(|tally| tally.closed), sum(|tally| tally.slow));
     let (open, lost, dropped) = (counts.open, counts.lost, counts.dropped);
-    format!("windows: {closed} closed, {slow} slow, {open} open, {lost} records lost, {dropped} records did not fit")
+    let mut text = format!(
+        "windows: {closed} closed, {slow} slow, {open} open, {lost} records lost, {dropped} records did not fit"
+    );
+    if let Some(kernel) = &counts.in_kernel {
+        let unrecorded = kernel.unrecorded.len();
+        text.push_str(&format!(", {} snapshots, {unrecorded} slow windows without records", kernel.snapshots));
+    }
+    text
 }
 
 /// Why a trace has no records.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::in_kernel::Refusal;
 use super::probe::ProbeError;
 use crate::tracefs;
 use crate::tracefs::events::EventName;
@@ -196,6 +197,8 @@ pub enum Error {
     Interrupted(i32),
     /// A probe cannot be placed.
     Probe(Box<ProbeError>),
+    /// Windows cannot be judged in the kernel.
+    InKernel(Refusal),
 }
 
 impl Error {
@@ -272,6 +275,7 @@ impl fmt::Display for Error {
             Error::System { step, source } => write!(f, "{step} failed: {source}"),
             Error::Interrupted(signal) => write!(f, "stopped by signal {signal} before the command was started"),
             Error::Probe(error) => error.fmt(f),
+            Error::InKernel(refusal) => refusal.fmt(f),
         }
     }
 }

@@ -33,6 +33,7 @@ impl Extra {
         watch: &dyn Watch,
         output: &Output,
         command: Option<i32>,
+        calls: &[u64],
     ) -> Result<Extra, Error> {
         let scale = scale(settings, plans, root)?;
         let history = match History::begin(root, &clock(plans, root), output.journal().undo()) {
@@ -48,7 +49,7 @@ impl Extra {
         // One for the life of the program: the running command, of which copies are made, points to it.
         let maps: Option<&'static Maps> = wanted.clone().next().map(|_| &*Box::leak(Box::default()));
         maps.iter().for_each(|maps| pids.iter().for_each(|&pid| maps.read(pid)));
-        let begin = |windows| Watching::begin(windows, plans, command, output.family(), watch);
+        let begin = |windows| Watching::begin(windows, plans, command, calls, output.family(), watch);
         let windows = settings.windows.as_ref().map(begin).transpose()?;
         Ok(Extra { history, maps, pids, scale, windows })
     }
@@ -56,6 +57,11 @@ impl Extra {
     /// What a buffer needs of which only slow windows are kept.
     pub fn sifted(&self, plan: &BufferPlan<'_>) -> Option<(&Session, &Shared)> {
         self.windows.as_ref().filter(|_| plan.settings.follows).and_then(Watching::sifted)
+    }
+
+    /// To be called before probes are removed.
+    pub fn let_go_of_probes(&mut self, watch: &dyn Watch) {
+        self.windows.iter_mut().for_each(|windows| windows.let_go_of_probes(watch));
     }
 
     /// Where the maps of the command go.

@@ -9,6 +9,7 @@ mod error;
 mod extras;
 mod history;
 mod hurry;
+pub mod in_kernel;
 pub mod journal;
 mod keep;
 mod limits;
@@ -105,13 +106,19 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let names = output.family().file("names");
     let texts = TextsThread::begin(Wanted { top: top.clone(), events, values: plan::named_values(&plans), names })?;
     plan::define_probes(&plans, &top, watch, &mut probes)?;
+    let calls = match &settings.windows {
+        Some(windows) if perf::needs_calls(windows) => plan::define_calls(&plans, &top, &mut probes)?,
+        _ => Vec::new(),
+    };
     let command = child.as_ref().map(|child| child.pid().as_raw());
-    let extras = Extra::begin(settings, &plans, &root, watch, &output, command)?;
+    let mut extras = Extra::begin(settings, &plans, &root, watch, &output, command, &calls)?;
     for plan in &plans {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
-    let mut buffers =
-        plans.iter().map(|plan| open_buffer(plan, settings, &output, watch, &extras)).collect::<Result<Vec<_>, _>>()?;
+    let mut buffers = plans
+        .iter()
+        .map(|plan| open_buffer(plan, settings, &output, watch, &extras, &mut undo))
+        .collect::<Result<Vec<_>, _>>()?;
     let subbuf_bytes = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?.subbuf_bytes;
     texts.tell_ready(Writer::create(file, settings.compression, subbuf_bytes).map_err(output_failed(&output))?);
     let orders = Orders::default();
@@ -142,6 +149,7 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
             undo.forget();
         }
         texts.wait_for_formats();
+        extras.let_go_of_probes(watch);
         // The kernel waits for all CPUs again and again here; so does the file for its symbols.
         let put_back = move || own.run().into_iter().chain(undo.run()).chain(probes.run()).collect::<Vec<_>>();
         let putting_back = scope.spawn(put_back);

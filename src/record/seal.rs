@@ -72,12 +72,17 @@ impl Closing {
             .zip(&harvest.buffers)
             .map(|((plan, report), cpus)| BufferOutcome {
                 instance: plan.instance.name().map(str::to_owned),
-                cpus: cpus.iter().map(|cpu| cpu_outcome(cpu, report)).collect(),
+                cpus: cpus.iter().map(|cpu| cpu_outcome(cpu, report)).map(|cpu| overwritten(plan, cpu)).collect(),
             })
             .collect();
         let quiet = |cpu: &CpuOutcome| cpu.stats.read == 0 && cpu.file_bytes == 0;
         let texts = self.buffers.iter().any(|buffer| buffer.text.is_some());
-        let empty = !texts && harvest.rotated.is_empty() && buffers.iter().all(|buffer| buffer.cpus.iter().all(quiet));
+        // Where the kernel judges windows, no news is good news.
+        let judged = plans.iter().any(BufferPlan::is_judged);
+        let empty = !texts
+            && !judged
+            && harvest.rotated.is_empty()
+            && buffers.iter().all(|buffer| buffer.cpus.iter().all(quiet));
         Outcome {
             trouble: None,
             files: Vec::new(),
@@ -100,6 +105,14 @@ impl Closing {
     pub fn heads(&self) -> impl Iterator<Item = &BufferHead> {
         self.buffers.iter().map(|buffer| &buffer.head)
     }
+}
+
+/// A buffer in which the kernel judges windows is there to be overwritten: that is no loss.
+fn overwritten(plan: &BufferPlan<'_>, mut cpu: CpuOutcome) -> CpuOutcome {
+    if plan.is_judged() {
+        (cpu.stats.overrun, cpu.stats.commit_overrun, cpu.stats.dropped) = (0, 0, 0);
+    }
+    cpu
 }
 
 fn report_buffer(plan: &BufferPlan<'_>) -> BufferReport {

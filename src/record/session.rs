@@ -14,6 +14,7 @@ use super::child::{HeldChild, RunningChild};
 use super::cpu::{self, CpuHarvest, CpuReader, Delivery, Desk, Orders};
 use super::error::Error;
 use super::extras::Extra;
+use super::in_kernel::Judge;
 use super::limits::{self, Figures, Guard};
 use super::maps::Maps;
 use super::outcome::Stop;
@@ -54,6 +55,7 @@ pub(super) fn open_buffer(
     output: &Output,
     watch: &dyn Watch,
     extras: &Extra,
+    undo: &mut Undo,
 ) -> Result<OpenBuffer, Error> {
     let instance = &plan.instance;
     let layout = instance.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
@@ -75,9 +77,15 @@ pub(super) fn open_buffer(
     };
     output.journal().note(&Entry::Buffer(entry)).map_err(failed)?;
     let sifted = extras.sifted(plan);
+    let judge = sifted.filter(|_| plan.is_judged()).map(|(session, _)| Judge::begin(instance, session, &cpus, undo));
+    let judge = judge.transpose()?;
     let mut taps = Vec::new();
     for cpu in cpus {
-        let raw = instance.raw_buffer(cpu, subbuf_bytes).map_err(Error::setup("opening a CPU's buffer"))?;
+        let raw = match judge {
+            Some(_) => instance.snapshot_buffer(cpu, subbuf_bytes),
+            None => instance.raw_buffer(cpu, subbuf_bytes),
+        };
+        let raw = raw.map_err(Error::setup("opening a CPU's buffer"))?;
         let files = Files::new(output.family().clone(), name, cpu);
         let stretches = Stretches::begin(files.clone(), settings.compression, subbuf_bytes, settings.limits.tail)
             .map_err(failed)?;
@@ -103,6 +111,8 @@ pub(super) fn open_buffer(
             shared: Shared::clone(shared),
             family: output.family(),
             status: settings.windows.as_ref().and_then(|windows| windows.status.clone()),
+            priority: settings.pace().reader_priority(),
+            judge,
         };
         open.sifter = Some(Sifter::new(parts)?);
     }

@@ -97,6 +97,8 @@ pub struct WindowSettings {
     pub forced: bool,
     /// Keep slow windows only; a thread's records may take so many bytes while a window is open.
     pub only_slow: Option<u64>,
+    /// The kernel judges which are slow, and takes snapshots.
+    pub in_kernel: bool,
     /// Where counts of windows are written down now and then.
     pub status: Option<PathBuf>,
 }

@@ -13,7 +13,7 @@
 //! is bounded, so memory is; what does not fit is counted.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -26,7 +26,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use super::cpu::CpuHarvest;
 use super::error::Error;
+use super::in_kernel::Judge;
 use super::own_files::{Growing, replace};
+use super::priority::Standing;
 use super::signals;
 use super::stretches::Stretches;
 use super::watch::{Note, Watch};
@@ -43,15 +45,15 @@ use crate::wire::record::Record;
 use crate::wire::subbuf::{Layout, Lost};
 
 /// A writer may hold a record it has begun for so long, until the record can be seen.
-const SLACK_NS: u64 = 1_000_000;
+pub(super) const SLACK_NS: u64 = 1_000_000;
 /// Between two looks at the buffers.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Bytes of records of slow windows that wait to be written.
 const MOST_WAITING: usize = 256 << 20;
 /// The shortest time between them.
-const PAUSE: Duration = Duration::from_millis(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 /// How often the counts are written down.
-const STATUS_PERIOD: Duration = Duration::from_secs(1);
+pub(super) const STATUS_PERIOD: Duration = Duration::from_secs(1);
 
 /// What the sifting thread tells others.
 #[derive(Debug, Default)]
@@ -106,6 +108,8 @@ pub struct Sifter {
     notes: Growing,
     counts: Vec<PathBuf>,
     counted: Vec<u8>,
+    priority: Option<u32>,
+    judge: Option<Judge>,
 }
 
 /// Records of slow windows.
@@ -124,6 +128,10 @@ struct Kept {
     /// The same for the file.
     marks: BTreeMap<(u64, u32), u64>,
     cpus: Vec<u32>,
+    /// Slow windows of the last snapshot: thread and start.
+    fresh: HashSet<(i32, u64)>,
+    /// The kernel counts, and what it overwrites is no loss.
+    judged: bool,
 }
 
 impl Finds for Kept {
@@ -133,7 +141,9 @@ impl Finds for Kept {
             self.counts.kinds.insert(name.to_owned(), Default::default());
         }
         let tally = self.counts.kinds.get_mut(name).expect("just made");
-        tally.add(window.duration(), window.is_slow());
+        if !self.judged {
+            tally.add(window.duration(), window.is_slow());
+        }
         self.counts.dropped += window.dropped;
         if !window.is_slow() {
             return;
@@ -146,6 +156,9 @@ impl Finds for Kept {
         }
         for (time, cpu, count) in self.losses.iter().filter(|(time, ..)| (window.start..=window.end).contains(time)) {
             self.marks.insert((*time, *cpu), *count);
+        }
+        if self.judged {
+            self.fresh.insert((window.tid, window.start));
         }
         self.slow.push((window.tid, window.start, window.end));
         let kept = crate::windows::Kept {
@@ -180,6 +193,10 @@ pub struct Parts<'a> {
     pub family: &'a Family,
     /// A file that counts go to, too.
     pub status: Option<PathBuf>,
+    /// Of the thread; `None`: the readers' usual one.
+    pub priority: Option<u32>,
+    /// The kernel judges: the buffers are those of snapshots.
+    pub judge: Option<Judge>,
 }
 
 impl Sifter {
@@ -216,19 +233,32 @@ impl Sifter {
             common: Common::of(formats.first(), Abi::HOST),
             layout,
             taps: taps.collect(),
-            kept: Kept { session: parts.session.clone(), counts, cpus, ..Kept::default() },
+            kept: Kept {
+                session: parts.session.clone(),
+                counts,
+                cpus,
+                judged: parts.judge.is_some(),
+                ..Kept::default()
+            },
             shared: parts.shared,
             usr1,
             notes,
             counts: [counted].into_iter().chain(parts.status).collect(),
             counted: Vec::new(),
+            priority: parts.priority,
+            judge: parts.judge,
         })
     }
 
     /// Works until `stop` becomes readable, then takes the rest.
     pub fn run(mut self, stop: BorrowedFd<'_>, watch: &dyn Watch) -> io::Result<Vec<CpuHarvest>> {
+        if let Some(judge) = self.judge.take() {
+            return self.run_in_kernel(judge, stop, watch);
+        }
         let mut said = Instant::now();
+        let mut standing = Standing::take(self.priority, None)?;
         loop {
+            standing.tend(Instant::now());
             let over = signals::is_ready(stop);
             // At the end nobody writes any more.
             let fed = if over { u64::MAX } else { now().saturating_sub(SLACK_NS) };
@@ -240,21 +270,58 @@ impl Sifter {
                 said = Instant::now();
                 self.tell(fed)?;
             }
-            if self.usr1.as_ref().is_some_and(|fd| matches!(fd.read_signal(), Ok(Some(_)))) {
+            if self.is_asked() {
                 self.tell(fed)?;
-                watch.note(Note::WindowsSoFar(Box::new(self.kept.counts.clone())));
+                self.say(watch);
             }
             if over {
                 break;
             }
-            let told = || [stop].into_iter().chain(self.usr1.iter().map(AsFd::as_fd));
+            let told = || [stop].into_iter().chain(self.asks());
             // Kernels that wake for every record would keep a CPU busy.
             signals::sleep_on(&told().collect::<Vec<_>>(), Some(PAUSE))?;
             let filled = self.taps.iter().map(|tap| tap.raw.as_fd());
             signals::sleep_on(&told().chain(filled).collect::<Vec<_>>(), Some(PERIOD))?;
         }
-        let harvest = |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered: 0 });
+        self.harvest(standing.lowered)
+    }
+
+    /// What was kept of each CPU; `lowered`: how often the thread was.
+    pub(super) fn harvest(self, lowered: u64) -> io::Result<Vec<CpuHarvest>> {
+        let harvest = |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered });
         self.taps.into_iter().map(harvest).collect()
+    }
+
+    /// Whether somebody has asked by SIGUSR1 how things are.
+    pub(super) fn is_asked(&self) -> bool {
+        self.usr1.as_ref().is_some_and(|fd| matches!(fd.read_signal(), Ok(Some(_))))
+    }
+
+    pub(super) fn say(&self, watch: &dyn Watch) {
+        watch.note(Note::WindowsSoFar(Box::new(self.kept.counts.clone())));
+    }
+
+    /// What wakes besides new records.
+    pub(super) fn asks(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.usr1.iter().map(AsFd::as_fd)
+    }
+
+    pub(super) fn counts(&mut self) -> &mut OnlySlow {
+        &mut self.kept.counts
+    }
+
+    /// Takes all of a snapshot, and the windows that were found slow in it.
+    pub(super) fn take_snapshot(&mut self) -> io::Result<HashSet<(i32, u64)>> {
+        self.drain()?;
+        if self.taps.iter().flat_map(|tap| &tap.pages).any(|page| page.lost > 0) {
+            // What is open since the last snapshot may have ended where the buffer was overwritten.
+            self.engine.forget_open();
+        }
+        self.feed(u64::MAX);
+        self.kept.losses.clear();
+        let settled = self.engine.oldest().unwrap_or(u64::MAX);
+        self.write(settled)?;
+        Ok(std::mem::take(&mut self.kept.fresh))
     }
 
     fn drain(&mut self) -> io::Result<()> {
@@ -298,7 +365,7 @@ impl Sifter {
             let lost = std::mem::take(&mut page.lost);
             if lost > 0 {
                 self.engine.lost(at as u32, lost, ticks);
-                self.kept.counts.lost += lost;
+                self.kept.counts.lost += if self.kept.judged { 0 } else { lost };
                 self.kept.losses.push_back((ticks, tap.cpu, lost));
             }
             let data = page.bytes.get(start as usize..(start + len) as usize).unwrap_or(&[]);
@@ -315,7 +382,7 @@ impl Sifter {
     }
 
     /// Writes what waits and can have no older ones beside it any more.
-    fn write(&mut self, settled: u64) -> io::Result<()> {
+    pub(super) fn write(&mut self, settled: u64) -> io::Result<()> {
         // Whoever finds records of a slow window finds what is known of it, too.
         if !self.kept.lines.is_empty() {
             self.notes.add(&self.kept.lines)?;
@@ -357,11 +424,13 @@ impl Sifter {
         Ok(())
     }
 
-    fn tell(&mut self, fed: u64) -> io::Result<()> {
+    pub(super) fn tell(&mut self, fed: u64) -> io::Result<()> {
         let counts = self.engine.counts();
         let own = &mut self.kept.counts;
-        (own.stray_stops, own.restarts, own.discarded) = (counts.stray_stops, counts.restarts, counts.discarded);
-        own.open = self.engine.open().0 as u64;
+        if !self.kept.judged {
+            (own.stray_stops, own.restarts, own.discarded) = (counts.stray_stops, counts.restarts, counts.discarded);
+            own.open = self.engine.open().0 as u64;
+        }
         {
             let mut told = told(&self.shared);
             told.slow.append(&mut self.kept.slow);

@@ -96,6 +96,8 @@ pub enum Note {
     },
     /// Somebody asked how many windows there were so far.
     WindowsSoFar(Box<OnlySlow>),
+    /// Slow windows that had been overwritten before a snapshot could be taken of them: how many.
+    WindowsOverwritten(usize),
     /// Recording has begun.
     Started,
     /// A control file could not be put back.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Error;
+use super::in_kernel;
 use super::own_files::replace;
 use super::perf::{Sampler, Total};
 use super::plan::BufferPlan;
@@ -112,16 +113,21 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Notes which threads there are, and begins to take samples.
+    /// Notes which threads there are, and begins to take samples; `calls` are events of calls of functions whose
+    /// returns are probed.
     pub fn begin(
         windows: &WindowSettings,
         plans: &[BufferPlan<'_>],
         command: Option<i32>,
+        calls: &[u64],
         family: &Family,
         watch: &dyn Watch,
     ) -> Result<Watching, Error> {
         let mut session = windows.session.clone();
         name_probes(&mut session, plans);
+        if windows.in_kernel {
+            in_kernel::recipe::as_points(&mut session);
+        }
         session.command = command;
         session.sample_ns = windows.sample.map(|period| period.as_nanos() as u64);
         session.user_stack = windows.user_stack.name().to_owned();
@@ -131,7 +137,7 @@ impl Watching {
         pids.dedup();
         let shared = windows.only_slow.map(|_| Shared::default());
         let samples = own::file(family, own::SAMPLES);
-        let sampler = Sampler::begin(windows, &pids, command, shared.clone(), &samples, watch)?;
+        let sampler = Sampler::begin(windows, &pids, command, calls, shared.clone(), &samples, watch)?;
         let mut watching = Watching { session, pids, tasks: BTreeMap::new(), sampler, shared };
         watching.look();
         // Whose threads they are decides whose windows they open.
@@ -165,7 +171,18 @@ impl Watching {
         if let Err(source) = replace(&own::file(family, own::WINDOWS), &self.encode()) {
             watch.note(Note::Unwritten { what: "threads born while recording may have no process", source });
         }
-        let Some(sampler) = self.sampler else { return };
+        self.end_sampling(watch);
+    }
+
+    /// Ends the samples before probes are removed, if they use any.
+    pub fn let_go_of_probes(&mut self, watch: &dyn Watch) {
+        if self.sampler.as_ref().is_some_and(Sampler::holds_probes) {
+            self.end_sampling(watch);
+        }
+    }
+
+    fn end_sampling(&mut self, watch: &dyn Watch) {
+        let Some(sampler) = self.sampler.take() else { return };
         let (total, cost) = sampler.finish();
         let Total { samples, lost, incomplete, failure } = total;
         if let Some(source) = failure {

@@ -26,7 +26,6 @@ mod profile;
 mod records;
 mod seek;
 pub mod select;
-mod spread;
 mod stats;
 mod stream;
 mod tail;

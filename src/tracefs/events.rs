@@ -126,6 +126,11 @@ impl Instance {
         path
     }
 
+    /// A file of an event.
+    pub(super) fn event_file(&self, name: &EventName, file: &str) -> PathBuf {
+        self.event_path(&name.system, &name.event, file)
+    }
+
     /// Names of all events, `system:event`, for finding the nearest one.
     pub fn event_names(&self) -> Vec<String> {
         let systems = self.event_systems().unwrap_or_default();
@@ -205,6 +210,14 @@ impl Instance {
     /// The `format` text of an event, the `ftrace` system included.
     pub fn event_format(&self, name: &EventName) -> Result<Vec<u8>, Error> {
         file::read(&self.event_path(&name.system, &name.event, "format"))
+    }
+
+    /// The number that the records of an event bear, and that the kernel's other interfaces know it by.
+    pub fn event_id(&self, name: &EventName) -> Result<u64, Error> {
+        // All instances have the same, this one perhaps only later.
+        let path = self.top_path("events").join(&name.system).join(&name.event).join("id");
+        let text = file::read_text(&path)?;
+        text.trim().parse().map_err(|_| Error::new(Operation::Read, &path, std::io::ErrorKind::InvalidData.into()))
     }
 
     /// The names of the kernel's own records (`function`, `print`, `funcgraph_entry`, …).

@@ -56,6 +56,11 @@ impl Instance {
         Instance { root: root.to_owned(), dir: root.join("instances").join(name), name: Some(name.to_owned()) }
     }
 
+    /// An instance of its own beside this one, its name and a word.
+    pub fn beside(&self, word: &str) -> Instance {
+        Instance::named(&self.root, &format!("{}_{word}", self.name.as_deref().unwrap_or("top")))
+    }
+
     /// Its name; `None` for the top-level buffer.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()

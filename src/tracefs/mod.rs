@@ -13,6 +13,7 @@ pub mod error_log;
 pub mod events;
 pub mod file;
 pub mod functions;
+pub mod hist;
 pub mod instance;
 pub mod mapped;
 mod root;

@@ -585,6 +585,14 @@ impl Engine {
         from
     }
 
+    /// Nobody knows any more whether the windows that are open still are.
+    pub fn forget_open(&mut self) {
+        for thread in self.threads.values_mut() {
+            thread.open.clear();
+            thread.tidy();
+        }
+    }
+
     /// The windows that are open, with their records, oldest first.
     pub fn still_open(&mut self) -> Vec<(Window, Steps)> {
         let (last, tgids) = (self.last, &self.tgids);

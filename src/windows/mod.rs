@@ -22,8 +22,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::spread::Spread;
+
 /// The threshold of windows that say nothing else.
 pub const DEFAULT_THRESHOLD_NS: u64 = 500_000_000;
+
+/// What rows of histograms count in: microseconds.
+pub const NS_PER_ROW: u64 = 1000;
 
 /// The marker system calls of programs built for diagnose-tools.
 pub const MAGIC_START: u64 = 761_203_101;
@@ -153,6 +158,35 @@ pub struct OnlySlow {
     /// The slow windows, as they were known when all records were there; they are stored beside the counts.
     #[serde(skip)]
     pub windows: Vec<Kept>,
+    /// What is only known where the kernel has judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_kernel: Option<InKernel>,
+}
+
+/// What is known of windows that the kernel has judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InKernel {
+    /// Snapshots that were taken.
+    pub snapshots: u64,
+    /// Slow windows whose records had been overwritten before a snapshot could be taken.
+    pub unrecorded: Vec<Unrecorded>,
+    /// Events that found no room in a table of threads: of their windows nothing is known.
+    pub unseen: u64,
+    /// How often the tables were emptied, with the windows that were open then.
+    pub emptied: u64,
+}
+
+/// A slow window without records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unrecorded {
+    /// Its thread.
+    pub tid: i32,
+    /// When it began.
+    pub start: u64,
+    /// When it ended.
+    pub end: u64,
+    /// Index of its definition.
+    pub definition: usize,
 }
 
 /// A slow window whose records may not all have been kept.
@@ -190,6 +224,12 @@ pub struct Tally {
     pub min_ns: u64,
     /// The longest.
     pub max_ns: u64,
+    /// How long they took; `None` where nobody saw each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
+    /// Where the kernel counts: how many took more than half of that power of two, in nanoseconds, up to all of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub powers: BTreeMap<u32, u64>,
 }
 
 impl Kept {
@@ -209,6 +249,7 @@ impl Tally {
         self.total_ns = self.total_ns.saturating_add(duration);
         self.closed += 1;
         self.slow += u64::from(slow);
+        self.spread.get_or_insert_with(|| Spread::coarse(NS_PER_ROW)).add(duration);
     }
 }
 

@@ -11,3 +11,4 @@ mod options;
 mod parity;
 mod probes;
 mod record;
+mod windows;

@@ -24,6 +24,8 @@ use crate::windows::syscalls::Machine;
 
 /// Bytes of a program's stack that go with a sample.
 const STACK_BYTES: u32 = 8 << 10;
+/// What a thread's records may take while a window is open, if nothing was said.
+const WINDOW_BUFFER_KB: u64 = 200;
 /// The most that the kernel copies.
 const MOST_STACK_BYTES: u32 = 65_528;
 
@@ -43,9 +45,12 @@ pub(in crate::cli) struct InsideArgs {
     /// Keep only what happened in slow windows: for days, in constant memory. SIGUSR1 tells the counts so far
     #[arg(long, help_heading = "Windows")]
     only_slow: bool,
-    /// With --only-slow: what a thread's records may take while a window is open, in KiB; 200 to 10240
-    #[arg(long, value_name = "KB", value_parser = window_buffer, default_value = "200", requires = "only_slow", help_heading = "Windows")]
-    window_buffer: u64,
+    /// Let the kernel judge which windows are slow: nothing is read but a snapshot of the buffer for each of those
+    #[arg(long, conflicts_with = "only_slow", help_heading = "Windows")]
+    in_kernel: bool,
+    /// With --only-slow or --in-kernel: what a thread's records may take while a window is open, in KiB; 200 to 10240 [default: 200]
+    #[arg(long, value_name = "KB", value_parser = window_buffer, help_heading = "Windows")]
+    window_buffer: Option<u64>,
 }
 
 /// Record response-time windows
@@ -54,7 +59,7 @@ pub(in crate::cli) struct InsideArgs {
 /// samples. rtrec report --windows then shows where the time of slow ones went.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  rtrec rt --window-magic --threshold 20ms ./server\n  rtrec rt --window-syscall 0:fsync:10ms --sample 1ms -- postgres -D data\n  rtrec rt --window-marker -p 4711 --duration 30s\n  rtrec report --windows"
+    after_help = "Examples:\n  rtrec rt --window-magic --threshold 20ms ./server\n  rtrec rt --window-syscall 0:fsync:10ms --sample 1ms -- postgres -D data\n  rtrec rt --window-marker -p 4711 --duration 30s\n  rtrec rt --in-kernel --window vfs_write:100ms --duration 1min\n  rtrec report --windows"
 )]
 #[command(args_conflicts_with_subcommands = true, subcommand_precedence_over_arg = true)]
 pub(in crate::cli) struct RtArgs {
@@ -212,12 +217,17 @@ fn plan(
     let root = tracefs.map(|dir| Ok(Tracefs::at(dir))).unwrap_or_else(Tracefs::find).ok();
     let mut here = Here { root, probes: Vec::new() };
     let session = windows.session(Machine::here(), &mut here)?;
+    let sifts = inside.only_slow || inside.in_kernel;
+    if inside.window_buffer.is_some() && !sifts {
+        return Err("--window-buffer bounds what --only-slow or --in-kernel keeps, but neither is there".to_owned());
+    }
     let settings = WindowSettings {
         session,
         sample: inside.sample,
         user_stack: inside.user_stack,
         forced: inside.force_sample,
-        only_slow: inside.only_slow.then_some(inside.window_buffer << 10),
+        only_slow: sifts.then_some(inside.window_buffer.unwrap_or(WINDOW_BUFFER_KB) << 10),
+        in_kernel: inside.in_kernel,
         status: None,
     };
     Ok((settings, here.probes))

@@ -12,7 +12,8 @@ use clap::{Args, FromArgMatches};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{AccessFlags, Pid, access};
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::super::record::daemon;
 use super::super::{explain, say};
@@ -92,8 +93,21 @@ struct Seen {
     state: State,
     active: bool,
     threads: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "with_percentiles")]
     counts: Option<OnlySlow>,
+}
+
+/// Counts with percentiles in the place of all that they are made of.
+fn with_percentiles<S: Serializer>(counts: &Option<OnlySlow>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut value = serde_json::to_value(counts).map_err(S::Error::custom)?;
+    for (name, tally) in counts.iter().flat_map(|counts| &counts.kinds) {
+        let (Some(spread), Some(shown)) = (&tally.spread, value["kinds"][name].as_object_mut()) else { continue };
+        shown.remove("spread");
+        for (key, percent) in [("p50_ns", 50.0), ("p90_ns", 90.0), ("p99_ns", 99.0)] {
+            shown.insert(key.to_owned(), spread.percentile(percent).into());
+        }
+    }
+    value.serialize(serializer)
 }
 
 fn file(name: &str, extension: &str) -> PathBuf {

@@ -60,13 +60,11 @@ impl Opening {
     pub fn open(&self, tid: i32, cpu: i32) -> io::Result<OwnedFd> {
         let mut attr = abi::perf_event_attr {
             type_: abi::PERF_TYPE_SOFTWARE,
-            size: size_of::<abi::perf_event_attr>() as u32,
             config: match self.when {
                 When::Used(_) => abi::PERF_COUNT_SW_TASK_CLOCK.into(),
                 When::Leaving => abi::PERF_COUNT_SW_CONTEXT_SWITCHES.into(),
                 When::Never => abi::PERF_COUNT_SW_DUMMY.into(),
             },
-            clockid: nix::libc::CLOCK_MONOTONIC,
             ..Default::default()
         };
         attr.__bindgen_anon_1.sample_period = match self.when {
@@ -98,17 +96,8 @@ impl Opening {
         attr.set_task(1);
         attr.set_context_switch(u64::from(self.when != When::Leaving));
         attr.set_sample_id_all(1);
-        attr.set_use_clockid(1);
         attr.set_exclude_hv(1);
-        attr.set_watermark(1);
-        attr.__bindgen_anon_2.wakeup_watermark = (self.ring_bytes() / 4) as u32;
-        // SAFETY: the structure is whole and outlives the call; the kernel answers with a new descriptor or an error.
-        let fd = unsafe { sys::perf_event_open(&mut attr, tid, cpu, -1, abi::PERF_FLAG_FD_CLOEXEC as _) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is new and nobody else's.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        open(&mut attr, tid, cpu, self.ring_bytes())
     }
 }
 
@@ -122,6 +111,23 @@ impl Opening {
         };
         Some(Entry { body, ..entry })
     }
+}
+
+/// Opens an event of a thread on a CPU, which tells times by the monotonic clock.
+pub(super) fn open(attr: &mut abi::perf_event_attr, tid: i32, cpu: i32, ring_bytes: usize) -> io::Result<OwnedFd> {
+    attr.size = size_of::<abi::perf_event_attr>() as u32;
+    attr.clockid = nix::libc::CLOCK_MONOTONIC;
+    attr.set_use_clockid(1);
+    attr.set_watermark(1);
+    attr.__bindgen_anon_2.wakeup_watermark = (ring_bytes / 4) as u32;
+    // SAFETY: the structure is whole and outlives the call, as does what it points to; the kernel answers with a new
+    // descriptor or an error.
+    let fd = unsafe { sys::perf_event_open(attr, tid, cpu, -1, abi::PERF_FLAG_FD_CLOEXEC as _) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Lets an event write into the ring of another on the same CPU.
@@ -184,6 +190,13 @@ pub enum Body {
     Exit,
     /// A thread began to run.
     In,
+    /// A function was called whose return is probed.
+    Called {
+        /// Where on the stack its return address was.
+        at: u64,
+        /// The address.
+        address: u64,
+    },
     /// So many records are missing.
     Lost(u64),
 }
@@ -220,20 +233,24 @@ pub struct Source {
 }
 
 /// Takes numbers off the front of a record.
-struct Take<'a>(&'a [u8]);
+pub(super) struct Take<'a>(&'a [u8]);
 
 impl<'a> Take<'a> {
-    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Take(bytes)
+    }
+
+    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (front, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(front)
     }
 
-    fn u32(&mut self) -> Option<u32> {
+    pub(super) fn u32(&mut self) -> Option<u32> {
         self.bytes(4).map(NativeEndian::read_u32)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.bytes(8).map(NativeEndian::read_u64)
     }
 

@@ -1,6 +1,6 @@
 //! Samples of traced threads: a clock of each thread's own CPU time rings, and the stacks are noted.
 //!
-//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), stacks with names
+//! Owns: the kernel's events for it ([`event`], [`returns`]), taking records out of their rings ([`ring`]), stacks with names
 //! ([`spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
 //! Units: nanoseconds of CLOCK_MONOTONIC.
 //!
@@ -9,6 +9,7 @@
 
 pub mod attach;
 pub mod event;
+pub mod returns;
 pub mod ring;
 pub mod spaces;
 pub mod symbols;
@@ -53,17 +54,21 @@ impl UserStack {
 
 /// Samples being taken.
 pub struct Sampler {
+    holds_probes: bool,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(Total, Duration)>,
+    /// `None` once it was waited for.
+    thread: Option<JoinHandle<(Total, Duration)>>,
 }
 
 impl Sampler {
-    /// Begins to take samples of these processes, if any are wanted. Even without, threads that begin to run are noted where
+    /// Begins to take samples of these processes, if any are wanted; `calls` are events of calls of functions whose
+    /// returns are probed. Even without, threads that begin to run are noted where
     /// the kernel can: some kernels do not record every switch from idle, but perf sees them.
     pub fn begin(
         windows: &WindowSettings,
         pids: &[i32],
         command: Option<i32>,
+        calls: &[u64],
         shared: Option<Shared>,
         into: &Path,
         watch: &dyn Watch,
@@ -91,6 +96,17 @@ impl Sampler {
             // Where threads wait is known without, but not on behalf of which function of the program.
             attached.extend(attach::attach(Opening { when: When::Leaving, user_stack }, pids).ok());
         }
+        // Those that were found while the events were opened, too.
+        let tids: Vec<i32> = pids.iter().flat_map(|pid| attach::threads(*pid)).collect();
+        let (mut call_rings, mut call_fds) = (Vec::new(), Vec::new());
+        for id in calls {
+            // Without it stacks in this function are not whole, which is told.
+            let opened = attach::open_all(&tids, returns::RING_BYTES, |tid, cpu| returns::open_calls(*id, tid, cpu));
+            let Ok((rings, others)) = opened else { continue };
+            call_rings.extend(rings);
+            call_fds.extend(others);
+        }
+        let holds_probes = !call_rings.is_empty();
         // The command is ours until it runs its program, and that tells its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
@@ -100,18 +116,41 @@ impl Sampler {
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
             let mut work = Work::new(period, spaces, shared, file);
-            work.run(attached, &told);
+            work.run(attached, call_rings, &told);
+            drop(call_fds);
             (work.into_total(), cpu_time())
         };
         let thread = std::thread::Builder::new().name("rtrec/samples".to_owned()).spawn(run);
-        Ok(Some(Sampler { stop, thread: thread.map_err(Error::system("starting a thread for samples"))? }))
+        let thread = thread.map_err(Error::system("starting a thread for samples"))?;
+        Ok(Some(Sampler { holds_probes, stop, thread: Some(thread) }))
+    }
+
+    /// Whether it keeps events in use that cannot be removed meanwhile.
+    pub fn holds_probes(&self) -> bool {
+        self.holds_probes
     }
 
     /// Ends it: how many samples there were, and the CPU time that it took to gather them.
-    pub fn finish(self) -> (Total, Duration) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.join().unwrap_or_default()
+    pub fn finish(mut self) -> (Total, Duration) {
+        self.end()
     }
+
+    fn end(&mut self) -> (Total, Duration) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Sampler {
+    /// Whatever happened, no event of ours outlives it: probes that are in use cannot be removed.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Whether these samples need to be told of calls whose returns are probed.
+pub fn needs_calls(windows: &WindowSettings) -> bool {
+    windows.sample.is_some() && matches!(windows.user_stack, UserStack::Dwarf(_)) && returns::can_be_told()
 }
 
 /// What cannot be done is refused, what had better not be done is told.

@@ -1,5 +1,6 @@
 //! The memory of each sampled program, and stacks in it with names.
 
+use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -37,6 +38,28 @@ struct Space {
     unwinder: Unwinds<Piece, MayAllocateDuringUnwind>,
     /// Which contents it has: spaces that were copied share names until they change.
     content: u64,
+    /// The page of the kernel's that probed functions return to, once it was looked for.
+    trampoline: OnceCell<u64>,
+}
+
+impl Space {
+    /// Whether an address on the stack is the kernel's instead of the caller's.
+    fn is_trampoline(&self, pid: i32, address: u64) -> bool {
+        let read = || trampoline(&std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?);
+        let page = *self.trampoline.get_or_init(|| read().unwrap_or(USUAL_TRAMPOLINE));
+        address & !(PAGE - 1) == page
+    }
+}
+
+const PAGE: u64 = 4096;
+/// Where the kernel puts its page if that place is free: at the end of what programs can address. For programs that are
+/// gone before anybody has looked.
+const USUAL_TRAMPOLINE: u64 = 0x7fff_ffff_e000;
+
+/// The page's address by the text of `/proc/PID/maps`.
+fn trampoline(maps: &str) -> Option<u64> {
+    let line = maps.lines().find(|line| line.ends_with(" [uprobes]"))?;
+    u64::from_str_radix(line.split('-').next()?, 16).ok()
 }
 
 /// All programs that were sampled.
@@ -67,7 +90,7 @@ impl Spaces {
 
     fn fresh(&mut self) -> Space {
         self.contents += 1;
-        Space { areas: Vec::new(), unwinder: Unwinds::new(), content: self.contents }
+        Space { areas: Vec::new(), unwinder: Unwinds::new(), content: self.contents, trampoline: OnceCell::new() }
     }
 
     /// Reads the memory of a process that was there before.
@@ -125,14 +148,15 @@ impl Spaces {
         space.areas.sort_by_key(|area| area.map.start);
     }
 
-    /// The number of a sample's stack, and whether all of it is known.
-    pub fn stack(&mut self, pid: i32, taken: &Taken) -> (u32, bool) {
+    /// The number of a sample's stack, and whether all of it is known; `hidden` tells what stood at a place on it before the
+    /// kernel put an address of its own there.
+    pub fn stack(&mut self, pid: i32, taken: &Taken, hidden: impl Fn(u64) -> Option<u64>) -> (u32, bool) {
         if !self.spaces.contains_key(&pid) && (!taken.user.is_empty() || !taken.registers.is_empty()) {
             self.read(pid);
         }
         let (user, mut whole) = match taken.registers.as_slice() {
             [] => (taken.user.clone(), true),
-            registers => self.unwind(pid, registers, &taken.stack),
+            registers => self.unwind(pid, registers, &taken.stack, hidden),
         };
         let mut frames: Vec<u32> = Vec::with_capacity(user.len() + taken.kernel.len());
         for (depth, address) in user.iter().enumerate().rev() {
@@ -148,12 +172,19 @@ impl Spaces {
     }
 
     /// Addresses innermost first, and whether the end of the stack was reached.
-    fn unwind(&mut self, pid: i32, registers: &[u64], stack: &[u8]) -> (Vec<u64>, bool) {
+    fn unwind(
+        &mut self,
+        pid: i32,
+        registers: &[u64],
+        stack: &[u8],
+        hidden: impl Fn(u64) -> Option<u64>,
+    ) -> (Vec<u64>, bool) {
         let Some(space) = self.spaces.get(&pid) else { return (Vec::new(), false) };
         let Some((pc, sp, registers)) = registers_of(registers) else { return (Vec::new(), false) };
         let mut read = |address: u64| {
             let at = usize::try_from(address.checked_sub(sp).ok_or(())?).map_err(|_| ())?;
-            stack.get(at..at.checked_add(8).ok_or(())?).map(NativeEndian::read_u64).ok_or(())
+            let value = stack.get(at..at.checked_add(8).ok_or(())?).map(NativeEndian::read_u64).ok_or(())?;
+            Ok(hidden(address).filter(|_| space.is_trampoline(pid, value)).unwrap_or(value))
         };
         let mut frames = Vec::new();
         let mut walk = space.unwinder.iter_frames(pc, registers, &mut self.cache, &mut read);
@@ -173,7 +204,12 @@ impl Spaces {
             return (*name, true);
         }
         let area = space.areas.iter().find(|area| (area.map.start..area.map.end).contains(&address));
-        let Some(area) = area else { return (self.tables.name(nowhere(address)), false) };
+        let Some(area) = area else {
+            // On the way back from a probed function, or its caller where nobody knows better.
+            let is_known = space.is_trampoline(pid, address.saturating_add(1));
+            let name = if is_known { Name::Known("[uprobes]".to_owned()) } else { nowhere(address) };
+            return (self.tables.name(name), false);
+        };
         let own = address.wrapping_sub(area.bias);
         let name = match area.binary.as_ref().and_then(|binary| binary.name(own)) {
             Some(name) => Name::Known(name),
@@ -288,16 +324,23 @@ mod tests {
     }
 
     #[test]
+    fn the_page_that_probed_functions_return_to_is_found() {
+        let line = "7fffffffe000-7ffffffff000 --xp 00000000 00:00 0                          [uprobes]\n";
+        assert_eq!(trampoline(&format!("1000-2000 r-xp 0 0:0 0 /bin/a\n{line}")), Some(USUAL_TRAMPOLINE));
+        assert_eq!(trampoline("1000-2000 r-xp 0 0:0 0 /bin/a\n"), None);
+    }
+
+    #[test]
     fn stacks_and_names_are_kept_once() {
         let mut spaces = Spaces::new();
         let own = std::process::id() as i32;
         spaces.read(own);
         let here = stacks_and_names_are_kept_once as *const () as u64;
         let taken = Taken { user: vec![here, here + 1], ..Taken::default() };
-        let (stack, whole) = spaces.stack(own, &taken);
+        let (stack, whole) = spaces.stack(own, &taken, |_| None);
         assert_eq!((stack, whole), (0, true));
-        assert_eq!(spaces.stack(own, &taken).0, 0);
-        assert_eq!(spaces.stack(own, &Taken { user: vec![8], ..Taken::default() }), (1, false));
+        assert_eq!(spaces.stack(own, &taken, |_| None).0, 0);
+        assert_eq!(spaces.stack(own, &Taken { user: vec![8], ..Taken::default() }, |_| None), (1, false));
         let mut samples = vec![Sample { stack: 0, ..Sample::default() }, Sample { stack: 1, ..Sample::default() }];
         let tables = spaces.tables(&mut [&mut samples]);
         let all = Samples::decode(&tables.block(samples, Vec::new()).encode());

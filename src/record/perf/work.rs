@@ -17,6 +17,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::attach::Attached;
 use super::event::{Body, Entry, Source};
+use super::returns::{self, Returns};
+use super::ring::Ring;
 use super::spaces::Spaces;
 use crate::record::own_files::Growing;
 use crate::record::sift::{self, Shared};
@@ -90,6 +92,7 @@ impl Known {
 /// The thread's work.
 pub struct Work {
     spaces: Spaces,
+    returns: Returns,
     /// Which windows were slow, if samples outside of them are of no use.
     shared: Option<Shared>,
     file: Growing,
@@ -114,6 +117,7 @@ impl Work {
         let since = Block { period_ns: period.map_or(0, |period| period.as_nanos() as u64), ..Block::default() };
         Work {
             spaces,
+            returns: Returns::default(),
             shared,
             file,
             entries: Vec::new(),
@@ -128,7 +132,7 @@ impl Work {
     }
 
     /// Works until it is told to stop, then takes the rest.
-    pub fn run(&mut self, mut attached: Vec<Attached>, stop: &AtomicBool) {
+    pub fn run(&mut self, mut attached: Vec<Attached>, mut calls: Vec<Ring>, stop: &AtomicBool) {
         attached.iter_mut().for_each(|attached| self.entries.append(&mut attached.entries));
         let mut written = Instant::now();
         loop {
@@ -137,7 +141,9 @@ impl Work {
                 || written.elapsed() >= WRITE_PERIOD
                 || self.samples.len() + self.outs.len() + self.switches.len() > MANY;
             let known = self.shared.as_ref().filter(|_| is_due).map(|shared| Known::take(shared, over));
-            self.take(&mut attached, if over { u64::MAX } else { sift::now() });
+            let cut = if over { u64::MAX } else { sift::now() };
+            calls.iter_mut().for_each(|ring| ring.take(|bytes| self.entries.extend(returns::parse(bytes))));
+            self.take(&mut attached, cut);
             if is_due {
                 written = Instant::now();
                 self.write(known.as_ref());
@@ -145,11 +151,8 @@ impl Work {
             if over {
                 return;
             }
-            let mut ready: Vec<PollFd<'_>> = attached
-                .iter()
-                .flat_map(|attached| &attached.rings)
-                .map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN))
-                .collect();
+            let rings = attached.iter().flat_map(|attached| &attached.rings).chain(&calls);
+            let mut ready: Vec<PollFd<'_>> = rings.map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
             // A ring whose threads have all ended is always ready.
             let _ = poll(&mut ready, PollTimeout::from(PERIOD_MS));
             if ready.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))) {
@@ -186,17 +189,21 @@ impl Work {
             Body::Exit => {
                 self.ended.insert(entry.pid);
                 self.sources.remove(&entry.tid);
+                self.returns.forget(entry.tid);
             }
+            Body::Called { at, address } => self.returns.called(entry.tid, at, address),
             Body::In => self.switches.push((entry.time, entry.tid)),
             Body::Lost(count) => self.since.lost += count,
             Body::Born { .. } => {}
             Body::Sample(taken) => {
-                let (stack, whole) = self.spaces.stack(entry.pid, &taken);
+                let hidden = |place| self.returns.at(entry.tid, place);
+                let (stack, whole) = self.spaces.stack(entry.pid, &taken, hidden);
                 self.since.incomplete += u64::from(!whole);
                 self.samples.push(Sample { stack, ..place });
             }
             Body::Out(taken) => {
-                let (stack, _) = self.spaces.stack(entry.pid, &taken);
+                let hidden = |place| self.returns.at(entry.tid, place);
+                let (stack, _) = self.spaces.stack(entry.pid, &taken, hidden);
                 self.outs.push(Sample { stack, ..place });
             }
         }

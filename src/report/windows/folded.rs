@@ -54,13 +54,12 @@ impl Times {
 
     /// One a line, in microseconds.
     pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
-        for (stack, ns) in &self.stacks {
-            let us = (ns + 500) / 1000;
-            if us > 0 {
-                writeln!(out, "{stack} {us}")?;
-            }
-        }
-        Ok(())
+        self.lines().try_for_each(|line| writeln!(out, "{line}"))
+    }
+
+    fn lines(&self) -> impl Iterator<Item = String> {
+        let us = |(stack, ns): (&String, &u64)| Some((stack.clone(), (ns + 500) / 1000)).filter(|(_, us)| *us > 0);
+        self.stacks.iter().filter_map(us).map(|(stack, us)| format!("{stack} {us}"))
     }
 
     /// As a picture.
@@ -81,8 +80,10 @@ impl Times {
         if time != FoldedTime::OnCpu {
             about.push("[blocked], [preempted]: measured, from leaving the CPU until it runs again".to_owned());
         }
-        let heading = Heading { title: format!("{what} in {} {windows}: {} ms", self.windows, ms(total)), about };
-        flame::draw(&self.stacks, &heading, out)
+        let title = format!("{what} in {} {windows}: {} ms", self.windows, ms(total));
+        let lines: Vec<String> = self.lines().collect();
+        let heading = Heading { title, about, off_cpu: time == FoldedTime::OffCpu };
+        flame::draw(lines.iter().map(String::as_str), &heading, out)
     }
 }
 

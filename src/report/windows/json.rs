@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::lines::{self, samples_of};
 use super::{Page, Shown};
 use crate::windows::Split;
+use crate::windows::engine::{Steps, Window};
 
 /// The version of the schema: raised when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
@@ -30,6 +31,9 @@ struct WindowObject<'a> {
     duration: u64,
     threshold: u64,
     open: bool,
+    /// False where the kernel had overwritten all of it.
+    #[serde(skip_serializing_if = "Clone::clone")]
+    recorded: bool,
     lost: u64,
     dropped: u64,
     split: Split,
@@ -61,8 +65,28 @@ struct SampleObject<'a> {
 }
 
 pub(super) fn print(page: &Page<'_, '_>, shown: &[Shown], open: &[Shown], out: &mut dyn Write) -> io::Result<()> {
+    let shown_count = shown.len() + open.len();
     for (number, shown) in shown.iter().chain(open).enumerate() {
         let mut line = serde_json::to_vec(&object(page, number + 1, shown))?;
+        line.push(b'\n');
+        out.write_all(&line)?;
+    }
+    for (number, one) in page.unrecorded().into_iter().enumerate() {
+        let window = Window {
+            definition: one.definition,
+            label: None,
+            tid: one.tid,
+            tgid: page.engine.tgid(one.tid),
+            start: one.start,
+            end: one.end,
+            threshold: 0,
+            split: Split::default(),
+            lost: 0,
+            dropped: 0,
+        };
+        let shown = Shown { window, steps: Steps::default(), open: false, place: usize::MAX };
+        let object = WindowObject { recorded: false, ..object(page, shown_count + number + 1, &shown) };
+        let mut line = serde_json::to_vec(&object)?;
         line.push(b'\n');
         out.write_all(&line)?;
     }
@@ -103,6 +127,7 @@ fn object<'a>(page: &'a Page<'_, '_>, number: usize, shown: &'a Shown) -> Window
         duration: window.duration(),
         threshold: window.threshold,
         open: shown.open,
+        recorded: true,
         lost: window.lost,
         dropped: window.dropped,
         split: window.split,

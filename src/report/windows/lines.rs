@@ -241,7 +241,10 @@ impl Drawing<'_, '_, '_> {
                 let int = |field: &crate::wire::format::Field| field.int(data, abi).unwrap_or(0);
                 if int(prev) as u32 as i32 == tid {
                     let next = int(next) as u32 as i32;
-                    (format!("out {}", letter(int(state))), format!("to {}", self.task(next, time)), true)
+                    // Who took the CPU is what a thread that could go on waits for.
+                    let letters = letter(int(state));
+                    let brief = !could_go_on(int(state));
+                    (format!("out {letters}"), format!("to {}", self.task(next, time)), brief)
                 } else {
                     ("in".to_owned(), format!("on CPU {cpu}"), true)
                 }

@@ -21,7 +21,7 @@ use crate::dat::{Dat, own};
 use crate::symbols::names::{Names, bytes_of};
 use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
 use crate::windows::samples::Samples;
-use crate::windows::{Kept, OnlySlow, Session};
+use crate::windows::{Kept, OnlySlow, Session, Unrecorded};
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;
 
@@ -345,6 +345,17 @@ impl<'p, 't> Page<'p, 't> {
     /// What the recording counted of windows it did not keep.
     fn only_slow(&self) -> Option<&'p OnlySlow> {
         self.session.only_slow.as_ref()
+    }
+
+    /// Slow windows that the kernel has told, but whose records it had overwritten.
+    fn unrecorded(&self) -> Vec<&'p Unrecorded> {
+        let kernel = self.only_slow().and_then(|kept| kept.in_kernel.as_ref());
+        let wanted = |one: &&Unrecorded| {
+            let named = |pid: i32| self.settings.threads.contains(&pid);
+            let min = self.settings.min_ns.is_none_or(|min| one.end - one.start >= min);
+            min && (self.settings.threads.is_empty() || named(one.tid) || self.engine.tgid(one.tid).is_some_and(named))
+        };
+        kernel.map_or(Vec::new(), |kernel| kernel.unrecorded.iter().filter(wanted).collect())
     }
 
     fn kind(&self, definition: usize) -> &'p str {

@@ -15,6 +15,20 @@ pub(super) fn print(page: &Page<'_, '_>, shown: &[Shown], open: &[Shown], out: &
     for (number, shown) in shown.iter().chain(open).enumerate() {
         one(page, number + 1, shown, out)?;
     }
+    unrecorded(page, out)
+}
+
+/// Slow windows of which nothing but their times is known.
+fn unrecorded(page: &Page<'_, '_>, out: &mut dyn Write) -> io::Result<()> {
+    let windows = page.unrecorded();
+    if !windows.is_empty() {
+        writeln!(out, "\nslow windows that had been overwritten before a snapshot could be taken of them:")?;
+    }
+    for window in windows {
+        let (comm, kind) = (page.comm(window.tid, window.end), page.kind(window.definition));
+        let begins = format!("{}.{:06}", window.start / 1_000_000_000, window.start % 1_000_000_000 / 1000);
+        writeln!(out, "  tid {} {comm}  {kind}  {} ms, begins at {begins}", window.tid, ms(window.end - window.start))?;
+    }
     Ok(())
 }
 
@@ -32,7 +46,9 @@ fn summary(page: &Page<'_, '_>, open: &[Shown], out: &mut dyn Write) -> io::Resu
         None => limits(page),
     };
     let open = kept.map_or(open.len() as u64, |kept| kept.open);
-    write!(out, "windows: {all} closed, {slow} over {over}, {open} open, {lossy} with lost events")?;
+    let kernel = kept.and_then(|kept| kept.in_kernel.as_ref());
+    let open_too = if kernel.is_some() { " or begun anew" } else { "" };
+    write!(out, "windows: {all} closed, {slow} over {over}, {open} open{open_too}, {lossy} with lost events")?;
     let (stray, restarts, discarded) = match kept {
         Some(kept) => (kept.stray_stops, kept.restarts, kept.discarded),
         None => (counts.stray_stops, counts.restarts, counts.discarded),
@@ -45,6 +61,9 @@ fn summary(page: &Page<'_, '_>, open: &[Shown], out: &mut dyn Write) -> io::Resu
         (kept.map_or(0, |kept| kept.dropped), "records dropped for want of room"),
         (page.samples.map_or(0, |samples| samples.lost), "records of perf lost"),
         (page.samples.map_or(0, |samples| samples.forgotten), "samples dropped for want of room"),
+        (page.unrecorded().len() as u64, "more slow without records"),
+        (kernel.map_or(0, |kernel| kernel.unseen), "events without room in the kernel's tables"),
+        (kernel.map_or(0, |kernel| kernel.emptied), "times the kernel's tables were full and emptied"),
     ] {
         if count > 0 {
             write!(out, ", {count} {what}")?;

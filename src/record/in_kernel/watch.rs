@@ -1,0 +1,146 @@
+//! Waiting for slow windows, and taking what the snapshots have of them.
+//!
+//! ```text
+//!   slow window told ──> has the kernel taken a snapshot?  ──yes──> take it
+//!                           │ no, or it does not have all         │
+//!                           └──> let it take none; swap by hand; take that <──┘ windows that are not in it
+//!                        ──> let it take the next one
+//! ```
+//! A window that is in neither has been overwritten.
+
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use super::super::cpu::CpuHarvest;
+use super::super::sift::{PAUSE, SLACK_NS, STATUS_PERIOD, Sifter};
+use super::super::signals;
+use super::super::watch::{Note, Watch};
+use super::{Judge, Slow};
+use crate::tracefs;
+use crate::windows::{InKernel, Unrecorded};
+
+/// Thread and start of windows that are in a snapshot, until the kernel has told them: a snapshot may have more than were
+/// told when it was taken.
+#[derive(Default)]
+struct Found(HashSet<(i32, u64)>);
+
+/// More are there only if what the kernel told was lost.
+const MOST_FOUND: usize = 1 << 16;
+
+impl Found {
+    /// Those that are in no snapshot so far.
+    fn missing(&mut self, mut slow: Vec<Slow>) -> Vec<Slow> {
+        slow.retain(|one| !self.0.remove(&(one.tid, one.start)));
+        if self.0.len() > MOST_FOUND {
+            self.0.clear();
+        }
+        slow
+    }
+}
+
+impl Sifter {
+    /// Works until `stop` becomes readable.
+    pub(in crate::record) fn run_in_kernel(
+        mut self,
+        mut judge: Judge,
+        stop: BorrowedFd<'_>,
+        watch: &dyn Watch,
+    ) -> io::Result<Vec<CpuHarvest>> {
+        let mut said = Instant::now();
+        let mut found = Found::default();
+        loop {
+            let over = signals::is_ready(stop);
+            let slow = found.missing(judge.slow()?);
+            if !slow.is_empty() {
+                self.capture(&judge, slow, &mut found)?;
+            }
+            let asked = self.is_asked();
+            if over {
+                self.write(u64::MAX)?;
+            }
+            if over || asked || said.elapsed() >= STATUS_PERIOD {
+                said = Instant::now();
+                self.count(&mut judge, over)?;
+                // Nobody keeps anything back for windows that are open.
+                self.tell(u64::MAX)?;
+            }
+            if asked {
+                self.say(watch);
+            }
+            if over {
+                break;
+            }
+            let told = || [stop].into_iter().chain(self.asks());
+            signals::sleep_on(&told().collect::<Vec<_>>(), Some(PAUSE))?;
+            let slow = judge.told.iter().map(AsFd::as_fd);
+            signals::sleep_on(&told().chain(slow).collect::<Vec<_>>(), Some(STATUS_PERIOD))?;
+        }
+        let overwritten = self.own().unrecorded.len();
+        if overwritten > 0 {
+            watch.note(Note::WindowsOverwritten(overwritten));
+        }
+        self.harvest(0)
+    }
+
+    /// Takes the snapshots that have these windows.
+    fn capture(&mut self, judge: &Judge, mut slow: Vec<Slow>, found: &mut Found) -> io::Result<()> {
+        let slack = Duration::from_nanos(SLACK_NS);
+        std::thread::sleep(slack);
+        let fired = judge.has_fired().map_err(cause)?;
+        if !fired {
+            // The kernel may do so just now.
+            judge.disarm().map_err(cause)?;
+        }
+        found.0.extend(self.take_snapshot()?);
+        slow = found.missing(slow);
+        if !slow.is_empty() {
+            judge.snap().map_err(cause)?;
+            self.own().snapshots += 1;
+            std::thread::sleep(slack);
+            found.0.extend(self.take_snapshot()?);
+            slow = found.missing(slow);
+        }
+        if fired {
+            self.own().snapshots += 1;
+            judge.disarm().map_err(cause)?;
+        }
+        judge.arm().map_err(cause)?;
+        let lost = slow.iter().map(|slow| Unrecorded {
+            tid: slow.tid,
+            start: slow.start,
+            end: slow.end,
+            definition: slow.definition,
+        });
+        self.own().unrecorded.extend(lost);
+        Ok(())
+    }
+
+    fn own(&mut self) -> &mut InKernel {
+        self.counts().in_kernel.get_or_insert_default()
+    }
+
+    /// Takes over what the kernel has counted.
+    fn count(&mut self, judge: &mut Judge, over: bool) -> io::Result<()> {
+        let figures = judge.figures().map_err(cause)?;
+        let before = self.own().emptied;
+        let counts = self.counts();
+        counts.kinds = figures.kinds.into_iter().collect();
+        if before == 0 {
+            // The tables that tell these are emptied with the others.
+            (counts.open, counts.discarded) = (figures.open, figures.discarded);
+        }
+        self.own().unseen = judge.forgotten + figures.unseen + figures.members_unseen;
+        if figures.full && !over {
+            judge.empty_tables(figures.unseen).map_err(|error| io::Error::other(error.to_string()))?;
+            self.own().emptied += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The system's answer, with the file it was about.
+fn cause(error: tracefs::Error) -> io::Error {
+    io::Error::new(error.source.kind(), error.to_string())
+}
