@@ -9,6 +9,9 @@
 //!   CPU 1  [..c..|d.]                                   | cut: every buffer was empty a moment after it
 //!                        slow window -> its records -> kept by CPU and time -> sub-buffers -> the CPU's file
 //! ```
+//! What is known of a slow window is written at once, its records within two seconds. Known limit: they wait in memory while
+//! a window that began before is open, so what has waited is lost with a recorder that is killed then.
+//!
 //! Kept records wait until no open window can bring older ones. Both what a thread does in an open window and what waits
 //! is bounded, so memory is; what does not fit is counted.
 
