@@ -367,6 +367,7 @@ fn of_two_sessions_of_one_name_one_records() {
     });
     let stopped = run(folder, &["rt", "stop", &name]);
     let again = run(folder, &["rt", "stop", &name]);
+    let _ = std::fs::remove_file(format!("/run/rtrec/rt/{name}.json"));
     let _ = sleep.kill();
     let _ = sleep.wait();
     alone.assert_as_before(&before);
