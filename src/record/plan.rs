@@ -42,6 +42,11 @@ impl BufferPlan<'_> {
         self.settings.follows && self.common.windows.as_ref().is_some_and(|windows| windows.in_kernel)
     }
 
+    /// Whether what traced threads start is traced, too.
+    pub fn follows_children(&self) -> bool {
+        self.common.follow_children || self.settings.follows
+    }
+
     /// The clock to set.
     pub fn clock(&self) -> Option<&str> {
         self.settings.clock.as_deref().map(|clock| if clock == TSC2NSEC { TSC } else { clock })

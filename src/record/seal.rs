@@ -157,7 +157,7 @@ fn why_empty(plans: &[BufferPlan<'_>], harvest: &Harvest) -> Emptiness {
     } else if !graph_functions.is_empty() {
         Emptiness::NotCalled(graph_functions)
     } else if !pids.is_empty() {
-        Emptiness::OnlyThese(pids)
+        Emptiness::OnlyThese { pids, children: plans.iter().any(|plan| plan.follows_children()) }
     } else if filtered {
         Emptiness::Filtered
     } else if plans.iter().any(|plan| plan.settings.cpumask.is_some()) {

@@ -72,6 +72,8 @@ pub enum Note {
     Rotated(std::path::PathBuf),
     /// Recorders that are no more have left control files changed: how many.
     Leftovers(usize),
+    /// Threads of a process are born faster than they can be found, so some and what they start may be missing.
+    ThreadsMissed,
     /// Samples are asked for so often that they slow the program down.
     CostlySamples(Duration),
     /// Samples were taken.

@@ -282,7 +282,7 @@ impl Session {
 /// Where the time of a thread went, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
-    /// Running, interrupts included.
+    /// Running, interrupts included and, on a virtual machine, time that the host took away: CPU-time clocks leave that out.
     pub on_cpu: u64,
     /// Asleep or waiting for something.
     pub blocked: u64,

@@ -15,6 +15,7 @@
 //!   names: count, then each: 0 and the name with its NUL, or 1 + index of a file and the address
 //!   stacks: count, then each: depth, indices of names
 //!   samples: count, then each: time, tid, tgid, cpu, index of its stack
+//!   outs: the same: a thread left its CPU there
 //!   switches: count, then each: time, tid          a thread began to run
 //! ```
 //! Numbers are LEB128; times are distances from the time before.
@@ -78,6 +79,8 @@ pub struct Block {
     pub stacks: Vec<Vec<u32>>,
     /// The samples.
     pub samples: Vec<Sample>,
+    /// Where threads left their CPU.
+    pub outs: Vec<Sample>,
     /// When which thread began to run.
     pub switches: Vec<(u64, i32)>,
 }
@@ -104,14 +107,16 @@ impl Block {
             }
         });
         put_all(&mut out, &self.stacks, |out, stack| put_all(out, stack, |out, name| put(out, u64::from(*name))));
+        for samples in [&self.samples, &self.outs] {
+            let mut before = 0;
+            put_all(&mut out, samples, |out, sample| {
+                put(out, sample.time.wrapping_sub(std::mem::replace(&mut before, sample.time)));
+                for number in [sample.tid as u32, sample.tgid as u32, sample.cpu, sample.stack] {
+                    put(out, u64::from(number));
+                }
+            });
+        }
         let mut before = 0;
-        put_all(&mut out, &self.samples, |out, sample| {
-            put(out, sample.time.wrapping_sub(std::mem::replace(&mut before, sample.time)));
-            for number in [sample.tid as u32, sample.tgid as u32, sample.cpu, sample.stack] {
-                put(out, u64::from(number));
-            }
-        });
-        before = 0;
         put_all(&mut out, &self.switches, |out, (time, tid)| {
             put(out, time.wrapping_sub(std::mem::replace(&mut before, *time)));
             put(out, u64::from(*tid as u32));
@@ -144,6 +149,8 @@ pub struct Samples {
     pub stacks: Vec<Vec<u32>>,
     /// The samples.
     pub samples: Vec<Sample>,
+    /// Where threads left their CPU.
+    pub outs: Vec<Sample>,
     /// When which thread began to run.
     pub switches: Vec<(u64, i32)>,
     /// Bytes behind the last block that is whole.
@@ -165,6 +172,7 @@ impl Samples {
             all.torn = 0;
         }
         all.samples.sort_by_key(|sample| sample.time);
+        all.outs.sort_by_key(|sample| sample.time);
         all.switches.sort_unstable();
         all
     }
@@ -189,14 +197,17 @@ impl Samples {
         let name = |take: &mut Take<'_>| Some(take.word().filter(&most)? + bases.names as u32);
         let stacks = take.many(|take| take.many(name))?;
         let most = within(self.stacks.len() + stacks.len() - bases.stacks);
+        let samples_of = |take: &mut Take<'_>| {
+            let mut before = 0_u64;
+            take.many(|take| {
+                before = before.wrapping_add(take.number()?);
+                let [tid, tgid, cpu, stack] = [take.word()?, take.word()?, take.word()?, take.word()?];
+                let stack = Some(stack).filter(&most)? + bases.stacks as u32;
+                Some(Sample { time: before, tid: tid as i32, tgid: tgid as i32, cpu, stack })
+            })
+        };
+        let (samples, outs) = (samples_of(take)?, samples_of(take)?);
         let mut before = 0_u64;
-        let samples = take.many(|take| {
-            before = before.wrapping_add(take.number()?);
-            let [tid, tgid, cpu, stack] = [take.word()?, take.word()?, take.word()?, take.word()?];
-            let stack = Some(stack).filter(&most)? + bases.stacks as u32;
-            Some(Sample { time: before, tid: tid as i32, tgid: tgid as i32, cpu, stack })
-        })?;
-        before = 0;
         let switches = take.many(|take| {
             before = before.wrapping_add(take.number()?);
             Some((before, take.word()? as i32))
@@ -212,6 +223,7 @@ impl Samples {
         }
         self.stacks.extend(stacks);
         self.samples.extend(samples);
+        self.outs.extend(outs);
         self.switches.extend(switches);
         Some(())
     }
@@ -331,6 +343,7 @@ mod tests {
             files: vec![ProgramFile { path: "/bin/x".into(), build_id: "ab12".into() }],
             names: vec![Name::At { file: 0, address: 0x1234 }],
             stacks: vec![vec![0, 2]],
+            outs: vec![Sample { time: 71, tid: 7, tgid: 6, cpu: 1, stack: 0 }],
             samples: vec![Sample { time: 70, tid: 7, tgid: 6, cpu: 1, stack: 2 }],
             ..Block::default()
         };
@@ -349,6 +362,7 @@ mod tests {
         assert_eq!(all.stacks, [vec![0, 1], vec![], vec![0, 2], vec![3]]);
         let seen: Vec<(u64, u32)> = all.samples.iter().map(|sample| (sample.time, sample.stack)).collect();
         assert_eq!(seen, [(70, 2), (80, 3), (1 << 50, 0), ((1 << 50) + 300, 1)]);
+        assert_eq!(all.outs, [Sample { time: 71, tid: 7, tgid: 6, cpu: 1, stack: 0 }]);
         assert_eq!((all.lost, all.incomplete, all.torn), (7, 2, 0));
         assert_eq!(all.switches, [(5, 7), (5, 7), (9, 8), (9, 8)]);
     }

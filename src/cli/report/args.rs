@@ -212,7 +212,8 @@ pub(super) struct Flat {
     /// Read kernel symbols from this file too
     #[arg(long, value_name = "FILE")]
     pub(super) kallsyms: Option<PathBuf>,
-    /// Name user addresses (user stacks, user probes) by the memory maps in the file: record with --proc-map
+    /// Name user addresses (user stacks, user probes) by the memory maps in the file: record with --proc-map. With --windows:
+    /// name functions in samples whose debug file was not there when they were recorded
     #[arg(long)]
     pub(super) user_symbols: bool,
     /// Threads to use; the output is the same

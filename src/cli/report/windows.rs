@@ -49,6 +49,7 @@ pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSet
         min_ns: flat.view.min,
         threads: Vec::new(),
         all_steps: flat.view.all_steps,
+        user_symbols: flat.user_symbols,
         top: flat.view.top,
         sort: match flat.view.sort {
             None | Some(SortArg::Start) => Sort::Start,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, FromArgMatches};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -126,8 +126,10 @@ fn read_state(name: &str) -> Option<State> {
 
 /// Records in the background.
 pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
-    if let Err(error) = fs::create_dir_all(FOLDER) {
-        say!("rtrec rt: {FOLDER} cannot be made: {error}");
+    let writable = || access(FOLDER, AccessFlags::W_OK).map_err(std::io::Error::from);
+    if let Err(error) = fs::create_dir_all(FOLDER).and_then(|()| writable()) {
+        say!("rtrec rt: {FOLDER} cannot be written: {error}");
+        say!("  try     running as root: that is where sessions are known, and tracefs is root's too");
         return ExitCode::from(2);
     }
     if is_active(&args.name) {

@@ -1,12 +1,13 @@
 //! Samples of traced threads: a clock of each thread's own CPU time rings, and the stacks are noted.
 //!
-//! Owns: the kernel's events for it ([`event`], [`returns`]), taking records out of their rings ([`ring`]), stacks with names
+//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), stacks with names
 //! ([`spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
 //! Units: nanoseconds of CLOCK_MONOTONIC.
 //!
-//! One event for each thread and CPU, inherited by what the thread starts; all of a CPU share a ring. A thread of ours
+//! One event for each thread and CPU (see [`attach`]), inherited by what the thread starts; all of a CPU share a ring. A thread of ours
 //! empties the rings, unwinds and names at once, so that memory stays bounded and short-lived programs are still there.
 
+pub mod attach;
 pub mod event;
 pub mod returns;
 pub mod ring;
@@ -15,8 +16,6 @@ pub mod symbols;
 pub mod tables;
 mod work;
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +24,8 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use self::event::Opening;
-use self::ring::Ring;
+use self::attach::Attached;
+use self::event::{Opening, When};
 use self::spaces::Spaces;
 pub use self::work::Total;
 use self::work::Work;
@@ -80,42 +79,39 @@ impl Sampler {
         if pids.is_empty() {
             return Ok(None);
         }
-        let mut tids: Vec<i32> = Vec::new();
-        for pid in pids {
-            let tasks = procfs::process::Process::new(*pid).and_then(|process| process.tasks());
-            tids.extend(tasks.into_iter().flatten().flatten().map(|task| task.tid));
-        }
         // A machine's worth of threads and CPUs is more descriptors than a shell allows by default.
         if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
         let failed = Error::system("taking samples");
-        let opening = Opening { period, user_stack: windows.user_stack };
-        let (rings, mut fds) = match open_all(&tids, opening.ring_bytes(), |tid, cpu| opening.open(tid, cpu)) {
+        let user_stack = windows.user_stack;
+        let when = period.map_or(When::Never, When::Used);
+        let mut attached = match attach::attach(Opening { when, user_stack }, pids) {
             Err(_) if period.is_none() => return Ok(None),
-            opened => opened.map_err(failed)?,
+            opened => vec![opened.map_err(failed)?],
         };
-        let mut call_rings = Vec::new();
-        for id in calls {
-            // Without it stacks in this function are not whole, which is told.
-            let opened = open_all(&tids, returns::RING_BYTES, |tid, cpu| returns::open_calls(*id, tid, cpu));
-            let Ok((rings, others)) = opened else { continue };
-            call_rings.extend(rings);
-            fds.extend(others);
+        if attached[0].hopeless && period.is_some() {
+            watch.note(Note::ThreadsMissed);
         }
-        let holds_probes = !call_rings.is_empty();
+        if period.is_some() && user_stack != UserStack::None {
+            // Where threads wait is known without, but not on behalf of which function of the program.
+            attached.extend(attach::attach(Opening { when: When::Leaving, user_stack }, pids).ok());
+        }
+        // Without these stacks in such functions are not whole, which is told.
+        let openings = calls.iter().filter_map(|id| Opening::of_calls(*id));
+        let calls: Vec<Attached> = openings.filter_map(|opening| attach::attach(opening, pids).ok()).collect();
+        let holds_probes = !calls.is_empty();
+        attached.extend(calls);
         // The command is ours until it runs its program, and that tells its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let user_stack = windows.user_stack;
         let file = Growing::create(into).map_err(|source| Error::Output { path: into.to_owned(), source })?;
         let run = move || {
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
-            let mut work = Work::new(period, user_stack, spaces, shared, file);
-            work.run(rings, call_rings, &told);
-            drop(fds);
+            let mut work = Work::new(period, spaces, shared, file);
+            work.run(attached, &told);
             (work.into_total(), cpu_time())
         };
         let thread = std::thread::Builder::new().name("rtrec/samples".to_owned()).spawn(run);
@@ -148,7 +144,7 @@ impl Drop for Sampler {
 
 /// Whether these samples need to be told of calls whose returns are probed.
 pub fn needs_calls(windows: &WindowSettings) -> bool {
-    windows.sample.is_some() && matches!(windows.user_stack, UserStack::Dwarf(_)) && returns::can_be_told()
+    windows.sample.is_some() && matches!(windows.user_stack, UserStack::Dwarf(_)) && Opening::of_calls(0).is_some()
 }
 
 /// What cannot be done is refused, what had better not be done is told.
@@ -163,46 +159,6 @@ fn judge(period: Duration, windows: &WindowSettings, watch: &dyn Watch) -> Resul
         watch.note(Note::CostlySamples(period));
     }
     Ok(())
-}
-
-/// Opens an event for each thread on each CPU; those of one CPU share its ring.
-fn open_all(
-    tids: &[i32],
-    ring_bytes: usize,
-    open: impl Fn(i32, i32) -> io::Result<OwnedFd>,
-) -> io::Result<(Vec<Ring>, Vec<OwnedFd>)> {
-    let (mut rings, mut fds) = (Vec::new(), Vec::new());
-    for cpu in online()? {
-        let mut ring: Option<Ring> = None;
-        for tid in tids {
-            let fd = match open(*tid, cpu as i32) {
-                Ok(fd) => fd,
-                // It has ended meanwhile.
-                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => continue,
-                Err(error) => return Err(error),
-            };
-            match &ring {
-                None => ring = Some(Ring::map(fd, ring_bytes)?),
-                Some(ring) => {
-                    event::share(&fd, ring.as_fd())?;
-                    fds.push(fd);
-                }
-            }
-        }
-        rings.extend(ring);
-    }
-    Ok((rings, fds))
-}
-
-fn online() -> io::Result<Vec<u32>> {
-    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
-    let mut cpus = Vec::new();
-    for part in text.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |word: &str| word.parse::<u32>().map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
-        cpus.extend(number(first)?..=number(last)?);
-    }
-    Ok(cpus)
 }
 
 fn cpu_time() -> Duration {

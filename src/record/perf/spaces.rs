@@ -1,7 +1,7 @@
 //! The memory of each sampled program, and stacks in it with names.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use byteorder::{ByteOrder, NativeEndian};
@@ -247,14 +247,14 @@ impl Spaces {
     }
 
     /// Forgets the memory of processes that are no more.
-    pub fn forget_ended(&mut self, ended: &[i32]) {
+    pub fn forget_ended(&mut self, ended: &HashSet<i32>) {
         for pid in ended.iter().filter(|pid| !is_alive(**pid)) {
             self.spaces.remove(pid);
         }
     }
 
     /// The tables of names and stacks. When they have become large they begin anew; these samples are to be written yet.
-    pub fn tables(&mut self, waiting: &mut [Sample]) -> &mut Tables {
+    pub fn tables(&mut self, waiting: &mut [&mut Vec<Sample>]) -> &mut Tables {
         if self.tables.are_large() {
             self.begin_anew(waiting);
         }
@@ -262,7 +262,7 @@ impl Spaces {
     }
 
     /// Forgets all names and stacks but those of these samples.
-    pub fn begin_anew(&mut self, waiting: &mut [Sample]) {
+    pub fn begin_anew(&mut self, waiting: &mut [&mut Vec<Sample>]) {
         self.tables.begin_anew(waiting);
         self.known.clear();
     }
@@ -342,8 +342,8 @@ mod tests {
         assert_eq!(spaces.stack(own, &taken, |_| None).0, 0);
         assert_eq!(spaces.stack(own, &Taken { user: vec![8], ..Taken::default() }, |_| None), (1, false));
         let mut samples = vec![Sample { stack: 0, ..Sample::default() }, Sample { stack: 1, ..Sample::default() }];
-        let tables = spaces.tables(&mut samples);
-        let all = Samples::decode(&tables.block(samples).encode());
+        let tables = spaces.tables(&mut [&mut samples]);
+        let all = Samples::decode(&tables.block(samples, Vec::new()).encode());
         assert!(all.names[all.stacks[0][0] as usize].ends_with("stacks_and_names_are_kept_once"));
         assert_eq!(all.names[all.stacks[1][0] as usize], "0x8");
     }
@@ -357,7 +357,7 @@ mod tests {
         child.wait().unwrap();
         spaces.read(own);
         spaces.fork(own, gone);
-        spaces.forget_ended(&[own, gone]);
+        spaces.forget_ended(&HashSet::from([own, gone]));
         assert!(spaces.spaces.contains_key(&own) && !spaces.spaces.contains_key(&gone));
     }
 }

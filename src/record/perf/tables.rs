@@ -73,13 +73,17 @@ impl Tables {
         at as u32
     }
 
-    /// A block of these samples, with whatever of the tables was not written before.
-    pub fn block(&mut self, samples: Vec<Sample>) -> Block {
+    /// A block of these samples, also of threads that left their CPU, with whatever of the tables was not written before.
+    pub fn block(&mut self, samples: Vec<Sample>, outs: Vec<Sample>) -> Block {
         let mut block = Block { fresh: !self.written.begun, ..Block::default() };
         self.written.begun = true;
         for mut sample in samples {
             sample.stack = self.write_stack(sample.stack, &mut block);
             block.samples.push(sample);
+        }
+        for mut out in outs {
+            out.stack = self.write_stack(out.stack, &mut block);
+            block.outs.push(out);
         }
         block
     }
@@ -120,9 +124,9 @@ impl Tables {
     }
 
     /// Forgets all but what these samples need. Numbers that were given before are of no use any more.
-    pub fn begin_anew(&mut self, waiting: &mut [Sample]) {
+    pub fn begin_anew(&mut self, waiting: &mut [&mut Vec<Sample>]) {
         let old = std::mem::take(self);
-        for sample in waiting {
+        for sample in waiting.iter_mut().flat_map(|waiting| waiting.iter_mut()) {
             let stack = &old.stacks[sample.stack as usize];
             let names = stack.iter().map(|name| {
                 let name = match old.names[*name as usize].clone() {
@@ -164,7 +168,7 @@ mod tests {
         let (_, first) = (tables.stack(vec![burn]), tables.stack(vec![main, place]));
         let second = tables.stack(vec![main, burn]);
         let blocks = [vec![sample(1, first), sample(2, first)], vec![sample(3, second), sample(4, first)]];
-        let blocks = blocks.map(|samples| tables.block(samples));
+        let blocks = blocks.map(|samples| tables.block(samples, Vec::new()));
         assert_eq!((blocks[0].names.len(), blocks[0].stacks.len(), blocks[0].files.len()), (2, 1, 1));
         assert_eq!(blocks[1].names, [Name::Known("burn".into())]);
         assert_eq!((blocks[0].fresh, blocks[1].fresh, blocks[1].files.len()), (true, false, 0));
@@ -181,14 +185,15 @@ mod tests {
             tables.stack(vec![names[0]; 1024 + depth as usize]);
         }
         let last = tables.stack(names.to_vec());
-        let first = tables.block(vec![sample(1, last)]);
+        let first = tables.block(vec![sample(1, last)], Vec::new());
         assert!(tables.are_large());
-        let mut waiting = [sample(2, last)];
-        tables.begin_anew(&mut waiting);
+        let mut waiting = vec![sample(2, last)];
+        tables.begin_anew(&mut [&mut waiting]);
         assert!(!tables.are_large() && waiting[0].stack == 0);
-        let second = tables.block(waiting.to_vec());
+        let second = tables.block(waiting, vec![sample(3, 0)]);
         assert!(second.fresh);
         let all = Samples::decode(&[first.encode(), second.encode()].concat());
         assert_eq!(told(&all), ["main;[x+0x10]", "main;[x+0x10]"]);
+        assert_eq!((all.outs[0].time, all.outs[0].stack), (3, 1));
     }
 }

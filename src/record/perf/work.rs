@@ -7,7 +7,7 @@
 //! ```
 //! The windows are asked for first, so that all samples of a window that is known to have been slow are in hand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +15,11 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::event::{self, Body, Entry};
-use super::returns::{self, Returns};
-use super::ring::Ring;
+use super::attach::Attached;
+use super::event::{Body, Entry, Source};
+use super::returns::Returns;
 use super::spaces::Spaces;
 use crate::record::own_files::Growing;
-use crate::record::settings::UserStack;
 use crate::record::sift::{self, Shared};
 use crate::windows::samples::{Block, Sample};
 
@@ -93,7 +92,6 @@ impl Known {
 pub struct Work {
     spaces: Spaces,
     returns: Returns,
-    user_stack: UserStack,
     /// Which windows were slow, if samples outside of them are of no use.
     shared: Option<Shared>,
     file: Growing,
@@ -101,49 +99,48 @@ pub struct Work {
     entries: Vec<Entry>,
     /// What is not written yet.
     samples: Vec<Sample>,
+    outs: Vec<Sample>,
     switches: Vec<(u64, i32)>,
     /// Counts since the last block.
     since: Block,
     /// Processes of which a thread has ended.
-    ended: Vec<i32>,
+    ended: HashSet<i32>,
+    /// Whose word on a thread and CPU is taken: a thread may have an event of its own besides one that it was born with.
+    sources: HashMap<i32, Vec<(bool, Source)>>,
     total: Total,
 }
 
 impl Work {
     /// Nothing done yet; `period` is the distance of samples, if any are taken.
-    pub fn new(
-        period: Option<Duration>,
-        user_stack: UserStack,
-        spaces: Spaces,
-        shared: Option<Shared>,
-        file: Growing,
-    ) -> Work {
+    pub fn new(period: Option<Duration>, spaces: Spaces, shared: Option<Shared>, file: Growing) -> Work {
         let since = Block { period_ns: period.map_or(0, |period| period.as_nanos() as u64), ..Block::default() };
         Work {
             spaces,
             returns: Returns::default(),
-            user_stack,
             shared,
             file,
             entries: Vec::new(),
             samples: Vec::new(),
+            outs: Vec::new(),
             switches: Vec::new(),
             since,
-            ended: Vec::new(),
+            ended: HashSet::new(),
+            sources: HashMap::new(),
             total: Total::default(),
         }
     }
 
     /// Works until it is told to stop, then takes the rest.
-    pub fn run(&mut self, mut rings: Vec<Ring>, mut calls: Vec<Ring>, stop: &AtomicBool) {
+    pub fn run(&mut self, mut attached: Vec<Attached>, stop: &AtomicBool) {
+        attached.iter_mut().for_each(|attached| self.entries.append(&mut attached.entries));
         let mut written = Instant::now();
         loop {
             let over = stop.load(Ordering::Acquire);
-            let is_due = over || written.elapsed() >= WRITE_PERIOD || self.samples.len() + self.switches.len() > MANY;
+            let is_due = over
+                || written.elapsed() >= WRITE_PERIOD
+                || self.samples.len() + self.outs.len() + self.switches.len() > MANY;
             let known = self.shared.as_ref().filter(|_| is_due).map(|shared| Known::take(shared, over));
-            let cut = if over { u64::MAX } else { sift::now() };
-            calls.iter_mut().for_each(|ring| ring.take(|bytes| self.entries.extend(returns::parse(bytes))));
-            self.take(&mut rings, cut);
+            self.take(&mut attached, if over { u64::MAX } else { sift::now() });
             if is_due {
                 written = Instant::now();
                 self.write(known.as_ref());
@@ -151,8 +148,11 @@ impl Work {
             if over {
                 return;
             }
-            let mut ready: Vec<PollFd<'_>> =
-                rings.iter().chain(&calls).map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
+            let mut ready: Vec<PollFd<'_>> = attached
+                .iter()
+                .flat_map(|attached| &attached.rings)
+                .map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN))
+                .collect();
             // A ring whose threads have all ended is always ready.
             let _ = poll(&mut ready, PollTimeout::from(PERIOD_MS));
             if ready.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))) {
@@ -162,14 +162,9 @@ impl Work {
     }
 
     /// Empties the rings. What is younger than the cut waits: another CPU may have told something before it.
-    fn take(&mut self, rings: &mut [Ring], cut: u64) {
-        for ring in rings {
-            let (entries, lost) = (&mut self.entries, &mut self.since.lost);
-            ring.take(|bytes| match event::parse(bytes, self.user_stack) {
-                Some(Entry { body: Body::Lost(count), .. }) => *lost += count,
-                Some(entry) => entries.push(entry),
-                None => {}
-            });
+    fn take(&mut self, attached: &mut [Attached], cut: u64) {
+        for Attached { opening, rings, .. } in attached {
+            rings.iter_mut().for_each(|ring| ring.take(|bytes| self.entries.extend(opening.parse(bytes))));
         }
         // A program's maps must be known before its samples, whichever CPU tells them.
         self.entries.sort_by_key(|entry| entry.time);
@@ -181,22 +176,47 @@ impl Work {
     }
 
     fn one(&mut self, entry: Entry) {
+        let leaving = matches!(entry.body, Body::Out(_));
+        let counts = leaving || matches!(entry.body, Body::Sample(_) | Body::In);
+        if counts && !self.is_heard(entry.tid, (leaving, entry.source)) {
+            return;
+        }
+        let place = entry.place();
         match entry.body {
             Body::Map(map) => self.spaces.map(entry.pid, map),
             Body::Exec => self.spaces.exec(entry.pid),
             Body::Fork { parent } => self.spaces.fork(parent, entry.pid),
             Body::Exit => {
-                self.ended.push(entry.pid);
+                self.ended.insert(entry.pid);
+                self.sources.remove(&entry.tid);
                 self.returns.forget(entry.tid);
             }
             Body::Called { at, address } => self.returns.called(entry.tid, at, address),
             Body::In => self.switches.push((entry.time, entry.tid)),
-            Body::Lost(_) => {}
-            Body::Sample(sample) => {
+            Body::Lost(count) => self.since.lost += count,
+            Body::Born { .. } => {}
+            Body::Sample(taken) => {
                 let hidden = |place| self.returns.at(entry.tid, place);
-                let (stack, whole) = self.spaces.stack(entry.pid, &sample, hidden);
+                let (stack, whole) = self.spaces.stack(entry.pid, &taken, hidden);
                 self.since.incomplete += u64::from(!whole);
-                self.samples.push(Sample { time: entry.time, tid: entry.tid, tgid: entry.pid, cpu: sample.cpu, stack });
+                self.samples.push(Sample { stack, ..place });
+            }
+            Body::Out(taken) => {
+                let hidden = |place| self.returns.at(entry.tid, place);
+                let (stack, _) = self.spaces.stack(entry.pid, &taken, hidden);
+                self.outs.push(Sample { stack, ..place });
+            }
+        }
+    }
+
+    /// Of two events on one CPU the first that told of a thread is heard.
+    fn is_heard(&mut self, tid: i32, source: (bool, Source)) -> bool {
+        let known = self.sources.entry(tid).or_default();
+        match known.iter().find(|known| (known.0, known.1.cpu) == (source.0, source.1.cpu)) {
+            Some(known) => *known == source,
+            None => {
+                known.push(source);
+                true
             }
         }
     }
@@ -205,25 +225,25 @@ impl Work {
     fn write(&mut self, known: Option<&Known>) {
         let fate = |time, tid| known.map_or(Fate::Wanted, |known| known.fate(time, tid));
         let samples = sorted_out(&mut self.samples, |sample| fate(sample.time, sample.tid));
+        let outs = sorted_out(&mut self.outs, |sample| fate(sample.time, sample.tid));
         let switches = sorted_out(&mut self.switches, |(time, tid)| fate(*time, *tid));
-        let forgotten = drop_oldest(&mut self.samples) + drop_oldest(&mut self.switches);
+        let forgotten = drop_oldest(&mut self.samples) + drop_oldest(&mut self.outs) + drop_oldest(&mut self.switches);
         self.since.forgotten += forgotten as u64;
         let ended = std::mem::take(&mut self.ended);
         self.spaces.forget_ended(&ended);
-        if samples.is_empty() && switches.is_empty() && self.since.lost == 0 {
+        if samples.is_empty() && outs.is_empty() && switches.is_empty() && self.since.lost == 0 {
             return;
         }
-        self.put(samples, switches);
+        self.put(samples, outs, switches);
     }
 
-    fn put(&mut self, mut samples: Vec<Sample>, switches: Vec<(u64, i32)>) {
+    fn put(&mut self, mut samples: Vec<Sample>, mut outs: Vec<Sample>, switches: Vec<(u64, i32)>) {
         let count = samples.len();
         // The tables are to keep what waits, too.
-        samples.append(&mut self.samples);
-        let tables = self.spaces.tables(&mut samples);
-        self.samples = samples.split_off(count);
+        let mut all = [&mut samples, &mut outs, &mut self.samples, &mut self.outs];
+        let tables = self.spaces.tables(&mut all);
         let Block { period_ns, lost, incomplete, forgotten, .. } = self.since;
-        let block = Block { period_ns, lost, incomplete, forgotten, switches, ..tables.block(samples) };
+        let block = Block { period_ns, lost, incomplete, forgotten, switches, ..tables.block(samples, outs) };
         match self.file.add(&block.encode()) {
             Ok(()) => {
                 self.since = Block { period_ns, ..Block::default() };
@@ -232,10 +252,10 @@ impl Work {
                 self.total.incomplete += incomplete;
             }
             Err(error) => {
-                self.since.forgotten += (count + block.switches.len()) as u64;
+                self.since.forgotten += (count + block.outs.len() + block.switches.len()) as u64;
                 self.total.failure.get_or_insert(error);
                 // What the block told of names is told again.
-                self.spaces.begin_anew(&mut self.samples);
+                self.spaces.begin_anew(&mut [&mut self.samples, &mut self.outs]);
             }
         }
     }
@@ -272,13 +292,14 @@ mod tests {
 
     fn work(folder: &tempfile::TempDir, shared: Option<Shared>) -> Work {
         let file = Growing::create(&folder.path().join("samples")).unwrap();
-        Work::new(Some(Duration::from_millis(1)), UserStack::FramePointers, Spaces::new(), shared, file)
+        Work::new(Some(Duration::from_millis(1)), Spaces::new(), shared, file)
     }
 
     fn sampled(work: &mut Work, time: u64, tid: i32) {
         let taken = Taken { kernel: vec![0xffff_ffff_8100_0000], ..Taken::default() };
-        work.one(Entry { time, pid: 1, tid, body: Body::Sample(Box::new(taken)) });
-        work.one(Entry { time, pid: 1, tid, body: Body::In });
+        let source = Source::default();
+        work.one(Entry { time, pid: 1, tid, source, body: Body::Sample(Box::new(taken)) });
+        work.one(Entry { time, pid: 1, tid, source, body: Body::In });
     }
 
     fn stored(folder: &tempfile::TempDir) -> Samples {
@@ -309,6 +330,23 @@ mod tests {
         assert_eq!(all.switches, [(10, 1), (31, 3)]);
         assert!(work.samples.is_empty() && work.switches.is_empty());
         assert_eq!(work.into_total().samples, 2);
+    }
+
+    #[test]
+    fn of_two_events_of_a_thread_one_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut work = work(&folder, None);
+        let told = |time, tid, id, cpu, body| Entry { time, pid: 1, tid, source: Source { id, cpu }, body };
+        let sample = |time, tid, id, cpu| told(time, tid, id, cpu, Body::Sample(Box::default()));
+        work.one(sample(1, 7, 100, 0));
+        work.one(sample(2, 7, 200, 0));
+        work.one(sample(3, 7, 201, 1));
+        work.one(told(4, 7, 500, 0, Body::Out(Box::default())));
+        work.one(sample(4, 8, 200, 0));
+        work.one(told(5, 7, 0, 0, Body::Exit));
+        work.one(sample(6, 7, 300, 0));
+        assert_eq!(work.samples.iter().map(|sample| sample.time).collect::<Vec<_>>(), [1, 3, 4, 6]);
+        assert_eq!(work.outs.len(), 1, "another sort of event is another matter");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Stacks inside slow windows with their time in microseconds, one a line, or as a flame graph.
 //!
 //! On-CPU time comes from samples, one period each: an estimate. Off-CPU time, until the thread runs again, is measured; it
-//! goes to the kernel's stack at the switch-out.
+//! goes to the stack at the switch-out: the program's and the kernel's where samples were taken, else the kernel's.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

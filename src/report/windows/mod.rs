@@ -12,11 +12,13 @@ mod text;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::line::slice;
 use super::merge::{Batch, Mark};
 use super::{Input, Lane, Unit};
 use crate::dat::{Dat, own};
+use crate::symbols::names::{Names, bytes_of};
 use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
 use crate::windows::samples::Samples;
 use crate::windows::{Kept, OnlySlow, Session, Unrecorded};
@@ -95,6 +97,8 @@ pub struct WindowSettings {
     pub by: By,
     /// What comes out.
     pub form: Form,
+    /// Look up functions of programs that had no name when they were sampled, in the same builds of their files.
+    pub user_symbols: bool,
     /// Show every interrupt and timer, not one line for each that changed nothing.
     pub all_steps: bool,
     /// For [`Form::Folded`] and [`Form::FlameGraph`].
@@ -394,10 +398,14 @@ fn open(
     if stacks && samples.as_ref().is_none_or(|samples| samples.period_ns == 0) {
         return Err(WindowError::NoSamples(input.path.clone()));
     }
+    if let Some(samples) = samples.as_mut().filter(|_| settings.user_symbols) {
+        name_places(samples);
+    }
     if let Some(samples) = &mut samples {
         // Both are told by CLOCK_MONOTONIC; what corrects the one corrects the other.
         if let Some(lane) = own.clone().find(|lane| !lane.correction.is_plain()) {
             samples.samples.iter_mut().for_each(|sample| sample.time = lane.correction.apply(sample.time, sample.cpu));
+            samples.outs.iter_mut().for_each(|out| out.time = lane.correction.apply(out.time, out.cpu));
             samples.switches.iter_mut().for_each(|(time, _)| *time = lane.correction.apply(*time, 0));
         }
         let seen =
@@ -411,6 +419,20 @@ fn open(
     let known = kept.into_iter().map(|kept| ((kept.tid, kept.start, kept.definition), kept)).collect();
     let found = Found { min_ns: settings.min_ns, threads: settings.threads.clone(), known, ..Found::default() };
     Ok(FileWindows { session, engine, found, samples })
+}
+
+/// Names places in programs whose symbols were not there when they were recorded. Files without a build id are not known
+/// to be the same.
+fn name_places(samples: &mut Samples) {
+    let mut names = Names::new();
+    for (name, file, address) in &samples.unnamed {
+        let Some(file) = samples.files.get(*file as usize) else { continue };
+        let Some(id) = bytes_of(&file.build_id).filter(|id| !id.is_empty()) else { continue };
+        let found = names.at(Path::new(&file.path), *address, Some(&id));
+        if let Some(function) = found.ok().and_then(|found| found.function().map(str::to_owned)) {
+            samples.names[*name as usize] = function;
+        }
+    }
 }
 
 impl FileWindows {
