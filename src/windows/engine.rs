@@ -144,6 +144,8 @@ struct Stream {
     pid: i32,
     /// Threads that a stack behind it belongs to.
     whose: [Option<i32>; 2],
+    /// Who has just left its CPU, if nothing was heard of anybody since.
+    leaving: Option<i32>,
     /// Its CPU went idle then, and nobody was seen on it since.
     idle_since: Option<u64>,
     /// When something of it was lost last.
@@ -317,14 +319,19 @@ impl Engine {
         let (pid, now, abi) = (origin.pid, record.ticks, self.abi);
         let int = |field: &Field| field.int(record.data, abi).unwrap_or(0);
         let task = |field: &Field| int(field) as u32 as i32;
-        if let Role::Stack { .. } = event.role {
-            return self.stack(origin, record);
+        let leaving = self.streams[origin.stream as usize].leaving;
+        match event.role {
+            Role::Stack { .. } => return self.stack(origin, record),
+            // Whoever takes samples of threads that leave copies their stacks: that is no sign that they run again.
+            Role::Fault { kernel: true } if leaving == Some(pid) => return,
+            _ => self.streams[origin.stream as usize].leaving = None,
         }
         let mut other = None;
         match &event.role {
             Role::Switch { prev, state, next } => {
                 let (prev, next) = (task(prev), task(next));
                 self.prove(prev, now);
+                self.streams[origin.stream as usize].leaving = Some(prev);
                 let away = if could_go_on(int(state)) { State::Runnable } else { State::Blocked };
                 self.thread(prev).turn(away, now);
                 self.thread(next).turn(State::Running, now);
@@ -580,7 +587,7 @@ impl Engine {
             }
         }
         if let Some(stream) = self.streams.get_mut(stream as usize) {
-            (stream.whose, stream.idle_since, stream.lossy_until) = ([None; 2], None, now);
+            *stream = Stream { lossy_until: now, time: stream.time, pid: stream.pid, ..Stream::default() };
         }
         from
     }
