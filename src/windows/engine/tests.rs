@@ -1,7 +1,7 @@
 //! Tests of the engine: records as a kernel writes them, fed one by one.
 
 use super::*;
-use crate::windows::{Definition, Session, Source, Threshold};
+use crate::windows::{Definition, MAGIC_START, MAGIC_STOP, Session, Source, Threshold};
 
 const ABI: Abi = Abi { endian: crate::wire::abi::Endian::Little, long_bytes: 8 };
 const MS: u64 = 1_000_000;
