@@ -179,7 +179,14 @@ fn samples_have_whole_stacks_without_frame_pointers() {
     alone.assert_as_before(&before);
     let windows = reported(folder, &["--min", "0"]);
     assert_matches(&own(folder), &windows, false);
-    assert!(stacks(folder).iter().any(|stack| stack.contains("thr;request;parse;burn")));
+    let samples = windows.iter().flat_map(|window| window["samples"].as_array().unwrap());
+    let stack = |sample: &Value| {
+        let names: Vec<String> =
+            sample["stack"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+        names.join(";")
+    };
+    let stacks: Vec<String> = samples.map(stack).collect();
+    assert!(stacks.iter().any(|stack| stack.contains("thr;request;parse;burn")), "{stacks:#?}");
     // Where it slept is known from the kernel down to the program's first function.
     let steps = windows.iter().flat_map(|window| window["steps"].as_array().unwrap());
     let left: Vec<String> =
@@ -191,37 +198,6 @@ fn samples_have_whole_stacks_without_frame_pointers() {
     // Other readers step over what only rtrec knows.
     let text = stdout(&run(folder, &["report", "a.dat"]));
     assert!(text.starts_with("cpus=") && text.contains("sched_switch"), "{text}");
-}
-
-#[test]
-fn functions_get_names_from_a_debug_file_that_comes_later() {
-    let alone = Alone::with_tracefs();
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    program(folder, true);
-    let objcopy = |words: &[&str]| {
-        let done = Command::new("objcopy").args(words).current_dir(folder).status();
-        assert!(done.expect("objcopy starts").success());
-    };
-    objcopy(&["--only-keep-debug", "windows", "windows.debug"]);
-    objcopy(&["--strip-all", "--add-gnu-debuglink=windows.debug", "windows"]);
-    std::fs::rename(folder.join("windows.debug"), folder.join("later")).unwrap();
-    let before = alone.snapshot();
-    record(folder, &["--window-magic", "--sample", "500us"], &["1", "12", "2"]);
-    alone.assert_as_before(&before);
-    let stacks = |words: &[&str]| {
-        let words = [&["--min", "0"], words].concat();
-        reported(folder, &words).iter().map(|window| window["samples"].to_string()).collect::<String>()
-    };
-    let unnamed = stacks(&["--user-symbols"]);
-    assert!(unnamed.contains("[windows+0x") && !unnamed.contains("burn"), "{unnamed}");
-    std::fs::rename(folder.join("later"), folder.join("windows.debug")).unwrap();
-    assert!(!stacks(&[]).contains("burn"), "only if asked for");
-    let named = stacks(&["--user-symbols"]);
-    assert!(named.contains(r#""thr","request","parse","burn""#) && !named.contains("[windows+"), "{named}");
-    // Another build says nothing about the one that ran.
-    program(folder, false);
-    assert!(!stacks(&["--user-symbols"]).contains("burn"));
 }
 
 #[test]
@@ -259,6 +235,37 @@ fn stacks(folder: &Path) -> Vec<String> {
 }
 
 #[test]
+fn functions_get_names_from_a_debug_file_that_comes_later() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    program(folder, true);
+    let objcopy = |words: &[&str]| {
+        let done = Command::new("objcopy").args(words).current_dir(folder).status();
+        assert!(done.expect("objcopy starts").success());
+    };
+    objcopy(&["--only-keep-debug", "windows", "windows.debug"]);
+    objcopy(&["--strip-all", "--add-gnu-debuglink=windows.debug", "windows"]);
+    std::fs::rename(folder.join("windows.debug"), folder.join("later")).unwrap();
+    let before = alone.snapshot();
+    record(folder, &["--window-magic", "--sample", "500us"], &["1", "12", "2"]);
+    alone.assert_as_before(&before);
+    let stacks = |words: &[&str]| {
+        let words = [&["--min", "0"], words].concat();
+        reported(folder, &words).iter().map(|window| window["samples"].to_string()).collect::<String>()
+    };
+    let unnamed = stacks(&["--user-symbols"]);
+    assert!(unnamed.contains("[windows+0x") && !unnamed.contains("burn"), "{unnamed}");
+    std::fs::rename(folder.join("later"), folder.join("windows.debug")).unwrap();
+    assert!(!stacks(&[]).contains("burn"), "only if asked for");
+    let named = stacks(&["--user-symbols"]);
+    assert!(named.contains(r#""thr","request","parse","burn""#) && !named.contains("[windows+"), "{named}");
+    // Another build says nothing about the one that ran.
+    program(folder, false);
+    assert!(!stacks(&["--user-symbols"]).contains("burn"));
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_and_changes_nothing() {
     let alone = Alone::with_tracefs();
     let folder = tempfile::tempdir().unwrap();
@@ -284,6 +291,30 @@ fn what_cannot_be_meant_is_refused_and_changes_nothing() {
         assert!(stderr(&output).contains(said), "{words:?}: {}", stderr(&output));
         assert!(!folder.join("trace.dat").exists());
     }
+    alone.assert_as_before(&before);
+}
+
+#[test]
+fn a_kernel_that_cannot_judge_windows_is_told_from_one_that_can() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let before = alone.snapshot();
+    let words =
+        ["rt", "-q", "--in-kernel", "--window-syscall", "0:clock_nanosleep", "--threshold", "0ns", "sleep", "0.1"];
+    let output = run(folder, &words);
+    alone.assert_as_before(&before);
+    if alone.root.join("events/sched/sched_switch/hist").exists() {
+        assert!(output.status.success(), "{}", stderr(&output));
+    } else {
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("CONFIG_HIST_TRIGGERS") && said.contains("--only-slow"), "{said}");
+        assert!(!folder.join("trace.dat").exists());
+    }
+    let output = run(folder, &["rt", "--in-kernel", "--window-marker", "true"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("texts in trace_marker"), "{}", stderr(&output));
     alone.assert_as_before(&before);
 }
 
@@ -324,30 +355,6 @@ fn whoever_may_not_trace_is_told_so() {
         assert!(said.contains(file) && said.contains("ermission denied") && said.contains("root"), "{said}");
     }
     assert_eq!(common::listing(folder), ["rtrec"]);
-    alone.assert_as_before(&before);
-}
-
-#[test]
-fn a_kernel_that_cannot_judge_windows_is_told_from_one_that_can() {
-    let alone = Alone::with_tracefs();
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let before = alone.snapshot();
-    let words =
-        ["rt", "-q", "--in-kernel", "--window-syscall", "0:clock_nanosleep", "--threshold", "0ns", "sleep", "0.1"];
-    let output = run(folder, &words);
-    alone.assert_as_before(&before);
-    if alone.root.join("events/sched/sched_switch/hist").exists() {
-        assert!(output.status.success(), "{}", stderr(&output));
-    } else {
-        let said = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains("CONFIG_HIST_TRIGGERS") && said.contains("--only-slow"), "{said}");
-        assert!(!folder.join("trace.dat").exists());
-    }
-    let output = run(folder, &["rt", "--in-kernel", "--window-marker", "true"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("texts in trace_marker"), "{}", stderr(&output));
     alone.assert_as_before(&before);
 }
 

@@ -37,14 +37,14 @@ impl BufferPlan<'_> {
         self.tracer.is_some_and(|tracer| tracer.starts_with("function"))
     }
 
-    /// Whether what traced threads start is traced, too.
-    pub fn follows_children(&self) -> bool {
-        self.common.follow_children || self.settings.follows
-    }
-
     /// Whether the kernel judges windows in it.
     pub fn is_judged(&self) -> bool {
         self.settings.follows && self.common.windows.as_ref().is_some_and(|windows| windows.in_kernel)
+    }
+
+    /// Whether what traced threads start is traced, too.
+    pub fn follows_children(&self) -> bool {
+        self.common.follow_children || self.settings.follows
     }
 
     /// The clock to set.

@@ -96,35 +96,6 @@ impl Attached {
     }
 }
 
-/// Opens an event for each thread on each CPU, as it is asked for; those of one CPU share its ring.
-pub fn open_all(
-    tids: &[i32],
-    ring_bytes: usize,
-    open: impl Fn(i32, i32) -> io::Result<OwnedFd>,
-) -> io::Result<(Vec<Ring>, Vec<OwnedFd>)> {
-    let (mut rings, mut fds) = (Vec::new(), Vec::new());
-    for cpu in online()? {
-        let mut ring: Option<Ring> = None;
-        for tid in tids {
-            let fd = match open(*tid, cpu as i32) {
-                Ok(fd) => fd,
-                // It has ended meanwhile.
-                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => continue,
-                Err(error) => return Err(error),
-            };
-            match &ring {
-                None => ring = Some(Ring::map(fd, ring_bytes)?),
-                Some(ring) => {
-                    event::share(&fd, ring.as_fd())?;
-                    fds.push(fd);
-                }
-            }
-        }
-        rings.extend(ring);
-    }
-    Ok((rings, fds))
-}
-
 /// The threads of a process, as quickly as can be.
 pub fn threads(pid: i32) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

@@ -22,6 +22,9 @@ const REGISTERS: u64 = 1 << 29 | 1 << 30 | 1 << 31 | 1 << 32;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const REGISTERS: u64 = 0;
 
+/// Which of them is the stack pointer, if it points to the return address when a function begins.
+const STACK_POINTER: Option<usize> = if cfg!(target_arch = "x86_64") { Some(1) } else { None };
+
 /// Bytes behind every record but samples: pid and tid, time, id, CPU.
 const TRAILER: usize = 32;
 /// From here on an address in a call chain says whose addresses follow.
@@ -37,6 +40,8 @@ pub enum When {
     Used(Duration),
     /// When it leaves its CPU.
     Leaving,
+    /// When it calls a function: the number of a user probe's event at the entry. Only the return address is taken.
+    Calling(u64),
     /// Never: only that it begins to run is told.
     Never,
 }
@@ -51,25 +56,41 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// Calls of a function whose return is probed; `None` where the return address cannot be told so.
+    ///
+    /// The kernel's other way, events that name the file and the offset themselves, must not be used: where they are inherited
+    /// the kernel looks for the name in the memory of the program that starts a thread, and refuses it the thread.
+    pub fn of_calls(id: u64) -> Option<Opening> {
+        STACK_POINTER.map(|_| Opening { when: When::Calling(id), user_stack: UserStack::Dwarf(8) })
+    }
+
     /// Room for records on each CPU.
     pub fn ring_bytes(&self) -> usize {
-        if self.when != When::Never && matches!(self.user_stack, UserStack::Dwarf(_)) { 8 << 20 } else { 1 << 20 }
+        let is_large =
+            matches!(self.when, When::Used(_) | When::Leaving) && matches!(self.user_stack, UserStack::Dwarf(_));
+        if is_large { 8 << 20 } else { 1 << 20 }
     }
 
     /// Opens the event of a thread, and of all it starts, on a CPU.
     pub fn open(&self, tid: i32, cpu: i32) -> io::Result<OwnedFd> {
         let mut attr = abi::perf_event_attr {
-            type_: abi::PERF_TYPE_SOFTWARE,
+            type_: match self.when {
+                When::Calling(_) => abi::PERF_TYPE_TRACEPOINT,
+                _ => abi::PERF_TYPE_SOFTWARE,
+            },
+            size: size_of::<abi::perf_event_attr>() as u32,
             config: match self.when {
                 When::Used(_) => abi::PERF_COUNT_SW_TASK_CLOCK.into(),
                 When::Leaving => abi::PERF_COUNT_SW_CONTEXT_SWITCHES.into(),
+                When::Calling(id) => id,
                 When::Never => abi::PERF_COUNT_SW_DUMMY.into(),
             },
+            clockid: nix::libc::CLOCK_MONOTONIC,
             ..Default::default()
         };
         attr.__bindgen_anon_1.sample_period = match self.when {
             When::Used(period) => period.as_nanos() as u64,
-            When::Leaving => 1,
+            When::Leaving | When::Calling(_) => 1,
             When::Never => 0,
         };
         attr.sample_type = (abi::PERF_SAMPLE_IP
@@ -86,6 +107,7 @@ impl Opening {
             attr.sample_stack_user = bytes;
         }
         attr.set_exclude_callchain_user(u64::from(self.user_stack != UserStack::FramePointers));
+        attr.set_exclude_callchain_kernel(u64::from(matches!(self.when, When::Calling(_))));
         attr.set_inherit(1);
         if matches!(self.when, When::Used(_)) {
             attr.set_mmap(1);
@@ -94,10 +116,19 @@ impl Opening {
             attr.set_comm_exec(1);
         }
         attr.set_task(1);
-        attr.set_context_switch(u64::from(self.when != When::Leaving));
+        attr.set_context_switch(u64::from(matches!(self.when, When::Used(_) | When::Never)));
         attr.set_sample_id_all(1);
+        attr.set_use_clockid(1);
         attr.set_exclude_hv(1);
-        open(&mut attr, tid, cpu, self.ring_bytes())
+        attr.set_watermark(1);
+        attr.__bindgen_anon_2.wakeup_watermark = (self.ring_bytes() / 4) as u32;
+        // SAFETY: the structure is whole and outlives the call; the kernel answers with a new descriptor or an error.
+        let fd = unsafe { sys::perf_event_open(&mut attr, tid, cpu, -1, abi::PERF_FLAG_FD_CLOEXEC as _) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is new and nobody else's.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 }
 
@@ -106,28 +137,24 @@ impl Opening {
     pub fn parse(&self, bytes: &[u8]) -> Option<Entry> {
         let entry = parse(bytes, self.user_stack)?;
         let body = match entry.body {
-            Body::Sample(taken) if self.when == When::Leaving => Body::Out(taken),
+            Body::Sample(taken) => match self.when {
+                When::Leaving => Body::Out(taken),
+                When::Calling(_) => {
+                    let (at, address) = return_address(&taken)?;
+                    Body::Called { at, address }
+                }
+                _ => Body::Sample(taken),
+            },
             body => body,
         };
         Some(Entry { body, ..entry })
     }
 }
 
-/// Opens an event of a thread on a CPU, which tells times by the monotonic clock.
-pub(super) fn open(attr: &mut abi::perf_event_attr, tid: i32, cpu: i32, ring_bytes: usize) -> io::Result<OwnedFd> {
-    attr.size = size_of::<abi::perf_event_attr>() as u32;
-    attr.clockid = nix::libc::CLOCK_MONOTONIC;
-    attr.set_use_clockid(1);
-    attr.set_watermark(1);
-    attr.__bindgen_anon_2.wakeup_watermark = (ring_bytes / 4) as u32;
-    // SAFETY: the structure is whole and outlives the call, as does what it points to; the kernel answers with a new
-    // descriptor or an error.
-    let fd = unsafe { sys::perf_event_open(attr, tid, cpu, -1, abi::PERF_FLAG_FD_CLOEXEC as _) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor is new and nobody else's.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+/// Where the return address is on the stack of a thread at the entry of a function, and the address.
+fn return_address(taken: &Taken) -> Option<(u64, u64)> {
+    let sp = STACK_POINTER.and_then(|index| taken.registers.get(index))?;
+    Some((*sp, NativeEndian::read_u64(taken.stack.get(..8)?)))
 }
 
 /// Lets an event write into the ring of another on the same CPU.
@@ -233,24 +260,20 @@ pub struct Source {
 }
 
 /// Takes numbers off the front of a record.
-pub(super) struct Take<'a>(&'a [u8]);
+struct Take<'a>(&'a [u8]);
 
 impl<'a> Take<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Take(bytes)
-    }
-
-    pub(super) fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
+    fn bytes(&mut self, count: usize) -> Option<&'a [u8]> {
         let (front, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(front)
     }
 
-    pub(super) fn u32(&mut self) -> Option<u32> {
+    fn u32(&mut self) -> Option<u32> {
         self.bytes(4).map(NativeEndian::read_u32)
     }
 
-    pub(super) fn u64(&mut self) -> Option<u64> {
+    fn u64(&mut self) -> Option<u64> {
         self.bytes(8).map(NativeEndian::read_u64)
     }
 

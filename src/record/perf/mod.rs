@@ -1,6 +1,6 @@
 //! Samples of traced threads: a clock of each thread's own CPU time rings, and the stacks are noted.
 //!
-//! Owns: the kernel's events for it ([`event`], [`returns`]), taking records out of their rings ([`ring`]), stacks with names
+//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), stacks with names
 //! ([`spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
 //! Units: nanoseconds of CLOCK_MONOTONIC.
 //!
@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use self::attach::Attached;
 use self::event::{Opening, When};
 use self::spaces::Spaces;
 pub use self::work::Total;
@@ -96,17 +97,11 @@ impl Sampler {
             // Where threads wait is known without, but not on behalf of which function of the program.
             attached.extend(attach::attach(Opening { when: When::Leaving, user_stack }, pids).ok());
         }
-        // Those that were found while the events were opened, too.
-        let tids: Vec<i32> = pids.iter().flat_map(|pid| attach::threads(*pid)).collect();
-        let (mut call_rings, mut call_fds) = (Vec::new(), Vec::new());
-        for id in calls {
-            // Without it stacks in this function are not whole, which is told.
-            let opened = attach::open_all(&tids, returns::RING_BYTES, |tid, cpu| returns::open_calls(*id, tid, cpu));
-            let Ok((rings, others)) = opened else { continue };
-            call_rings.extend(rings);
-            call_fds.extend(others);
-        }
-        let holds_probes = !call_rings.is_empty();
+        // Without these stacks in such functions are not whole, which is told.
+        let openings = calls.iter().filter_map(|id| Opening::of_calls(*id));
+        let calls: Vec<Attached> = openings.filter_map(|opening| attach::attach(opening, pids).ok()).collect();
+        let holds_probes = !calls.is_empty();
+        attached.extend(calls);
         // The command is ours until it runs its program, and that tells its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
@@ -116,8 +111,7 @@ impl Sampler {
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
             let mut work = Work::new(period, spaces, shared, file);
-            work.run(attached, call_rings, &told);
-            drop(call_fds);
+            work.run(attached, &told);
             (work.into_total(), cpu_time())
         };
         let thread = std::thread::Builder::new().name("rtrec/samples".to_owned()).spawn(run);
@@ -150,7 +144,7 @@ impl Drop for Sampler {
 
 /// Whether these samples need to be told of calls whose returns are probed.
 pub fn needs_calls(windows: &WindowSettings) -> bool {
-    windows.sample.is_some() && matches!(windows.user_stack, UserStack::Dwarf(_)) && returns::can_be_told()
+    windows.sample.is_some() && matches!(windows.user_stack, UserStack::Dwarf(_)) && Opening::of_calls(0).is_some()
 }
 
 /// What cannot be done is refused, what had better not be done is told.

@@ -17,8 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::attach::Attached;
 use super::event::{Body, Entry, Source};
-use super::returns::{self, Returns};
-use super::ring::Ring;
+use super::returns::Returns;
 use super::spaces::Spaces;
 use crate::record::own_files::Growing;
 use crate::record::sift::{self, Shared};
@@ -132,7 +131,7 @@ impl Work {
     }
 
     /// Works until it is told to stop, then takes the rest.
-    pub fn run(&mut self, mut attached: Vec<Attached>, mut calls: Vec<Ring>, stop: &AtomicBool) {
+    pub fn run(&mut self, mut attached: Vec<Attached>, stop: &AtomicBool) {
         attached.iter_mut().for_each(|attached| self.entries.append(&mut attached.entries));
         let mut written = Instant::now();
         loop {
@@ -141,9 +140,7 @@ impl Work {
                 || written.elapsed() >= WRITE_PERIOD
                 || self.samples.len() + self.outs.len() + self.switches.len() > MANY;
             let known = self.shared.as_ref().filter(|_| is_due).map(|shared| Known::take(shared, over));
-            let cut = if over { u64::MAX } else { sift::now() };
-            calls.iter_mut().for_each(|ring| ring.take(|bytes| self.entries.extend(returns::parse(bytes))));
-            self.take(&mut attached, cut);
+            self.take(&mut attached, if over { u64::MAX } else { sift::now() });
             if is_due {
                 written = Instant::now();
                 self.write(known.as_ref());
@@ -151,8 +148,11 @@ impl Work {
             if over {
                 return;
             }
-            let rings = attached.iter().flat_map(|attached| &attached.rings).chain(&calls);
-            let mut ready: Vec<PollFd<'_>> = rings.map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
+            let mut ready: Vec<PollFd<'_>> = attached
+                .iter()
+                .flat_map(|attached| &attached.rings)
+                .map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN))
+                .collect();
             // A ring whose threads have all ended is always ready.
             let _ = poll(&mut ready, PollTimeout::from(PERIOD_MS));
             if ready.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))) {

@@ -282,7 +282,7 @@ impl Drawing<'_, '_, '_> {
                 (format!("{sort} {}", if *edge == Edge::Entry { "in" } else { "out" }), what, false)
             }
             Role::Timer(edge) => (format!("timer {}", if *edge == Edge::Entry { "in" } else { "out" }), text(), false),
-            Role::Fault => ("fault".to_owned(), text(), false),
+            Role::Fault { .. } => ("fault".to_owned(), text(), false),
             Role::Print { text } => {
                 ("marker".to_owned(), String::from_utf8_lossy(text.text(data, abi).trim_ascii()).into_owned(), false)
             }
