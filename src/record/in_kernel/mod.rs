@@ -143,6 +143,11 @@ impl Judge {
         }
         instance.tracing_on().map_err(Error::setup("starting the buffer"))?;
         seed(instance, &recipe.sets, undo)?;
+        if instance.has_pid_list(PidList::NoEvent) {
+            // What rtrec does is nobody's window. It is left out later anyway, but windows are judged from here on.
+            let set_up = Error::setup("setting the pid filter");
+            instance.add_pids(PidList::NoEvent, &super::session::own_threads(), undo).map_err(set_up)?;
+        }
         recipe.counts.iter().chain(&recipe.windows).try_for_each(|trigger| add(instance, trigger, undo))?;
         let snapshot = Trigger { event: recipe.window.clone(), text: recipe.snapshot.clone() };
         // However often it is armed again, this is how it ends.
@@ -347,7 +352,7 @@ fn seed(instance: &Instance, sets: &[Set], undo: &mut Undo) -> Result<(), Error>
         let refused = |source| Error::TriggerRefused { event: seed.event.clone(), source };
         undo.run_back_to(before).into_iter().next().map_or(Ok(()), |source| Err(refused(source)))?;
     }
-    instance.add_pids(PidList::NoEvent, &own, undo).map_err(set_up())
+    Ok(())
 }
 
 fn threads_of(pid: i32) -> Vec<i32> {
