@@ -21,6 +21,9 @@ use super::{Judge, Slow};
 use crate::tracefs;
 use crate::windows::{InKernel, Unrecorded};
 
+/// How often the tables of threads are looked at: a thousand births a second fill what is kept free.
+const TABLES_PERIOD: Duration = Duration::from_secs(4);
+
 /// Thread and start of windows that are in a snapshot, until the kernel has told them: a snapshot may have more than were
 /// told when it was taken.
 #[derive(Default)]
@@ -61,7 +64,7 @@ impl Sifter {
         stop: BorrowedFd<'_>,
         watch: &dyn Watch,
     ) -> io::Result<Vec<CpuHarvest>> {
-        let mut said = Instant::now();
+        let (mut said, mut looked) = (Instant::now(), Instant::now());
         let (mut found, mut late) = (Found::default(), Vec::new());
         loop {
             let over = signals::is_ready(stop);
@@ -78,7 +81,11 @@ impl Sifter {
             }
             if over || asked || said.elapsed() >= STATUS_PERIOD {
                 said = Instant::now();
-                self.count(&mut judge, over)?;
+                self.count(&judge)?;
+                if over || asked || looked.elapsed() >= TABLES_PERIOD {
+                    looked = Instant::now();
+                    self.look_at_tables(&mut judge, over)?;
+                }
                 // Nobody keeps anything back for windows that are open.
                 self.tell(u64::MAX);
             }
@@ -140,18 +147,21 @@ impl Sifter {
     }
 
     /// Takes over what the kernel has counted.
-    fn count(&mut self, judge: &mut Judge, over: bool) -> io::Result<()> {
-        let figures = judge.figures().map_err(cause)?;
-        let before = self.own().emptied;
+    fn count(&mut self, judge: &Judge) -> io::Result<()> {
+        self.counts().kinds = judge.figures().map_err(cause)?.into_iter().collect();
+        Ok(())
+    }
+
+    /// Looks after the tables of threads.
+    fn look_at_tables(&mut self, judge: &mut Judge, over: bool) -> io::Result<()> {
+        let tables = judge.tables().map_err(cause)?;
+        self.own().unseen = tables.unseen + tables.members_unseen;
         let counts = self.counts();
-        counts.kinds = figures.kinds.into_iter().collect();
-        if before == 0 {
-            // The tables that tell these are emptied with the others.
-            (counts.open, counts.discarded) = (figures.open, figures.discarded);
-        }
-        self.own().unseen = judge.forgotten + figures.unseen + figures.members_unseen;
-        if figures.full && !over {
-            judge.empty_tables(figures.unseen).map_err(|error| io::Error::other(error.to_string()))?;
+        let closed: u64 = counts.kinds.values().map(|tally| tally.closed).sum();
+        counts.discarded = tables.discarded;
+        counts.open = tables.began.saturating_sub(closed + tables.discarded);
+        if tables.full && !over {
+            judge.empty_tables().map_err(|error| io::Error::other(error.to_string()))?;
             self.own().emptied += 1;
         }
         Ok(())
