@@ -2,7 +2,7 @@
 //! buffer, which nobody reads otherwise.
 //!
 //! Owns: setting that up, what the kernel counts, which threads it is about, arming and taking snapshots. Does not own: the
-//! words of the triggers (see [`recipe`]), what is kept of a snapshot (see [`super::sift`]).
+//! words of the triggers (see [`recipe`]), what is kept of a snapshot (see `record::sift`).
 //! Units: nanoseconds of the monotonic clock.
 //!
 //! ```text
