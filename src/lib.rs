@@ -5,7 +5,8 @@
 //! | floor | modules | what they know |
 //! | --- | --- | --- |
 //! | ground | [`wire`] | bytes in, values out: sub-buffers, event formats, print fmt; no files, no clock, no threads |
-//! | ground | [`windows`] | response-time windows: what they are, and cutting them out of records; stands on [`wire`] |
+//! | ground | [`windows`] | response-time windows: what they are, and cutting them out of records; stands on [`wire`] and [`spread`] |
+//! | ground | [`spread`] | how values are spread: percentiles and histograms in memory that does not grow |
 //! | first | [`tracefs`], [`dat`], [`symbols`] | one door each: the kernel's control files, the trace.dat container, names of addresses |
 //! | second | [`record`], [`report`] | the two engines; they do not know each other |
 //! | third | [`plugins`] | what single families of events look like |
@@ -16,6 +17,7 @@ pub mod dat;
 pub mod plugins;
 pub mod record;
 pub mod report;
+pub mod spread;
 pub mod symbols;
 pub mod tracefs;
 pub mod windows;

@@ -155,8 +155,16 @@ fn a_window_around_a_system_call_has_its_sleep_and_its_waker() {
         text.starts_with("windows: 6 closed, ") && text.contains("over 20.000 ms, 0 open, 0 with lost events"),
         "{text}"
     );
-    let folded = stdout(&run(folder, &["report", "--windows", "--format", "folded", "--folded", "off-cpu", "a.dat"]));
+    let folded = stdout(&run(folder, &["report", "--windows", "--format", "folded", "--time", "off-cpu", "a.dat"]));
     assert!(folded.lines().any(|line| line.starts_with("windows;") && line.contains(";do_nanosleep;")), "{folded}");
+    let words = ["report", "--windows", "--format", "flamegraph", "--time", "off-cpu", "a.dat"];
+    let picture = stdout(&run(folder, &words));
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(&picture, options).unwrap();
+    let titles: Vec<&str> =
+        document.descendants().filter(|node| node.has_tag_name("title")).flat_map(|n| n.text()).collect();
+    assert!(titles.iter().any(|title| title.starts_with("do_nanosleep (")), "{titles:?}");
+    assert!(picture.contains("time off CPU in "), "{picture}");
 }
 
 #[test]
@@ -179,9 +187,82 @@ fn samples_have_whole_stacks_without_frame_pointers() {
     };
     let stacks: Vec<String> = samples.map(stack).collect();
     assert!(stacks.iter().any(|stack| stack.contains("thr;request;parse;burn")), "{stacks:#?}");
+    // Where it slept is known from the kernel down to the program's first function.
+    let steps = windows.iter().flat_map(|window| window["steps"].as_array().unwrap());
+    let left: Vec<String> =
+        steps.filter(|step| step["step"] == "out S").map(|step| step["stack"].to_string()).collect();
+    let whole = |stack: &String| stack.contains("do_nanosleep") && stack.contains(r#""request","thr","start_thread""#);
+    assert!(!left.is_empty() && left.iter().all(whole), "{left:#?}");
+    let folded = stdout(&run(folder, &["report", "--windows", "--format", "folded", "--time", "off-cpu", "a.dat"]));
+    assert!(folded.contains(";start_thread;thr;request;") && folded.contains(";do_nanosleep;"), "{folded}");
     // Other readers step over what only rtrec knows.
     let text = stdout(&run(folder, &["report", "a.dat"]));
     assert!(text.starts_with("cpus=") && text.contains("sched_switch"), "{text}");
+}
+
+#[test]
+fn stacks_go_on_past_functions_whose_return_is_probed() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    program(folder, false);
+    let before = alone.snapshot();
+    record(
+        folder,
+        &["--window", "./windows:request@0", "--sample", "500us", "--user-stack", "dwarf"],
+        &["2", "12", "0"],
+    );
+    alone.assert_as_before(&before);
+    let windows = reported(folder, &["--min", "0"]);
+    assert_eq!(windows.len(), 24, "threads can be started as if nobody looked");
+    let stacks = stacks(folder);
+    let burning: Vec<&String> = stacks.iter().filter(|stack| stack.contains("request;parse;burn")).collect();
+    assert!(
+        !burning.is_empty() && burning.iter().all(|stack| stack.contains(";thr;request;parse;burn")),
+        "{stacks:#?}"
+    );
+}
+
+/// The stacks of the samples in all windows.
+fn stacks(folder: &Path) -> Vec<String> {
+    let windows = reported(folder, &["--min", "0"]);
+    let samples = windows.iter().flat_map(|window| window["samples"].as_array().unwrap());
+    let stack = |sample: &Value| {
+        let names: Vec<&str> = sample["stack"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        names.join(";")
+    };
+    samples.map(stack).collect()
+}
+
+#[test]
+fn functions_get_names_from_a_debug_file_that_comes_later() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    program(folder, true);
+    let objcopy = |words: &[&str]| {
+        let done = Command::new("objcopy").args(words).current_dir(folder).status();
+        assert!(done.expect("objcopy starts").success());
+    };
+    objcopy(&["--only-keep-debug", "windows", "windows.debug"]);
+    objcopy(&["--strip-all", "--add-gnu-debuglink=windows.debug", "windows"]);
+    std::fs::rename(folder.join("windows.debug"), folder.join("later")).unwrap();
+    let before = alone.snapshot();
+    record(folder, &["--window-magic", "--sample", "500us"], &["1", "12", "2"]);
+    alone.assert_as_before(&before);
+    let stacks = |words: &[&str]| {
+        let words = [&["--min", "0"], words].concat();
+        reported(folder, &words).iter().map(|window| window["samples"].to_string()).collect::<String>()
+    };
+    let unnamed = stacks(&["--user-symbols"]);
+    assert!(unnamed.contains("[windows+0x") && !unnamed.contains("burn"), "{unnamed}");
+    std::fs::rename(folder.join("later"), folder.join("windows.debug")).unwrap();
+    assert!(!stacks(&[]).contains("burn"), "only if asked for");
+    let named = stacks(&["--user-symbols"]);
+    assert!(named.contains(r#""thr","request","parse","burn""#) && !named.contains("[windows+"), "{named}");
+    // Another build says nothing about the one that ran.
+    program(folder, false);
+    assert!(!stacks(&["--user-symbols"]).contains("burn"));
 }
 
 #[test]
@@ -197,6 +278,9 @@ fn what_cannot_be_meant_is_refused_and_changes_nothing() {
         (&["--window-syscall", "0:no_such_call", "true"], "no system call"),
         (&["--window-syscall", "999999999:read"], "ESRCH"),
         (&["--window", "./windows:nothing..work_end", "true"], "no function nothing"),
+        (&["--window", "./windows:work_begin+2..work_end", "true"], "no instruction of"),
+        (&["--window", "./windows:work_begin..work_end@999999999"], "ESRCH"),
+        (&["--window-magic", "-p", "999999999"], "ESRCH"),
         (&["--window", "a..", "true"], "is missing"),
         (&["--window-magic", "--sample", "5us", "true"], "the shortest is 10µs"),
         (&["--window-magic", "--sample", "100us", "--user-stack", "dwarf", "true"], "the shortest is 500µs"),
@@ -232,6 +316,73 @@ fn a_kernel_that_cannot_judge_windows_is_told_from_one_that_can() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("texts in trace_marker"), "{}", stderr(&output));
     alone.assert_as_before(&before);
+}
+
+#[test]
+fn with_a_threshold_of_nothing_every_window_is_slow() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    program(folder, true);
+    let before = alone.snapshot();
+    for more in [&[][..], &["--only-slow"]] {
+        record(folder, &[&["--window-syscall", "0:clock_nanosleep:0"], more].concat(), &["2", "3", "0"]);
+        assert_eq!(reported(folder, &[]).len(), 6, "{more:?}");
+    }
+    alone.assert_as_before(&before);
+}
+
+#[test]
+fn whoever_may_not_trace_is_told_so() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).unwrap();
+    let binary = folder.join("rtrec");
+    std::fs::copy(common::rtrec().get_program(), &binary).unwrap();
+    let before = alone.snapshot();
+    for (words, file) in [
+        (&["--window-magic", "true"][..], "/tracing"),
+        (&["--window-magic", "-p", "1"], "/tracing"),
+        (&["start", "rtrec-test", "--window-magic", "true"], "/run/rtrec"),
+    ] {
+        let mut command = Command::new(&binary);
+        let output = command.current_dir(folder).arg("rt").args(words).uid(65_534).gid(65_534).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(file) && said.contains("ermission denied") && said.contains("root"), "{said}");
+    }
+    assert_eq!(common::listing(folder), ["rtrec"]);
+    alone.assert_as_before(&before);
+}
+
+#[test]
+fn of_two_sessions_of_one_name_one_records() {
+    let alone = Alone::with_tracefs();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let before = alone.snapshot();
+    let name = format!("rtrec-test-{}", std::process::id());
+    let mut sleep = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = sleep.id().to_string();
+    let start = |out: &'static str| run(folder, &["rt", "start", &name, "--window-magic", "-p", &pid, "-o", out]);
+    let mut outputs = std::thread::scope(|scope| {
+        let tries = ["a.dat", "b.dat"].map(|out| scope.spawn(move || start(out)));
+        tries.map(|one| one.join().unwrap())
+    });
+    let stopped = run(folder, &["rt", "stop", &name]);
+    let again = run(folder, &["rt", "stop", &name]);
+    let _ = sleep.kill();
+    let _ = sleep.wait();
+    alone.assert_as_before(&before);
+    outputs.sort_by_key(|output| output.status.code());
+    let codes = outputs.each_ref().map(|output| output.status.code());
+    assert_eq!(codes, [Some(0), Some(2)], "{outputs:?}");
+    assert!(stderr(&outputs[1]).contains("already"), "{outputs:?}");
+    assert!(stopped.status.success() && !again.status.success(), "{stopped:?}, {again:?}");
+    assert_eq!(common::listing(folder).len(), 1, "{:?}", common::listing(folder));
 }
 
 #[test]

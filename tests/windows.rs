@@ -99,6 +99,80 @@ fn windows_of_a_thread_are_picked_without_losing_its_wakers() {
     assert!(!good && said.contains("--pid"), "{said}");
 }
 
+/// The stacks of a flame graph with the microseconds of each that are not those of what it called.
+fn stacks_of(picture: &str) -> BTreeMap<String, i64> {
+    let options = roxmltree::ParsingOptions { allow_dtd: true, ..Default::default() };
+    let document = roxmltree::Document::parse_with_options(picture, options).unwrap();
+    // Depth, place and width of each frame, and its name.
+    let mut frames: Vec<(i64, i64, i64, String)> = Vec::new();
+    for frame in document.descendants().filter(|node| node.has_tag_name("g") || node.has_tag_name("a")) {
+        let child = |name: &str| frame.children().find(|child| child.has_tag_name(name));
+        let (Some(title), Some(rect)) = (child("title"), child("rect")) else { continue };
+        // Place and width in microseconds are in a name space of their own.
+        let number = |key: &str| -> i64 {
+            let is_own =
+                |own: &roxmltree::Attribute<'_, '_>| own.name() == key && own.namespace().is_some() == (key != "y");
+            rect.attributes().find(is_own).unwrap().value().parse().unwrap()
+        };
+        let name = title.text().unwrap().rsplit_once(" (").unwrap().0.to_owned();
+        frames.push((-number("y"), number("x"), number("w"), name));
+    }
+    frames.sort();
+    let mut stacks = BTreeMap::new();
+    let mut above: Vec<(i64, i64, i64, String)> = Vec::new();
+    for (depth, at, width, name) in frames {
+        // The caller is the frame one level below that holds it.
+        let caller = above.iter().rev().find(|own| own.0 < depth && own.1 <= at && at + width <= own.1 + own.2);
+        let path = match caller {
+            Some((.., caller)) if caller.is_empty() => name,
+            Some((.., caller)) => {
+                *stacks.entry(caller.clone()).or_insert(0) -= width;
+                format!("{caller};{name}")
+            }
+            None => String::new(),
+        };
+        if !path.is_empty() {
+            *stacks.entry(path.clone()).or_insert(0) += width;
+        }
+        above.push((depth, at, width, path));
+    }
+    stacks.retain(|_, us| *us != 0);
+    stacks
+}
+
+#[test]
+fn a_flame_graph_is_a_picture_of_the_folded_stacks() {
+    let mut compared = 0;
+    for (time, format) in [("wall", "v7-profile"), ("off-cpu", "v7-profile"), ("off-cpu", "v7-profile-pairs")] {
+        let file = format!("{}/tests/fixtures/{format}/trace.dat", env!("CARGO_MANIFEST_DIR"));
+        let words = ["-q", "--windows", "--window-syscall", "0:0", "--window-syscall", "0:230", "--min", "0", "--time"];
+        let (good, folded, said) = report(&[&words[..], &[time, "--format", "folded", &file]].concat());
+        assert!(good, "{said}");
+        let (good, picture, said) = report(&[&words[..], &[time, "--format", "flamegraph", &file]].concat());
+        assert!(good, "{said}");
+        let drawn = stacks_of(&picture);
+        for line in folded.lines() {
+            let (stack, us) = line.rsplit_once(' ').unwrap();
+            assert_eq!(drawn.get(stack), us.parse().ok().as_ref(), "{stack}");
+            compared += 1;
+        }
+        assert_eq!(drawn.len(), folded.lines().count(), "{time}");
+    }
+    assert!(compared >= 5, "only {compared} stacks were compared");
+}
+
+#[test]
+fn stacks_of_cpu_time_need_samples() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v7-profile/trace.dat");
+    for format in ["folded", "flamegraph"] {
+        let words = ["--windows", "--window-syscall", "0:0", "--time", "on-cpu", "--format", format, file];
+        let (good, text, said) = report(&words);
+        assert!(!good && text.is_empty() && said.contains("no samples") && said.contains("--sample"), "{said}");
+    }
+    let (good, _, said) = report(&["--format", "flamegraph", file]);
+    assert!(!good && said.contains("--windows"), "{said}");
+}
+
 #[test]
 fn a_trace_without_windows_says_how_to_name_them() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v7-profile/trace.dat");

@@ -259,6 +259,11 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
              (sysctl kernel.kptr_restrict=1 lets root see them)"
                 .to_owned(),
         ),
+        Note::ThreadsMissed => Some(
+            "threads are born faster than they can be found: some, and those that they start, may be missing"
+                .to_owned(),
+        ),
+        Note::Unwritten { what, source } => Some(format!("{what}: they could not be written: {source}")),
         Note::Hindered { what, source } => verbose.then(|| format!("{what}: {source}")),
         Note::NotPutBack(error) => Some(format!("could not be put back: {error}")),
         Note::Rotated(path) => verbose.then(|| format!("{} is complete", path.display())),
@@ -314,12 +319,10 @@ pub(super) fn emptiness(empty: &Emptiness) -> String {
         Emptiness::NotCalled(names) => {
             format!("the trace is empty: nothing that was traced called {} while it was recording", names.join(", "))
         }
-        Emptiness::OnlyThese(pids) => {
+        Emptiness::OnlyThese { pids, children } => {
             let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
-            format!(
-                "the trace is empty: the processes {} did nothing that was asked for (their children need -c)",
-                pids.join(", ")
-            )
+            let hint = if *children { "" } else { " (their children need -c)" };
+            format!("the trace is empty: the processes {} did nothing that was asked for{hint}", pids.join(", "))
         }
         Emptiness::Filtered => "the trace is empty: no event passed its filter".to_owned(),
         Emptiness::Masked => "the trace is empty: nothing that was asked for happened on the CPUs of -M".to_owned(),

@@ -126,9 +126,9 @@ pub(in crate::cli) struct ViewArgs {
     /// Show every entry and exit of interrupts and timers, also of those that changed nothing
     #[arg(long, help_heading = "Windows")]
     pub(super) all_steps: bool,
-    /// With --format folded: which time of slow windows [default: wall]
+    /// With --format folded or flamegraph: which time of slow windows [default: wall]
     #[arg(long, value_enum, value_name = "TIME", help_heading = "Windows")]
-    pub(super) folded: Option<FoldedArg>,
+    pub(super) time: Option<TimeArg>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,8 +146,11 @@ pub(super) enum ByArg {
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FoldedArg {
+pub(super) enum TimeArg {
+    /// Running, as samples tell
     OnCpu,
+    /// From leaving the CPU until it runs again
     OffCpu,
+    /// Both
     Wall,
 }

@@ -3,10 +3,16 @@
 //! No option names them, so other readers step over them without a word; they are found by walking from section to
 //! section. Their ids lie far above those of trace-cmd. Layout in `docs/format.md`.
 
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::PathBuf;
+
 use byteorder::ByteOrder;
 
 use super::reader::{Dat, Place};
 use super::source::{Cursor, Take};
+use super::unsealed::Family;
+use super::writer::{Section, Writer};
 use super::{ids, v7};
 
 /// Id of the section with the names of tasks over time.
@@ -18,13 +24,55 @@ pub const CLOCKS: u16 = 0x7402;
 pub const WINDOWS: u16 = 0x7403;
 /// Id of the section with samples of programs and kernel.
 pub const SAMPLES: u16 = 0x7404;
+/// Id of the section with a line of JSON for each slow window of which the records were kept.
+pub const SLOW_WINDOWS: u16 = 0x7408;
+/// Id of the section with counts of all windows, where only slow ones were kept; its payload is JSON.
+pub const WINDOW_COUNTS: u16 = 0x7409;
 
 /// Id of the section with the build ids of mapped files: lines of id and path.
 pub const BUILD_IDS: u16 = 0x7406;
 
+/// Sections whose content is in a file of its own while the recording goes on, so that it survives the recorder.
+const IN_FILES: [u16; 4] = [WINDOWS, SAMPLES, SLOW_WINDOWS, WINDOW_COUNTS];
+/// What of a file goes into one section; the rest goes into more of them.
+const PIECE_BYTES: u64 = 4 << 20;
+
 /// Most sections that are walked over.
 const MAX_SECTIONS: u32 = 100_000;
 const MAX_NAME_BYTES: usize = 256;
+
+/// The temporary file that holds a section's content while the recording goes on.
+pub fn file(family: &Family, id: u16) -> PathBuf {
+    family.file(&format!("own-{id:x}"))
+}
+
+/// How many bytes there are in such files.
+pub fn bytes_in_files(family: &Family) -> u64 {
+    let sizes = IN_FILES.iter().filter_map(|id| fs::metadata(file(family, *id)).ok());
+    sizes.map(|metadata| metadata.len()).sum()
+}
+
+/// Makes sections of such files.
+pub fn add_files(out: &mut Writer, family: &Family) -> io::Result<()> {
+    IN_FILES.iter().try_for_each(|id| add_file(out, family, *id))
+}
+
+/// Makes sections of one of them, if it is there.
+pub fn add_file(out: &mut Writer, family: &Family, id: u16) -> io::Result<()> {
+    let mut content = match File::open(file(family, id)) {
+        Ok(content) => content,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    loop {
+        let mut payload = Vec::new();
+        io::Read::take(&mut content, PIECE_BYTES).read_to_end(&mut payload)?;
+        if payload.is_empty() {
+            return Ok(());
+        }
+        out.unlisted(&Section { id, payload: payload.into() })?;
+    }
+}
 
 /// A task got a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,24 +188,28 @@ impl Dat {
         ClockReadings::decode(&mut Take::new(&block, self.abi))
     }
 
-    /// The payload of a section, such as [`WINDOWS`], if the file has it.
+    /// The payload of a section, such as [`WINDOWS`], if the file has it; that of several of one id is one.
     pub fn own_payload(&self, id: u16) -> Option<Vec<u8>> {
         self.own_section(id)
     }
 
-    /// Walks from section to section until one has the id.
+    /// Walks from section to section, and takes what those of the id hold.
     fn own_section(&self, wanted: u16) -> Option<Vec<u8>> {
+        let mut found: Option<Vec<u8>> = None;
         let mut at = self.first_section()?;
         for _ in 0..MAX_SECTIONS {
-            let head = v7::section(self, at)?;
-            let offset = at.checked_add(ids::SECTION_HEADER_BYTES)?;
+            let Some(head) = v7::section(self, at) else { break };
+            let Some(offset) = at.checked_add(ids::SECTION_HEADER_BYTES) else { break };
             if head.id == wanted {
                 let compressed = head.flags & ids::FLAG_COMPRESSED != 0;
-                return self.block(Place { offset, bytes: head.bytes, compressed }).ok();
+                // What stands behind a damaged piece cannot be understood without it.
+                let Ok(mut piece) = self.block(Place { offset, bytes: head.bytes, compressed }) else { break };
+                found.get_or_insert_default().append(&mut piece);
             }
-            at = offset.checked_add(head.bytes)?;
+            let Some(next) = offset.checked_add(head.bytes) else { break };
+            at = next;
         }
-        None
+        found
     }
 
     /// Where the header of a version 7 file ends.

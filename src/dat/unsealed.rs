@@ -9,6 +9,7 @@
 //! .NAME.rtrec-PID.part           the header and the metadata sections of the file to be
 //! .NAME.rtrec-PID.cpu0.0         chunks (or, uncompressed, sub-buffers) of CPU 0, its first stretch
 //! .NAME.rtrec-PID.INSTANCE.cpu0.0
+//! .NAME.rtrec-PID.own-7403       what is to be a section of rtrec's own (see `own`)
 //! ```
 //! A chunk is one write, so what a dead recorder leaves is whole up to the last chunk. Nothing is synced to the disk
 //! while recording: these files outlive their process, not a power cut.
@@ -324,9 +325,12 @@ impl Unsealed {
         out.option_text(ids::UNAME, &self.begin.uname);
         out.option_text(ids::VERSION, concat!("rtrec ", env!("CARGO_PKG_VERSION")));
         out.option_u32(ids::CPUCOUNT, self.begin.cpus);
+        // Its recorder may be at work: what is known of records is written before them, so they are measured first.
+        let heads = self.heads(compression)?;
+        super::own::add_files(&mut out, &self.family)?;
         out.end_options()?;
         let mut raw_bytes = 0;
-        for (head, mut cpus) in self.heads(compression)? {
+        for (head, mut cpus) in heads {
             raw_bytes += cpus.iter().flat_map(|(_, data)| data).map(|data| data.raw_bytes).sum::<u64>();
             out.buffer(&head, &mut cpus, &mut |_| Ok(Room::Plenty))?;
         }

@@ -6,9 +6,11 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::error::Error;
 use super::names;
+use super::perf::attach::threads;
 use super::plan::{BufferPlan, FunctionPlan};
 use super::settings::FunctionOff;
 use super::watch::{Note, Watch};
@@ -30,7 +32,8 @@ pub fn configure(plan: &BufferPlan<'_>, command: Option<i32>, watch: &dyn Watch,
     set_events(plan, undo)?;
     set_until(plan, undo)?;
     set_tracer(plan, undo)?;
-    set_options(plan, undo)
+    set_options(plan, undo)?;
+    set_newborn(plan, watch)
 }
 
 /// Switches everything off and empties the buffer.
@@ -273,6 +276,27 @@ fn set_pids(plan: &BufferPlan<'_>, command: Option<i32>, undo: &mut Undo) -> Res
     Ok(())
 }
 
+/// Adds threads that were born since their process' threads were listed, until the kernel follows all there are.
+fn set_newborn(plan: &BufferPlan<'_>, watch: &dyn Watch) -> Result<(), Error> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let pids = &plan.settings.pids;
+    if pids.is_empty() || !plan.follows_children() {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    loop {
+        let alive = || pids.iter().flat_map(|&pid| threads(pid)).collect();
+        let added = plan.instance.add_missing_pids(PidList::Event, alive);
+        if added.map_err(Error::setup("setting the pid filter"))? == 0 {
+            return Ok(());
+        }
+        if begun.elapsed() > PATIENCE {
+            watch.note(Note::ThreadsMissed);
+            return Ok(());
+        }
+    }
+}
+
 /// All threads of a process; the kernel's pid lists hold thread ids.
 fn threads_of(pid: i32) -> Vec<i32> {
     let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks());
@@ -325,7 +349,7 @@ fn set_tracer(plan: &BufferPlan<'_>, undo: &mut Undo) -> Result<(), Error> {
 
 fn set_options(plan: &BufferPlan<'_>, undo: &mut Undo) -> Result<(), Error> {
     let instance = &plan.instance;
-    if plan.common.follow_children || plan.settings.follows {
+    if plan.follows_children() {
         follow_children(plan, undo)?;
     }
     if plan.common.func_stack && instance.name().is_none() {

@@ -201,7 +201,7 @@ impl CpuReader {
         progress: &Progress,
     ) -> io::Result<CpuHarvest> {
         let (mut cuts, mut looked) = (0, Instant::now());
-        let mut standing = Standing::take(self.pace.reader_priority(), self.cpu)?;
+        let mut standing = Standing::take(self.pace.reader_priority(), Some(self.cpu))?;
         while !self.wait(stop)? {
             self.wakeups += 1;
             let before = self.stretches.raw_bytes();

@@ -3,6 +3,7 @@
 use super::error::Error;
 use super::history::{History, Story};
 use super::maps::Maps;
+use super::output::Output;
 use super::plan::BufferPlan;
 use super::seal::Extras;
 use super::settings::{Settings, TSC2NSEC};
@@ -11,7 +12,7 @@ use super::tsc::{self, Scale};
 use super::watch::{Note, Watch};
 use super::windows::Watching;
 use crate::dat::{ids, own};
-use crate::tracefs::{Tracefs, Undo};
+use crate::tracefs::Tracefs;
 use crate::windows::Session;
 
 /// The parts that are at work while recording.
@@ -30,11 +31,12 @@ impl Extra {
         plans: &[BufferPlan<'_>],
         root: &Tracefs,
         watch: &dyn Watch,
-        undo: Undo,
+        output: &Output,
         command: Option<i32>,
+        calls: &[u64],
     ) -> Result<Extra, Error> {
         let scale = scale(settings, plans, root)?;
-        let history = match History::begin(root, &clock(plans, root), undo) {
+        let history = match History::begin(root, &clock(plans, root), output.journal().undo()) {
             Ok(history) => Some(history),
             Err(source) if settings.date => return Err(Error::Setup { step: "comparing the clocks", source }),
             Err(source) => {
@@ -47,8 +49,8 @@ impl Extra {
         // One for the life of the program: the running command, of which copies are made, points to it.
         let maps: Option<&'static Maps> = wanted.clone().next().map(|_| &*Box::leak(Box::default()));
         maps.iter().for_each(|maps| pids.iter().for_each(|&pid| maps.read(pid)));
-        let windows =
-            settings.windows.as_ref().map(|windows| Watching::begin(windows, plans, command, watch)).transpose()?;
+        let begin = |windows| Watching::begin(windows, plans, command, calls, output.family(), watch);
+        let windows = settings.windows.as_ref().map(begin).transpose()?;
         Ok(Extra { history, maps, pids, scale, windows })
     }
 
@@ -57,13 +59,18 @@ impl Extra {
         self.windows.as_ref().filter(|_| plan.settings.follows).and_then(Watching::sifted)
     }
 
+    /// To be called before probes are removed.
+    pub fn let_go_of_probes(&mut self, watch: &dyn Watch) {
+        self.windows.iter_mut().for_each(|windows| windows.let_go_of_probes(watch));
+    }
+
     /// Where the maps of the command go.
     pub fn maps(&self) -> Option<&'static Maps> {
         self.maps
     }
 
     /// Ends them and tells what goes into the file.
-    pub fn finish(self, settings: &Settings, watch: &dyn Watch) -> Extras {
+    pub fn finish(self, settings: &Settings, watch: &dyn Watch, output: &Output) -> Extras {
         let story = self.history.map(History::finish);
         let mut options: Vec<(u16, Vec<u8>)> = Vec::new();
         if settings.date {
@@ -77,10 +84,14 @@ impl Extra {
             self.pids.iter().for_each(|&pid| maps.read(pid));
             options.extend(maps.texts().into_iter().map(|maps| (ids::PROCMAPS, text(maps))));
         }
-        let mut sections = self.windows.map(|windows| windows.finish(watch)).unwrap_or_default();
+        let own = self.windows.is_some().then(|| (output.family().clone(), None));
+        if let Some(windows) = self.windows {
+            windows.finish(output.family(), watch);
+        }
+        let mut sections = Vec::new();
         let build_ids = self.maps.map(Maps::build_ids).filter(|lines| !lines.is_empty());
         sections.extend(build_ids.map(|lines| (own::BUILD_IDS, lines.into_bytes())));
-        Extras { options, story, sections }
+        Extras { options, story, sections, own }
     }
 }
 

@@ -18,6 +18,7 @@ mod metadata;
 pub mod names;
 mod outcome;
 mod output;
+mod own_files;
 mod perf;
 mod plan;
 mod priority;
@@ -70,6 +71,7 @@ use session::{Harvest, Session, open_buffer};
 use signals::{Caught, Signals};
 use texts::{TextsThread, Wanted};
 
+use crate::dat::own;
 use crate::dat::unsealed::{Begin, Entry};
 use crate::dat::writer::{Move, Room, Writer};
 use crate::dat::writer6;
@@ -104,8 +106,12 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let names = output.family().file("names");
     let texts = TextsThread::begin(Wanted { top: top.clone(), events, values: plan::named_values(&plans), names })?;
     plan::define_probes(&plans, &top, watch, &mut probes)?;
+    let calls = match &settings.windows {
+        Some(windows) if perf::needs_calls(windows) => plan::define_calls(&plans, &top, &mut probes)?,
+        _ => Vec::new(),
+    };
     let command = child.as_ref().map(|child| child.pid().as_raw());
-    let extras = Extra::begin(settings, &plans, &root, watch, output.journal().undo(), command)?;
+    let mut extras = Extra::begin(settings, &plans, &root, watch, &output, command, &calls)?;
     for plan in &plans {
         configure::configure(plan, child.as_ref().map(|child| child.pid().as_raw()), watch, &mut undo)?;
     }
@@ -143,10 +149,11 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
             undo.forget();
         }
         texts.wait_for_formats();
+        extras.let_go_of_probes(watch);
         // The kernel waits for all CPUs again and again here; so does the file for its symbols.
         let put_back = move || own.run().into_iter().chain(undo.run()).chain(probes.run()).collect::<Vec<_>>();
         let putting_back = scope.spawn(put_back);
-        closing.extras = extras.finish(settings, watch);
+        closing.extras = extras.finish(settings, watch, &output);
         let not_put_back = putting_back.join().unwrap_or_default();
         not_put_back.into_iter().for_each(|error| watch.note(Note::NotPutBack(error)));
         let _ = output.journal().put_back();
@@ -201,7 +208,8 @@ impl Ready<'_> {
     /// Seals the file and gives it its name.
     fn complete(mut self, mut output: Output, hurry: &Hurry<'_>) -> Result<PathBuf, Error> {
         let mut path = output.path().to_owned();
-        let bytes: u64 = self.buffers.iter().flatten().flat_map(|cpu| &cpu.data).map(|data| data.bytes).sum();
+        let data = self.buffers.iter().flatten().flat_map(|cpu| &cpu.data).map(|data| data.bytes);
+        let bytes = data.sum::<u64>() + own::bytes_in_files(output.family());
         // After a failure an empty trace is of no use to anybody.
         output.set_worth_keeping(bytes > 0 || self.failure.is_none());
         let unsealed = |source: io::Error| match hurry.signal() {

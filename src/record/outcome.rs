@@ -100,7 +100,12 @@ pub enum Emptiness {
     /// None of these functions was called where graphs begin.
     NotCalled(Vec<String>),
     /// Only these processes were traced, and they did nothing that was asked for.
-    OnlyThese(Vec<i32>),
+    OnlyThese {
+        /// They.
+        pids: Vec<i32>,
+        /// What they start was traced, too.
+        children: bool,
+    },
     /// Filters were set on the events.
     Filtered,
     /// Only some CPUs were traced.

@@ -9,6 +9,7 @@ use super::names;
 use super::probe::{self, FieldValues, Probe, Resolver, Spec};
 use super::settings::{BufferSettings, EventSettings, FunctionWord, Settings, TSC2NSEC};
 use super::watch::{Note, Watch};
+use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::{EventName, Selection};
 use crate::tracefs::functions::{FunctionList, Word};
 use crate::tracefs::{self, Instance, Tracefs, Undo};
@@ -39,6 +40,11 @@ impl BufferPlan<'_> {
     /// Whether the kernel judges windows in it.
     pub fn is_judged(&self) -> bool {
         self.settings.follows && self.common.windows.as_ref().is_some_and(|windows| windows.in_kernel)
+    }
+
+    /// Whether what traced threads start is traced, too.
+    pub fn follows_children(&self) -> bool {
+        self.common.follow_children || self.settings.follows
     }
 
     /// The clock to set.
@@ -233,6 +239,28 @@ pub fn define_probes(
         watch.note(Note::Probe { target, note });
     }
     probe::define(top, &all, undo).map_err(Error::probe)
+}
+
+/// Defines probes at the entries of functions of programs whose returns are probed, and tells the numbers of their events.
+/// They are the sampler's alone: the kernel lets perf and ftrace not share one.
+pub fn define_calls(plans: &[BufferPlan<'_>], top: &Instance, undo: &mut Undo) -> Result<Vec<u64>, Error> {
+    let all = plans.iter().flat_map(|plan| &plan.events).flat_map(|event| &event.probes);
+    let returns = all.filter(|probe| probe.file == DefinitionFile::Uprobe && probe.letter.starts_with('r'));
+    let places: BTreeSet<&str> = returns.map(|probe| probe.place.as_str()).collect();
+    let call = |(number, place): (usize, &str)| Probe {
+        file: DefinitionFile::Uprobe,
+        name: EventName { system: probe::session_group(), event: format!("rtrec_calls_{number}") },
+        letter: "p".to_owned(),
+        place: place.to_owned(),
+        arguments: Vec::new(),
+        target: place.to_owned(),
+        values: Vec::new(),
+        notes: Vec::new(),
+    };
+    let calls: Vec<Probe> = places.into_iter().enumerate().map(call).collect();
+    probe::define(top, &calls, undo).map_err(Error::probe)?;
+    let id = |call: &Probe| top.event_id(&call.name);
+    calls.iter().map(id).collect::<Result<_, _>>().map_err(Error::setup("reading the number of an event"))
 }
 
 fn unknown_event(known: &Instance, word: &str) -> Error {

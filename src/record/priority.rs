@@ -51,7 +51,8 @@ pub fn apply(priority: Option<u32>) -> io::Result<()> {
 pub struct Standing {
     /// Where the thread may run when it is not raised; `None`: its priority is left alone.
     home: Option<CpuSet>,
-    cpu: u32,
+    /// The CPU whose buffer it empties; `None`: it empties several.
+    cpu: Option<u32>,
     raised: bool,
     since: Instant,
     used: Duration,
@@ -61,7 +62,7 @@ pub struct Standing {
 
 impl Standing {
     /// Takes the priority that was asked for, or the usual one as far as it is permitted.
-    pub fn take(asked: Option<u32>, cpu: u32) -> io::Result<Standing> {
+    pub fn take(asked: Option<u32>, cpu: Option<u32>) -> io::Result<Standing> {
         let mut standing = Standing { home: None, cpu, raised: false, since: Instant::now(), used: used(), lowered: 0 };
         match asked {
             Some(_) => apply(asked)?,
@@ -100,8 +101,8 @@ impl Standing {
 
     fn raise(&mut self) {
         self.raised = schedule(libc::SCHED_FIFO, USUAL).is_ok();
-        if let Some(home) = self.home.filter(|_| self.raised) {
-            pin(self.cpu, &home);
+        if let (true, Some(cpu), Some(home)) = (self.raised, self.cpu, &self.home) {
+            pin(cpu, home);
         }
     }
 
@@ -155,7 +156,7 @@ mod tests {
         let cpus = sched_getaffinity(Pid::from_raw(0)).unwrap();
         let cpu = (0..CpuSet::count()).find(|&cpu| cpus.is_set(cpu).unwrap()).unwrap() as u32;
         std::thread::spawn(move || {
-            let mut standing = Standing::take(None, cpu).unwrap();
+            let mut standing = Standing::take(None, Some(cpu)).unwrap();
             let Some(home) = standing.home else {
                 // Not permitted here: then nothing is ever changed.
                 standing.tend(Instant::now() + 2 * PERIOD);

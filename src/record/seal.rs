@@ -12,6 +12,7 @@ use super::plan::BufferPlan;
 use super::rotate::BufferData;
 use super::session::Harvest;
 use super::settings::TSC2NSEC;
+use crate::dat::unsealed::Family;
 use crate::dat::writer::{self, BufferHead, Moving, Section, Writer};
 use crate::dat::{ids, own};
 use crate::tracefs::buffer::BufferStats;
@@ -36,6 +37,8 @@ pub struct Extras {
     pub story: Option<Story>,
     /// Sections of rtrec's own and their payload.
     pub sections: Vec<(u16, Vec<u8>)>,
+    /// Whose files hold what is to be sections of rtrec's own; all of them, or this one.
+    pub own: Option<(Family, Option<u16>)>,
 }
 
 struct BufferReport {
@@ -154,7 +157,7 @@ fn why_empty(plans: &[BufferPlan<'_>], harvest: &Harvest) -> Emptiness {
     } else if !graph_functions.is_empty() {
         Emptiness::NotCalled(graph_functions)
     } else if !pids.is_empty() {
-        Emptiness::OnlyThese(pids)
+        Emptiness::OnlyThese { pids, children: plans.iter().any(|plan| plan.follows_children()) }
     } else if filtered {
         Emptiness::Filtered
     } else if plans.iter().any(|plan| plan.settings.cpumask.is_some()) {
@@ -190,6 +193,11 @@ pub fn seal(mut out: Writer, closing: &Closing, data: &mut BufferData, moving: &
     }
     for (id, payload) in &closing.extras.sections {
         out.unlisted(&Section { id: *id, payload: payload.as_slice().into() })?;
+    }
+    match &closing.extras.own {
+        Some((family, None)) => own::add_files(&mut out, family)?,
+        Some((family, Some(id))) => own::add_file(&mut out, family, *id)?,
+        None => {}
     }
     out.option_u32(ids::CPUCOUNT, metadata::configured_cpus());
     out.end_options()?;

@@ -30,6 +30,7 @@ use super::stretches::{self, Files, Stretches};
 use super::texts::TextsThread;
 use super::watch::{Note, Progress, Watch};
 use super::{configure, metadata};
+use crate::dat::own;
 use crate::dat::unsealed::{BufferEntry, Entry, stretch_kind};
 use crate::dat::writer::Room;
 use crate::tracefs::{Instance, Undo};
@@ -108,7 +109,9 @@ pub(super) fn open_buffer(
             buffer_bytes: settings.windows.as_ref().and_then(|windows| windows.only_slow).unwrap_or(0),
             cpus: taps,
             shared: Shared::clone(shared),
+            family: output.family(),
             status: settings.windows.as_ref().and_then(|windows| windows.status.clone()),
+            priority: settings.pace().reader_priority(),
             judge,
         };
         open.sifter = Some(Sifter::new(parts)?);
@@ -339,6 +342,8 @@ impl Session<'_> {
             let copy = rotate::begin_copy(family, self.settings.compression)?;
             let mut closing = Closing::ask(self.plans, self.top);
             closing.name_threads(&metadata::living_threads());
+            // Samples and counts are in the last file.
+            closing.extras.own = Some((family.clone(), Some(own::WINDOWS)));
             let file = seal::seal(copy, &closing, &mut data, &mut |_| Ok(Room::Plenty))?;
             privilege::hand_over(&file, self.settings.mode)?;
             let names = stretches.iter().map(|(instance, cpu, segment)| stretch_kind(instance, *cpu, *segment));

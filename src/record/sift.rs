@@ -13,10 +13,10 @@
 //! is bounded, so memory is; what does not fit is counted.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,9 +27,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::cpu::CpuHarvest;
 use super::error::Error;
 use super::in_kernel::Judge;
+use super::own_files::{Growing, replace};
+use super::priority::Standing;
 use super::signals;
 use super::stretches::Stretches;
 use super::watch::{Note, Watch};
+use crate::dat::own;
+use crate::dat::unsealed::Family;
 use crate::tracefs::buffer::RawBuffer;
 use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
 use crate::windows::{OnlySlow, Session};
@@ -54,14 +58,12 @@ pub(super) const STATUS_PERIOD: Duration = Duration::from_secs(1);
 /// What the sifting thread tells others.
 #[derive(Debug, Default)]
 pub struct Told {
-    /// Counts so far.
-    pub counts: OnlySlow,
-    /// Slow windows: thread, start and end. Samples outside of them are of no use.
+    /// Slow windows that nobody has asked for yet: thread, start and end. Samples outside of them are of no use.
     pub slow: Vec<(i32, u64, u64)>,
-    /// Process of each thread with a slow window.
-    pub tgids: BTreeMap<i32, i32>,
-    /// No window that is still open began before.
-    pub settled: u64,
+    /// Threads with open windows, and when the oldest of them began.
+    pub open: HashMap<i32, u64>,
+    /// Up to when windows are known.
+    pub fed: u64,
 }
 
 /// Shared with whoever asks.
@@ -102,7 +104,11 @@ pub struct Sifter {
     kept: Kept,
     shared: Shared,
     usr1: Option<SignalFd>,
-    status: Option<PathBuf>,
+    /// Where slow windows are noted, and where all are counted: in the trace to be, and for whoever asks.
+    notes: Growing,
+    counts: Vec<PathBuf>,
+    counted: Vec<u8>,
+    priority: Option<u32>,
     judge: Option<Judge>,
 }
 
@@ -115,7 +121,8 @@ struct Kept {
     waiting_bytes: usize,
     counts: OnlySlow,
     slow: Vec<(i32, u64, u64)>,
-    tgids: BTreeMap<i32, i32>,
+    /// Lines about slow windows that are not written yet.
+    lines: Vec<u8>,
     /// Losses: when, on which CPU, how many.
     losses: VecDeque<(u64, u32, u64)>,
     /// The same for the file.
@@ -154,16 +161,17 @@ impl Finds for Kept {
             self.fresh.insert((window.tid, window.start));
         }
         self.slow.push((window.tid, window.start, window.end));
-        self.counts.windows.push(crate::windows::Kept {
+        let kept = crate::windows::Kept {
             tid: window.tid,
+            tgid: window.tgid,
             start: window.start,
             end: window.end,
             definition: window.definition,
             split: window.split,
             lost: window.lost,
             dropped: window.dropped,
-        });
-        window.tgid.and_then(|tgid| self.tgids.insert(window.tid, tgid));
+        };
+        self.lines.append(&mut kept.line());
     }
 }
 
@@ -179,10 +187,14 @@ pub struct Parts<'a> {
     pub buffer_bytes: u64,
     /// The buffers and where what is kept goes.
     pub cpus: Vec<(u32, RawBuffer, Stretches)>,
-    /// Where counts go.
+    /// What others are told.
     pub shared: Shared,
-    /// The file they go to, too.
+    /// The files of the trace to be.
+    pub family: &'a Family,
+    /// A file that counts go to, too.
     pub status: Option<PathBuf>,
+    /// Of the thread; `None`: the readers' usual one.
+    pub priority: Option<u32>,
     /// The kernel judges: the buffers are those of snapshots.
     pub judge: Option<Judge>,
 }
@@ -212,6 +224,9 @@ impl Sifter {
             written: 0,
             flushed: Instant::now(),
         });
+        let notes = own::file(parts.family, own::SLOW_WINDOWS);
+        let notes = Growing::create(&notes).map_err(|source| Error::Output { path: notes, source })?;
+        let counted = own::file(parts.family, own::WINDOW_COUNTS);
         let counts = OnlySlow { buffer_bytes: parts.buffer_bytes, ..OnlySlow::default() };
         Ok(Sifter {
             engine,
@@ -227,7 +242,10 @@ impl Sifter {
             },
             shared: parts.shared,
             usr1,
-            status: parts.status,
+            notes,
+            counts: [counted].into_iter().chain(parts.status).collect(),
+            counted: Vec::new(),
+            priority: parts.priority,
             judge: parts.judge,
         })
     }
@@ -238,36 +256,39 @@ impl Sifter {
             return self.run_in_kernel(judge, stop, watch);
         }
         let mut said = Instant::now();
+        let mut standing = Standing::take(self.priority, None)?;
         loop {
+            standing.tend(Instant::now());
             let over = signals::is_ready(stop);
-            let now = now();
-            self.drain()?;
             // At the end nobody writes any more.
-            self.feed(if over { u64::MAX } else { now.saturating_sub(SLACK_NS) });
-            let settled = self.engine.oldest().unwrap_or(now).min(now.saturating_sub(SLACK_NS));
+            let fed = if over { u64::MAX } else { now().saturating_sub(SLACK_NS) };
+            self.drain()?;
+            self.feed(fed);
+            let settled = self.engine.oldest().unwrap_or(fed).min(fed);
             self.write(if over { u64::MAX } else { settled })?;
             if over || said.elapsed() >= STATUS_PERIOD {
                 said = Instant::now();
-                self.tell(settled);
+                self.tell(fed)?;
             }
             if self.is_asked() {
-                self.tell(settled);
+                self.tell(fed)?;
                 self.say(watch);
             }
             if over {
                 break;
             }
-            let told = || [stop].into_iter().chain(self.usr1.iter().map(AsFd::as_fd));
+            let told = || [stop].into_iter().chain(self.asks());
             // Kernels that wake for every record would keep a CPU busy.
             signals::sleep_on(&told().collect::<Vec<_>>(), Some(PAUSE))?;
             let filled = self.taps.iter().map(|tap| tap.raw.as_fd());
             signals::sleep_on(&told().chain(filled).collect::<Vec<_>>(), Some(PERIOD))?;
         }
-        self.harvest()
+        self.harvest(standing.lowered)
     }
 
-    pub(super) fn harvest(self) -> io::Result<Vec<CpuHarvest>> {
-        let harvest = |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered: 0 });
+    /// What was kept of each CPU; `lowered`: how often the thread was.
+    pub(super) fn harvest(self, lowered: u64) -> io::Result<Vec<CpuHarvest>> {
+        let harvest = |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered });
         self.taps.into_iter().map(harvest).collect()
     }
 
@@ -277,7 +298,7 @@ impl Sifter {
     }
 
     pub(super) fn say(&self, watch: &dyn Watch) {
-        watch.note(Note::WindowsSoFar(Box::new(OnlySlow { windows: Vec::new(), ..self.kept.counts.clone() })));
+        watch.note(Note::WindowsSoFar(Box::new(self.kept.counts.clone())));
     }
 
     /// What wakes besides new records.
@@ -362,6 +383,11 @@ impl Sifter {
 
     /// Writes what waits and can have no older ones beside it any more.
     pub(super) fn write(&mut self, settled: u64) -> io::Result<()> {
+        // Whoever finds records of a slow window finds what is known of it, too.
+        if !self.kept.lines.is_empty() {
+            self.notes.add(&self.kept.lines)?;
+            self.kept.lines.clear();
+        }
         while let Some(((time, cpu, data), ())) = self.kept.waiting.pop_first() {
             if time > settled && self.kept.waiting_bytes <= MOST_WAITING {
                 self.kept.waiting.insert((time, cpu, data), ());
@@ -398,23 +424,26 @@ impl Sifter {
         Ok(())
     }
 
-    pub(super) fn tell(&mut self, settled: u64) {
+    pub(super) fn tell(&mut self, fed: u64) -> io::Result<()> {
         let counts = self.engine.counts();
         let own = &mut self.kept.counts;
         if !self.kept.judged {
             (own.stray_stops, own.restarts, own.discarded) = (counts.stray_stops, counts.restarts, counts.discarded);
             own.open = self.engine.open().0 as u64;
         }
-        let mut told = told(&self.shared);
-        let mut windows = std::mem::take(&mut told.counts.windows);
-        windows.append(&mut own.windows);
-        told.counts = OnlySlow { windows, ..own.clone() };
-        told.slow.append(&mut self.kept.slow);
-        told.tgids.append(&mut self.kept.tgids);
-        told.settled = settled;
-        if let Some(path) = &self.status {
-            let _ = write_down(path, &serde_json::to_vec(own).unwrap_or_default());
+        {
+            let mut told = told(&self.shared);
+            told.slow.append(&mut self.kept.slow);
+            told.open = self.engine.open_threads().collect();
+            told.fed = fed;
         }
+        let counted = serde_json::to_vec(own)?;
+        if counted != self.counted {
+            // On a full disk the counts of before are better than none.
+            self.counts.iter().for_each(|path| drop(replace(path, &counted)));
+            self.counted = counted;
+        }
+        Ok(())
     }
 }
 
@@ -430,15 +459,8 @@ impl Tap {
     }
 }
 
-/// Replaces a file at once, so that nobody reads half of it.
-pub fn write_down(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    std::fs::write(&new, bytes)?;
-    std::fs::rename(new, path)
-}
-
 /// Now, by the trace clock.
-fn now() -> u64 {
+pub fn now() -> u64 {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
     time.map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

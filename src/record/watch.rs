@@ -72,6 +72,8 @@ pub enum Note {
     Rotated(std::path::PathBuf),
     /// Recorders that are no more have left control files changed: how many.
     Leftovers(usize),
+    /// Threads of a process are born faster than they can be found, so some and what they start may be missing.
+    ThreadsMissed,
     /// Samples are asked for so often that they slow the program down.
     CostlySamples(Duration),
     /// Samples were taken.
@@ -84,6 +86,13 @@ pub enum Note {
         incomplete: u64,
         /// The CPU time it took to take and name them.
         cost: Duration,
+    },
+    /// Something that belongs to the trace could not be written.
+    Unwritten {
+        /// What is missing.
+        what: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
     },
     /// Somebody asked how many windows there were so far.
     WindowsSoFar(Box<OnlySlow>),

@@ -8,13 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Error;
 use super::in_kernel;
-use super::perf::Sampler;
+use super::own_files::replace;
+use super::perf::{Sampler, Total};
 use super::plan::BufferPlan;
 use super::probe::Spec;
 use super::settings::{BufferSettings, EventSettings, WindowSettings};
-use super::sift::{self, Shared};
+use super::sift::Shared;
 use super::watch::{Note, Watch};
 use crate::dat::own;
+use crate::dat::unsealed::Family;
 use crate::tracefs::events::EventName;
 use crate::windows::{Point, Session, Source, Task};
 
@@ -111,11 +113,14 @@ pub struct Watching {
 }
 
 impl Watching {
-    /// Notes which threads there are, and begins to take samples.
+    /// Notes which threads there are, and begins to take samples; `calls` are events of calls of functions whose
+    /// returns are probed.
     pub fn begin(
         windows: &WindowSettings,
         plans: &[BufferPlan<'_>],
         command: Option<i32>,
+        calls: &[u64],
+        family: &Family,
         watch: &dyn Watch,
     ) -> Result<Watching, Error> {
         let mut session = windows.session.clone();
@@ -131,15 +136,20 @@ impl Watching {
         pids.sort_unstable();
         pids.dedup();
         let shared = windows.only_slow.map(|_| Shared::default());
-        let sampler = Sampler::begin(windows, &pids, command, shared.clone(), watch)?;
+        let samples = own::file(family, own::SAMPLES);
+        let sampler = Sampler::begin(windows, &pids, command, calls, shared.clone(), &samples, watch)?;
         let mut watching = Watching { session, pids, tasks: BTreeMap::new(), sampler, shared };
         watching.look();
-        if let Some(path) = &windows.status {
-            // For reports while the recording goes on.
-            let session = Session { tasks: watching.tasks.values().cloned().collect(), ..watching.session.clone() };
-            let _ = sift::write_down(&path.with_extension("session"), &session.encode());
-        }
+        // Whose threads they are decides whose windows they open.
+        watching.session.tasks = watching.tasks.values().cloned().collect();
+        // For whoever looks while the recording goes on, or after the recorder was killed.
+        let path = own::file(family, own::WINDOWS);
+        replace(&path, &watching.encode()).map_err(|source| Error::Output { path, source })?;
         Ok(watching)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        Session { tasks: self.tasks.values().cloned().collect(), ..self.session.clone() }.encode()
     }
 
     /// What a buffer needs of which only slow windows are kept.
@@ -155,29 +165,30 @@ impl Watching {
         }
     }
 
-    /// The sections of the file.
-    pub fn finish(mut self, watch: &dyn Watch) -> Vec<(u16, Vec<u8>)> {
+    /// Completes what goes into the file.
+    pub fn finish(mut self, family: &Family, watch: &dyn Watch) {
         self.look();
-        if let Some(shared) = &self.shared {
-            let told = sift::told(shared);
-            self.session.only_slow = Some(told.counts.clone());
-            for (&tid, &tgid) in &told.tgids {
-                self.tasks.entry(tid).or_insert_with(|| Task { tid, tgid, ..Task::default() });
-            }
+        if let Err(source) = replace(&own::file(family, own::WINDOWS), &self.encode()) {
+            watch.note(Note::Unwritten { what: "threads born while recording may have no process", source });
         }
-        self.session.tasks = self.tasks.into_values().collect();
-        let mut sections = vec![(own::WINDOWS, self.session.encode())];
-        if let Some(sampler) = self.sampler {
-            let (samples, cost) = sampler.finish();
-            watch.note(Note::Sampled {
-                samples: samples.samples.len() as u64,
-                lost: samples.lost,
-                incomplete: samples.incomplete,
-                cost,
-            });
-            sections.push((own::SAMPLES, samples.encode()));
+        self.end_sampling(watch);
+    }
+
+    /// Ends the samples before probes are removed, if they use any.
+    pub fn let_go_of_probes(&mut self, watch: &dyn Watch) {
+        if self.sampler.as_ref().is_some_and(Sampler::holds_probes) {
+            self.end_sampling(watch);
         }
-        sections
+    }
+
+    fn end_sampling(&mut self, watch: &dyn Watch) {
+        let Some(sampler) = self.sampler.take() else { return };
+        let (total, cost) = sampler.finish();
+        let Total { samples, lost, incomplete, failure } = total;
+        if let Some(source) = failure {
+            watch.note(Note::Unwritten { what: "samples are missing", source });
+        }
+        watch.note(Note::Sampled { samples, lost, incomplete, cost });
     }
 }
 

@@ -16,7 +16,7 @@ use super::Lane;
 use super::clock::Unit;
 use super::line::{slice, write_time};
 use super::merge::{Batch, Mark};
-use super::spread::Spread;
+use crate::spread::Spread;
 use crate::wire::format::{EventFormat, Field};
 
 /// Calls that one thread may have open in one pair.

@@ -13,6 +13,7 @@
 
 pub mod clock;
 mod dump;
+mod flame;
 pub mod history;
 pub mod input;
 pub mod latency;
@@ -25,7 +26,6 @@ mod profile;
 mod records;
 mod seek;
 pub mod select;
-mod spread;
 mod stats;
 mod stream;
 mod tail;

@@ -8,7 +8,7 @@ use super::Lane;
 use super::clock::Unit;
 use super::line::{slice, write_time};
 use super::merge::{Batch, Mark};
-use super::spread::Spread;
+use crate::spread::Spread;
 use crate::wire::format::Field;
 use crate::wire::record::Record;
 use crate::wire::subbuf::Lost;

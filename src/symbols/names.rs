@@ -192,7 +192,8 @@ impl UserNames {
     }
 }
 
-fn bytes_of(hex: &str) -> Option<Vec<u8>> {
+/// The bytes of a build id in hexadecimal.
+pub fn bytes_of(hex: &str) -> Option<Vec<u8>> {
     let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
     (0..hex.len()).step_by(2).map(byte).collect()
 }

@@ -212,6 +212,14 @@ impl Instance {
         file::read(&self.event_path(&name.system, &name.event, "format"))
     }
 
+    /// The number that the records of an event bear, and that the kernel's other interfaces know it by.
+    pub fn event_id(&self, name: &EventName) -> Result<u64, Error> {
+        // All instances have the same, this one perhaps only later.
+        let path = self.top_path("events").join(&name.system).join(&name.event).join("id");
+        let text = file::read_text(&path)?;
+        text.trim().parse().map_err(|_| Error::new(Operation::Read, &path, std::io::ErrorKind::InvalidData.into()))
+    }
+
     /// The names of the kernel's own records (`function`, `print`, `funcgraph_entry`, …).
     pub fn ftrace_events(&self) -> Result<Vec<EventName>, Error> {
         self.events_of("ftrace")

@@ -1,5 +1,6 @@
 //! An instance: a buffer with its own control files. The top-level one is `Tracefs::top`.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -266,6 +267,21 @@ impl Instance {
     pub fn add_pids(&self, list: PidList, pids: &[i32], undo: &mut Undo) -> Result<(), Error> {
         undo.push(Step::List { path: self.path(list.file()), lines: self.pids(list)? });
         self.append_pids(list, pids)
+    }
+
+    /// Adds those of the threads that are not in a list yet, and tells how many that may have been: the kernel adds threads
+    /// and takes those that have ended out, so the list is read before the threads are asked for, and after. The list is to be
+    /// one that was set before.
+    pub fn add_missing_pids(&self, list: PidList, pids: impl FnOnce() -> Vec<i32>) -> Result<usize, Error> {
+        let known = || -> Result<HashSet<i32>, Error> {
+            Ok(self.pids(list)?.iter().filter_map(|line| line.trim().parse().ok()).collect())
+        };
+        let (before, pids, after) = (known()?, pids(), known()?);
+        let missing: Vec<i32> = pids.into_iter().filter(|pid| !before.contains(pid) && !after.contains(pid)).collect();
+        let is_alive = |pid: &&i32| Path::new("/proc").join(pid.to_string()).exists();
+        let alive: Vec<i32> = missing.iter().filter(is_alive).copied().collect();
+        self.append_pids(list, &alive)?;
+        Ok(missing.len())
     }
 
     fn append_pids(&self, list: PidList, pids: &[i32]) -> Result<(), Error> {

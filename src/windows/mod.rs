@@ -18,12 +18,17 @@ pub mod spec;
 pub mod syscalls;
 mod thread;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::spread::Spread;
+
 /// The threshold of windows that say nothing else.
 pub const DEFAULT_THRESHOLD_NS: u64 = 500_000_000;
+
+/// What rows of histograms count in: microseconds.
+pub const NS_PER_ROW: u64 = 1000;
 
 /// The marker system calls of programs built for diagnose-tools.
 pub const MAGIC_START: u64 = 761_203_101;
@@ -150,8 +155,8 @@ pub struct OnlySlow {
     pub dropped: u64,
     /// Records lost in the kernel.
     pub lost: u64,
-    /// The slow windows, as they were known when all records were there.
-    #[serde(default)]
+    /// The slow windows, as they were known when all records were there; they are stored beside the counts.
+    #[serde(skip)]
     pub windows: Vec<Kept>,
     /// What is only known where the kernel has judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,6 +194,9 @@ pub struct Unrecorded {
 pub struct Kept {
     /// Its thread.
     pub tid: i32,
+    /// The thread's process, if known.
+    #[serde(default)]
+    pub tgid: Option<i32>,
     /// When it began.
     pub start: u64,
     /// When it ended.
@@ -216,9 +224,21 @@ pub struct Tally {
     pub min_ns: u64,
     /// The longest.
     pub max_ns: u64,
+    /// How long they took; `None` where nobody saw each of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spread: Option<Spread>,
     /// Where the kernel counts: how many took more than half of that power of two, in nanoseconds, up to all of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub powers: BTreeMap<u32, u64>,
+}
+
+impl Kept {
+    /// As it is stored.
+    pub fn line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
 }
 
 impl Tally {
@@ -229,6 +249,7 @@ impl Tally {
         self.total_ns = self.total_ns.saturating_add(duration);
         self.closed += 1;
         self.slow += u64::from(slow);
+        self.spread.get_or_insert_with(|| Spread::coarse(NS_PER_ROW)).add(duration);
     }
 }
 
@@ -242,12 +263,26 @@ impl Session {
     pub fn decode(bytes: &[u8]) -> Option<Session> {
         serde_json::from_slice(bytes).ok()
     }
+
+    /// With what became of the windows, where only slow ones were kept: counts, and lines about the slow ones.
+    pub fn with_outcome(mut self, counts: &[u8], lines: &[u8]) -> Session {
+        let Ok(counts) = serde_json::from_slice::<OnlySlow>(counts) else { return self };
+        // A recorder that was killed may have left less than a line at the end.
+        let windows: Vec<Kept> =
+            lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
+        let known: HashSet<i32> = self.tasks.iter().map(|task| task.tid).collect();
+        let tgids = windows.iter().filter_map(|kept| Some((kept.tid, kept.tgid?)));
+        let new: BTreeMap<i32, i32> = tgids.filter(|(tid, _)| !known.contains(tid)).collect();
+        self.tasks.extend(new.into_iter().map(|(tid, tgid)| Task { tid, tgid, ..Task::default() }));
+        self.only_slow = Some(OnlySlow { windows, ..counts });
+        self
+    }
 }
 
 /// Where the time of a thread went, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
-    /// Running, interrupts included.
+    /// Running, interrupts included and, on a virtual machine, time that the host took away: CPU-time clocks leave that out.
     pub on_cpu: u64,
     /// Asleep or waiting for something.
     pub blocked: u64,
@@ -296,5 +331,20 @@ mod tests {
         };
         assert_eq!(Session::decode(&session.encode()), Some(session));
         assert_eq!(Session::decode(b"{"), None);
+    }
+
+    #[test]
+    fn what_became_of_windows_is_understood_up_to_a_torn_line() {
+        let kept = |tid| Kept { tid, tgid: Some(2), start: 1, end: 9, ..Kept::default() };
+        let mut lines = [kept(3).line(), kept(4).line(), kept(5).line()].concat();
+        lines.truncate(lines.len() - 5);
+        let counts = serde_json::to_vec(&OnlySlow { open: 7, ..OnlySlow::default() }).unwrap();
+        let session = Session { tasks: vec![Task { tid: 3, tgid: 1, ..Task::default() }], ..Session::default() };
+        let all = session.clone().with_outcome(&counts, &lines);
+        let told = all.only_slow.unwrap();
+        assert_eq!((told.open, told.windows), (7, vec![kept(3), kept(4)]));
+        let tasks: Vec<(i32, i32)> = all.tasks.iter().map(|task| (task.tid, task.tgid)).collect();
+        assert_eq!(tasks, [(3, 1), (4, 2)]);
+        assert_eq!(session.clone().with_outcome(b"", &lines), session);
     }
 }

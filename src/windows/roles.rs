@@ -48,7 +48,10 @@ pub enum Role {
     /// A timer's function within one.
     Timer(Edge),
     /// A page fault.
-    Fault,
+    Fault {
+        /// The kernel's, not the program's.
+        kernel: bool,
+    },
     /// A text in `trace_marker`.
     Print {
         /// The text.
@@ -104,7 +107,8 @@ impl Role {
             ("irq_vectors", name) => Role::Interrupt(edge(name)?),
             ("timer", "timer_expire_entry" | "hrtimer_expire_entry") => Role::Timer(Edge::Entry),
             ("timer", "timer_expire_exit" | "hrtimer_expire_exit") => Role::Timer(Edge::Exit),
-            ("exceptions", "page_fault_user" | "page_fault_kernel") => Role::Fault,
+            ("exceptions", "page_fault_user") => Role::Fault { kernel: false },
+            ("exceptions", "page_fault_kernel") => Role::Fault { kernel: true },
             ("ftrace", "print") => Role::Print { text: field("buf")? },
             ("ftrace", "kernel_stack") => Role::Stack { kernel: true, callers: field("caller")?, size: field("size") },
             ("ftrace", "user_stack") => Role::Stack { kernel: false, callers: field("caller")?, size: None },

@@ -1,12 +1,21 @@
 //! Samples of programs and kernel, and switches as perf saw them: what goes into the file.
 //!
-//! Stacks are names, the outermost first: whoever reads the file needs neither the programs nor their maps.
+//! Owns: the blocks in which they are stored, each whole in itself or going on where those before it ended, so that
+//! they can be written while they come. Does not own: who writes them, and when.
+//! Units: nanoseconds of CLOCK_MONOTONIC; addresses are those of the file they are in.
+//!
+//! Stacks are names, the outermost first: whoever reads the file needs neither the programs nor their maps. Where no
+//! name was found there is the program's file, its build and the address.
 //!
 //! ```text
-//!   period ns, lost, lost for want of room       u64 each
-//!   names: count, then each with its NUL
+//!   bytes that follow
+//!   1 if the tables begin anew, else 0: indices go on from the blocks before
+//!   period ns; lost, without a full stack, forgotten for want of room: in this block
+//!   files: count, then each: path NUL, build id in hexadecimal NUL
+//!   names: count, then each: 0 and the name with its NUL, or 1 + index of a file and the address
 //!   stacks: count, then each: depth, indices of names
 //!   samples: count, then each: time, tid, tgid, cpu, index of its stack
+//!   outs: the same: a thread left its CPU there
 //!   switches: count, then each: time, tid          a thread began to run
 //! ```
 //! Numbers are LEB128; times are distances from the time before.
@@ -26,6 +35,99 @@ pub struct Sample {
     pub stack: u32,
 }
 
+/// A program or library.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ProgramFile {
+    /// Its path.
+    pub path: String,
+    /// Its build id in hexadecimal; empty if it has none.
+    pub build_id: String,
+}
+
+/// What an address is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Name {
+    /// So.
+    Known(String),
+    /// Its file does not tell.
+    At {
+        /// Index of the file.
+        file: u32,
+        /// The address in it.
+        address: u64,
+    },
+}
+
+/// What is stored at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Block {
+    /// Indices do not go on from the block before.
+    pub fresh: bool,
+    /// Distance of samples in CPU time.
+    pub period_ns: u64,
+    /// Records that the kernel could not keep.
+    pub lost: u64,
+    /// Samples without a full stack: the program or a library was not found.
+    pub incomplete: u64,
+    /// Samples and switches that did not fit while it was not known whether they are wanted.
+    pub forgotten: u64,
+    /// Files that are new.
+    pub files: Vec<ProgramFile>,
+    /// Names that are new.
+    pub names: Vec<Name>,
+    /// Stacks that are new.
+    pub stacks: Vec<Vec<u32>>,
+    /// The samples.
+    pub samples: Vec<Sample>,
+    /// Where threads left their CPU.
+    pub outs: Vec<Sample>,
+    /// When which thread began to run.
+    pub switches: Vec<(u64, i32)>,
+}
+
+impl Block {
+    /// Its bytes, their number in front.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for number in [u64::from(self.fresh), self.period_ns, self.lost, self.incomplete, self.forgotten] {
+            put(&mut out, number);
+        }
+        put_all(&mut out, &self.files, |out, file| {
+            text(out, &file.path);
+            text(out, &file.build_id);
+        });
+        put_all(&mut out, &self.names, |out, name| match name {
+            Name::Known(name) => {
+                put(out, 0);
+                text(out, name);
+            }
+            Name::At { file, address } => {
+                put(out, 1 + u64::from(*file));
+                put(out, *address);
+            }
+        });
+        put_all(&mut out, &self.stacks, |out, stack| put_all(out, stack, |out, name| put(out, u64::from(*name))));
+        for samples in [&self.samples, &self.outs] {
+            let mut before = 0;
+            put_all(&mut out, samples, |out, sample| {
+                put(out, sample.time.wrapping_sub(std::mem::replace(&mut before, sample.time)));
+                for number in [sample.tid as u32, sample.tgid as u32, sample.cpu, sample.stack] {
+                    put(out, u64::from(number));
+                }
+            });
+        }
+        let mut before = 0;
+        put_all(&mut out, &self.switches, |out, (time, tid)| {
+            put(out, time.wrapping_sub(std::mem::replace(&mut before, *time)));
+            put(out, u64::from(*tid as u32));
+        });
+        let mut block = Vec::with_capacity(out.len() + 5);
+        put(&mut block, out.len() as u64);
+        block.append(&mut out);
+        block
+    }
+}
+
 /// All samples of a recording, in order of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Samples {
@@ -35,76 +137,125 @@ pub struct Samples {
     pub lost: u64,
     /// Samples without a full stack: the program or a library was not found.
     pub incomplete: u64,
+    /// Samples and switches that did not fit.
+    pub forgotten: u64,
+    /// Programs and libraries without a name for some address.
+    pub files: Vec<ProgramFile>,
     /// Names of functions.
     pub names: Vec<String>,
+    /// Which of the names are only a place: index of the name, of the file, and the address there.
+    pub unnamed: Vec<(u32, u32, u64)>,
     /// Stacks of names, the outermost first.
     pub stacks: Vec<Vec<u32>>,
     /// The samples.
     pub samples: Vec<Sample>,
+    /// Where threads left their CPU.
+    pub outs: Vec<Sample>,
     /// When which thread began to run.
     pub switches: Vec<(u64, i32)>,
+    /// Bytes behind the last block that is whole.
+    pub torn: usize,
 }
 
 impl Samples {
-    /// The section's payload.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        for number in [self.period_ns, self.lost, self.incomplete, self.names.len() as u64] {
-            put(&mut out, number);
-        }
-        for name in &self.names {
-            out.extend(name.bytes().filter(|byte| *byte != 0));
-            out.push(0);
-        }
-        put(&mut out, self.stacks.len() as u64);
-        for stack in &self.stacks {
-            put(&mut out, stack.len() as u64);
-            stack.iter().for_each(|name| put(&mut out, u64::from(*name)));
-        }
-        put(&mut out, self.samples.len() as u64);
-        let mut before = 0;
-        for sample in &self.samples {
-            put(&mut out, sample.time.wrapping_sub(before));
-            before = sample.time;
-            for number in [sample.tid as u32, sample.tgid as u32, sample.cpu, sample.stack] {
-                put(&mut out, u64::from(number));
+    /// What was stored, up to the first block that is cut or damaged.
+    pub fn decode(bytes: &[u8]) -> Samples {
+        let mut all = Samples::default();
+        let mut bases = Bases::default();
+        let mut take = Take(bytes);
+        while !take.0.is_empty() {
+            all.torn = take.0.len();
+            let Some(mut block) = take.block() else { break };
+            if all.add(&mut bases, &mut block).is_none() {
+                break;
             }
+            all.torn = 0;
         }
-        put(&mut out, self.switches.len() as u64);
-        before = 0;
-        for (time, tid) in &self.switches {
-            put(&mut out, time.wrapping_sub(before));
-            before = *time;
-            put(&mut out, u64::from(*tid as u32));
-        }
-        out
+        all.samples.sort_by_key(|sample| sample.time);
+        all.outs.sort_by_key(|sample| sample.time);
+        all.switches.sort_unstable();
+        all
     }
 
-    /// What was stored; `None` if it is damaged.
-    pub fn decode(bytes: &[u8]) -> Option<Samples> {
-        let mut take = Take(bytes);
-        let (period_ns, lost, incomplete) = (take.number()?, take.number()?, take.number()?);
-        let names = take.many(|take| take.text())?;
-        let stacks = take.many(|take| take.many(|take| take.word().filter(|name| (*name as usize) < names.len())))?;
-        let mut before = 0_u64;
-        let samples = take.many(|take| {
-            before = before.wrapping_add(take.number()?);
-            let [tid, tgid, cpu, stack] = [take.word()?, take.word()?, take.word()?, take.word()?];
-            ((stack as usize) < stacks.len()).then_some(Sample {
-                time: before,
-                tid: tid as i32,
-                tgid: tgid as i32,
-                cpu,
-                stack,
-            })
+    fn add(&mut self, bases: &mut Bases, take: &mut Take<'_>) -> Option<()> {
+        let fresh = take.number()? != 0;
+        let numbers = [take.number()?, take.number()?, take.number()?, take.number()?];
+        if fresh {
+            *bases = Bases { files: self.files.len(), names: self.names.len(), stacks: self.stacks.len() };
+        }
+        // A block that is damaged leaves nothing of itself.
+        let files = take.many(|take| Some(ProgramFile { path: take.text()?, build_id: take.text()? }))?;
+        let most = within(self.files.len() + files.len() - bases.files);
+        let names = take.many(|take| match take.number()? {
+            0 => take.text().map(Name::Known),
+            file => {
+                let file = u32::try_from(file - 1).ok().filter(|file| most(file))?;
+                Some(Name::At { file, address: take.number()? })
+            }
         })?;
-        before = 0;
+        let most = within(self.names.len() + names.len() - bases.names);
+        let name = |take: &mut Take<'_>| Some(take.word().filter(&most)? + bases.names as u32);
+        let stacks = take.many(|take| take.many(name))?;
+        let most = within(self.stacks.len() + stacks.len() - bases.stacks);
+        let samples_of = |take: &mut Take<'_>| {
+            let mut before = 0_u64;
+            take.many(|take| {
+                before = before.wrapping_add(take.number()?);
+                let [tid, tgid, cpu, stack] = [take.word()?, take.word()?, take.word()?, take.word()?];
+                let stack = Some(stack).filter(&most)? + bases.stacks as u32;
+                Some(Sample { time: before, tid: tid as i32, tgid: tgid as i32, cpu, stack })
+            })
+        };
+        let (samples, outs) = (samples_of(take)?, samples_of(take)?);
+        let mut before = 0_u64;
         let switches = take.many(|take| {
             before = before.wrapping_add(take.number()?);
             Some((before, take.word()? as i32))
         })?;
-        Some(Samples { period_ns, lost, incomplete, names, stacks, samples, switches })
+        let [period_ns, lost, incomplete, forgotten] = numbers;
+        self.period_ns = period_ns;
+        self.lost = self.lost.saturating_add(lost);
+        self.incomplete = self.incomplete.saturating_add(incomplete);
+        self.forgotten = self.forgotten.saturating_add(forgotten);
+        self.files.extend(files);
+        for name in names {
+            self.name(name, bases);
+        }
+        self.stacks.extend(stacks);
+        self.samples.extend(samples);
+        self.outs.extend(outs);
+        self.switches.extend(switches);
+        Some(())
     }
+
+    fn name(&mut self, name: Name, bases: &Bases) {
+        let text = match name {
+            Name::Known(name) => name,
+            Name::At { file, address } => {
+                let file = file + bases.files as u32;
+                self.unnamed.push((self.names.len() as u32, file, address));
+                place(&self.files[file as usize].path, address)
+            }
+        };
+        self.names.push(text);
+    }
+}
+
+/// A place without a name: `[postgres+0x1234]`.
+fn place(path: &str, address: u64) -> String {
+    format!("[{}+{address:#x}]", path.rsplit('/').next().unwrap_or("?"))
+}
+
+fn within(count: usize) -> impl Fn(&u32) -> bool {
+    move |index| (*index as usize) < count
+}
+
+/// Where the tables of the last fresh block begin.
+#[derive(Default)]
+struct Bases {
+    files: usize,
+    names: usize,
+    stacks: usize,
 }
 
 fn put(out: &mut Vec<u8>, mut value: u64) {
@@ -115,9 +266,26 @@ fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+fn put_all<T>(out: &mut Vec<u8>, all: &[T], mut one: impl FnMut(&mut Vec<u8>, &T)) {
+    put(out, all.len() as u64);
+    all.iter().for_each(|item| one(out, item));
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend(text.bytes().filter(|byte| *byte != 0));
+    out.push(0);
+}
+
 struct Take<'a>(&'a [u8]);
 
-impl Take<'_> {
+impl<'a> Take<'a> {
+    fn block(&mut self) -> Option<Take<'a>> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (block, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(Take(block))
+    }
+
     fn number(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -153,24 +321,77 @@ impl Take<'_> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn samples_come_back_as_they_were_and_cuts_are_noticed() {
-        let all = Samples {
+    fn blocks() -> [Block; 3] {
+        let known = |name: &str| Name::Known(name.into());
+        let first = Block {
+            fresh: true,
             period_ns: 1_000_000,
             lost: 3,
             incomplete: 1,
-            names: vec!["main".into(), "burn".into()],
+            names: vec![known("main"), known("burn")],
             stacks: vec![vec![0, 1], vec![]],
             samples: vec![
                 Sample { time: 1 << 50, tid: 7, tgid: 6, cpu: 1, stack: 0 },
                 Sample { time: (1 << 50) + 300, tid: -1, tgid: 6, cpu: 0, stack: 1 },
             ],
             switches: vec![(5, 7), (9, 8)],
+            ..Block::default()
         };
-        let bytes = all.encode();
-        assert_eq!(Samples::decode(&bytes), Some(all));
-        for cut in 0..bytes.len() {
-            assert_eq!(Samples::decode(&bytes[..cut]), None, "{cut}");
+        let second = Block {
+            period_ns: 1_000_000,
+            lost: 1,
+            files: vec![ProgramFile { path: "/bin/x".into(), build_id: "ab12".into() }],
+            names: vec![Name::At { file: 0, address: 0x1234 }],
+            stacks: vec![vec![0, 2]],
+            outs: vec![Sample { time: 71, tid: 7, tgid: 6, cpu: 1, stack: 0 }],
+            samples: vec![Sample { time: 70, tid: 7, tgid: 6, cpu: 1, stack: 2 }],
+            ..Block::default()
+        };
+        let third = Block { stacks: Vec::new(), names: Vec::new(), samples: Vec::new(), ..first.clone() };
+        let names = vec![known("other")];
+        let samples = vec![Sample { time: 80, stack: 0, ..Sample::default() }];
+        [first, second, Block { names, samples, stacks: vec![vec![0]], ..third }]
+    }
+
+    #[test]
+    fn blocks_go_on_where_those_before_ended_unless_they_begin_anew() {
+        let bytes: Vec<u8> = blocks().iter().flat_map(Block::encode).collect();
+        let all = Samples::decode(&bytes);
+        assert_eq!(all.names, ["main", "burn", "[x+0x1234]", "other"]);
+        assert_eq!(all.unnamed, [(2, 0, 0x1234)]);
+        assert_eq!(all.stacks, [vec![0, 1], vec![], vec![0, 2], vec![3]]);
+        let seen: Vec<(u64, u32)> = all.samples.iter().map(|sample| (sample.time, sample.stack)).collect();
+        assert_eq!(seen, [(70, 2), (80, 3), (1 << 50, 0), ((1 << 50) + 300, 1)]);
+        assert_eq!(all.outs, [Sample { time: 71, tid: 7, tgid: 6, cpu: 1, stack: 0 }]);
+        assert_eq!((all.lost, all.incomplete, all.torn), (7, 2, 0));
+        assert_eq!(all.switches, [(5, 7), (5, 7), (9, 8), (9, 8)]);
+    }
+
+    #[test]
+    fn a_cut_costs_the_last_block_only() {
+        let [first, second, _] = blocks().map(|block| block.encode());
+        let (whole, alone) = ([first.clone(), second.clone()].concat(), Samples::decode(&first));
+        for cut in first.len() + 1..whole.len() {
+            let torn = Samples { torn: cut - first.len(), ..alone.clone() };
+            assert_eq!(Samples::decode(&whole[..cut]), torn, "{cut}");
+        }
+        for cut in 1..first.len() {
+            assert_eq!(Samples::decode(&first[..cut]).torn, cut);
+        }
+    }
+
+    #[test]
+    fn indices_that_point_nowhere_end_the_reading() {
+        let [first, second, third] = blocks();
+        let bad = [
+            Block { stacks: vec![vec![2]], ..first.clone() },
+            Block { samples: vec![Sample { stack: 2, ..Sample::default() }], ..first.clone() },
+            Block { names: vec![Name::At { file: 0, address: 1 }], ..third },
+        ];
+        for bad in bad {
+            let bytes = [first.encode(), bad.encode(), second.encode()].concat();
+            let all = Samples::decode(&bytes);
+            assert_eq!((all.samples.len(), all.torn), (2, bytes.len() - first.encode().len()), "{bad:?}");
         }
     }
 }

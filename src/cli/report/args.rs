@@ -97,9 +97,6 @@ pub(super) struct Flat {
     /// Show response-time windows: figures of all, the time line of the slow ones
     #[arg(long, help_heading = "Instead of records")]
     pub(super) windows: bool,
-    /// The windows of a session that is being recorded
-    #[arg(long, hide = true, value_name = "FILE")]
-    pub(super) windows_of: Option<PathBuf>,
     #[command(flatten)]
     pub(super) window: WindowArgs,
     #[command(flatten)]
@@ -215,7 +212,8 @@ pub(super) struct Flat {
     /// Read kernel symbols from this file too
     #[arg(long, value_name = "FILE")]
     pub(super) kallsyms: Option<PathBuf>,
-    /// Name user addresses (user stacks, user probes) by the memory maps in the file: record with --proc-map
+    /// Name user addresses (user stacks, user probes) by the memory maps in the file: record with --proc-map. With --windows:
+    /// name functions in samples whose debug file was not there when they were recorded
     #[arg(long)]
     pub(super) user_symbols: bool,
     /// Threads to use; the output is the same
@@ -240,6 +238,8 @@ pub(super) enum FormatArg {
     Csv,
     /// Stacks with their time; with --windows
     Folded,
+    /// The same as an SVG picture; with --windows
+    Flamegraph,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

@@ -43,6 +43,9 @@ pub(super) fn report_failure(error: ReportError) -> Failure {
             .with("try", "rtrec report -E lists the events, --pair START..STOP names two of them"),
         ReportError::Windows(error @ WindowError::NoWindows(_)) => Failure::new(error.to_string())
             .with("try", "naming them: --window-marker, --window-syscall 0:read, --window START..STOP"),
+        ReportError::Windows(error @ WindowError::NoSamples(_)) => {
+            Failure::new(error.to_string()).with("try", "recording with --sample 1ms; --time off-cpu needs none")
+        }
         error => Failure::new(error.to_string()),
     }
 }

@@ -77,7 +77,7 @@ fn name_users(inputs: &mut [Input]) {
             input.dat.options.proc_maps.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
         let ids = input.dat.own_payload(own::BUILD_IDS).unwrap_or_default();
         let users = Arc::new(UserNames::new(maps.iter().map(String::as_str), &String::from_utf8_lossy(&ids)));
-        if users.is_empty() {
+        if users.is_empty() && input.dat.own_payload(own::SAMPLES).is_none() {
             let tip = "so user addresses have no names (rtrec record --proc-map stores them)";
             eprintln!("rtrec report: {} stores no memory maps, {tip}", input.path);
         }

@@ -55,11 +55,11 @@ pub(super) fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
         FormatArg::Text => Format::Text,
         FormatArg::Json => Format::Json,
         FormatArg::Csv => Format::Csv,
-        FormatArg::Folded if flat.shows_windows() => Format::Windows,
-        FormatArg::Folded => {
-            return Err(
-                Failure::new("--format folded is for windows").with("try", "rtrec report --windows --format folded")
-            );
+        FormatArg::Folded | FormatArg::Flamegraph if flat.shows_windows() => Format::Windows,
+        FormatArg::Folded | FormatArg::Flamegraph => {
+            let word = if flat.format == FormatArg::Folded { "folded" } else { "flamegraph" };
+            return Err(Failure::new(format!("--format {word} is for windows"))
+                .with("try", format!("rtrec report --windows --format {word}")));
         }
     };
     if flat.summary {

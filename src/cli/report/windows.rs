@@ -1,13 +1,10 @@
 //! The windows that a report is to show.
 
-use std::fs;
-
-use super::super::windows::{ByArg, FoldedArg, Resolve, SortArg};
+use super::super::windows::{ByArg, Resolve, SortArg, TimeArg};
 use super::args::{Flat, FormatArg};
 use super::failure::Failure;
-use crate::dat::own;
 use crate::report::Input;
-use crate::report::windows::{By, FoldedTime, Form, Sort, WindowSettings};
+use crate::report::windows::{By, FoldedTime, Form, Sort, WindowSettings, stored_session};
 use crate::windows::spec::{Place, PlacedWindow};
 use crate::windows::syscalls::Machine;
 use crate::windows::{Point, Session, Source};
@@ -36,20 +33,9 @@ impl Resolve for OfFile<'_> {
 
 pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Failure> {
     let mut sessions = Vec::new();
-    let running = flat.windows_of.as_ref().and_then(|path| {
-        let session = Session::decode(&fs::read(path).ok()?)?;
-        let counts = fs::read(path.with_extension("status")).ok();
-        let only_slow = counts.and_then(|counts| serde_json::from_slice(&counts).ok());
-        Some(Session { only_slow, ..session })
-    });
     for input in inputs {
         let machine = input.dat.options.uname.as_deref().and_then(Machine::of_uname);
-        let stored = input.dat.own_payload(own::WINDOWS).and_then(|bytes| Session::decode(&bytes));
-        if let (Some(running), None) = (&running, &stored) {
-            sessions.push(Some(running.clone()));
-            continue;
-        }
-        let mut of_file = OfFile { input, stored };
+        let mut of_file = OfFile { input, stored: stored_session(&input.dat) };
         let session = flat.window.any().then(|| flat.window.session(machine, &mut of_file)).transpose();
         sessions.push(session.map_err(|reason| {
             Failure::new("a window could not be understood")
@@ -63,6 +49,7 @@ pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSet
         min_ns: flat.view.min,
         threads: Vec::new(),
         all_steps: flat.view.all_steps,
+        user_symbols: flat.user_symbols,
         top: flat.view.top,
         sort: match flat.view.sort {
             None | Some(SortArg::Start) => Sort::Start,
@@ -78,14 +65,15 @@ pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSet
             FormatArg::Text => Form::Text,
             FormatArg::Json => Form::Json,
             FormatArg::Folded => Form::Folded,
+            FormatArg::Flamegraph => Form::FlameGraph,
             FormatArg::Csv => {
                 return Err(Failure::new("windows have no CSV").with("try", "--format json, one object a window"));
             }
         },
-        folded: match flat.view.folded {
-            Some(FoldedArg::OnCpu) => FoldedTime::OnCpu,
-            Some(FoldedArg::OffCpu) => FoldedTime::OffCpu,
-            None | Some(FoldedArg::Wall) => FoldedTime::Wall,
+        time: match flat.view.time {
+            Some(TimeArg::OnCpu) => FoldedTime::OnCpu,
+            Some(TimeArg::OffCpu) => FoldedTime::OffCpu,
+            None | Some(TimeArg::Wall) => FoldedTime::Wall,
         },
     })
 }

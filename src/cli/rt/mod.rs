@@ -35,7 +35,8 @@ pub(in crate::cli) struct InsideArgs {
     /// Take a sample of stacks whenever a thread has used so much CPU time, at least 10us
     #[arg(long, value_name = "TIME", value_parser = period, help_heading = "Windows")]
     sample: Option<Duration>,
-    /// Stacks of programs in samples: none, fp (frame pointers), or dwarf[,BYTES] (a copy of the stack, for programs without)
+    /// Stacks of programs in samples, and where threads leave their CPU: none, fp (frame pointers), or dwarf[,BYTES] (a copy of
+    /// the stack, for programs without)
     #[arg(long, value_name = "HOW", value_parser = user_stack, default_value = "fp", help_heading = "Windows")]
     user_stack: UserStack,
     /// Take samples as often as --sample says, whatever it costs

@@ -1,7 +1,7 @@
 //! `rtrec rt start`, `status`, `stop` and `report`: recordings with a name, in the background.
 //!
 //! `/run/rtrec/rt/NAME.pid` is locked as long as the session lives, so a name is taken exactly while somebody records under
-//! it. Beside it: `.json` with what was asked for, `.session` with the windows as they are recorded, `.status` with counts.
+//! it. Beside it: `.json` with what was asked for, `.status` with counts.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, FromArgMatches};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use serde::{Deserialize, Serialize};
+use nix::unistd::{AccessFlags, Pid, access};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::super::record::daemon;
 use super::super::{explain, say};
@@ -92,8 +93,21 @@ struct Seen {
     state: State,
     active: bool,
     threads: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "with_percentiles")]
     counts: Option<OnlySlow>,
+}
+
+/// Counts with percentiles in the place of all that they are made of.
+fn with_percentiles<S: Serializer>(counts: &Option<OnlySlow>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut value = serde_json::to_value(counts).map_err(S::Error::custom)?;
+    for (name, tally) in counts.iter().flat_map(|counts| &counts.kinds) {
+        let (Some(spread), Some(shown)) = (&tally.spread, value["kinds"][name].as_object_mut()) else { continue };
+        shown.remove("spread");
+        for (key, percent) in [("p50_ns", 50.0), ("p90_ns", 90.0), ("p99_ns", 99.0)] {
+            shown.insert(key.to_owned(), spread.percentile(percent).into());
+        }
+    }
+    value.serialize(serializer)
 }
 
 fn file(name: &str, extension: &str) -> PathBuf {
@@ -112,8 +126,10 @@ fn read_state(name: &str) -> Option<State> {
 
 /// Records in the background.
 pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
-    if let Err(error) = fs::create_dir_all(FOLDER) {
-        say!("rtrec rt: {FOLDER} cannot be made: {error}");
+    let writable = || access(FOLDER, AccessFlags::W_OK).map_err(std::io::Error::from);
+    if let Err(error) = fs::create_dir_all(FOLDER).and_then(|()| writable()) {
+        say!("rtrec rt: {FOLDER} cannot be written: {error}");
+        say!("  try     running as root: that is where sessions are known, and tracefs is root's too");
         return ExitCode::from(2);
     }
     if is_active(&args.name) {
@@ -141,7 +157,6 @@ pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
             }
         };
         let _ = fs::remove_file(file(&args.name, "status"));
-        let _ = fs::remove_file(file(&args.name, "session"));
         code
     })
 }
@@ -256,10 +271,6 @@ pub(super) fn report(args: &ReportArgs) -> ExitCode {
     let mut path = args.what.clone().filter(|what| !what.starts_with('-'));
     let options = args.what.iter().filter(|what| what.starts_with('-')).chain(&args.options).cloned();
     if let Some(state) = path.as_ref().filter(|path| !Path::new(path).exists()).and_then(|name| read_state(name)) {
-        let session = file(&state.name, "session");
-        if is_active(&state.name) && session.exists() {
-            words.extend(["--windows-of".to_owned(), session.display().to_string()]);
-        }
         path = Some(state.output.display().to_string());
     }
     words.extend(options);

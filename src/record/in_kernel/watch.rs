@@ -87,7 +87,7 @@ impl Sifter {
                     self.look_at_tables(&mut judge, over)?;
                 }
                 // Nobody keeps anything back for windows that are open.
-                self.tell(u64::MAX);
+                self.tell(u64::MAX)?;
             }
             if asked {
                 self.say(watch);
@@ -104,7 +104,7 @@ impl Sifter {
         if overwritten > 0 {
             watch.note(Note::WindowsOverwritten(overwritten));
         }
-        self.harvest()
+        self.harvest(0)
     }
 
     /// Takes the snapshots that have these windows, and returns those that are in none of them: a writer that was stopped

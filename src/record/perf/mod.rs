@@ -1,36 +1,39 @@
 //! Samples of traced threads: a clock of each thread's own CPU time rings, and the stacks are noted.
 //!
-//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), and stacks with names
-//! ([`stacks`]). Does not own: what samples mean for windows.
+//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), stacks with names
+//! ([`spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
 //! Units: nanoseconds of CLOCK_MONOTONIC.
 //!
-//! One event for each thread and CPU, inherited by what the thread starts; all of a CPU share a ring. A thread of ours
+//! One event for each thread and CPU (see [`attach`]), inherited by what the thread starts; all of a CPU share a ring. A thread of ours
 //! empties the rings, unwinds and names at once, so that memory stays bounded and short-lived programs are still there.
 
+pub mod attach;
 pub mod event;
+pub mod returns;
 pub mod ring;
 pub mod spaces;
 pub mod symbols;
+pub mod tables;
+mod work;
 
-use std::collections::HashMap;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use self::event::{Body, Entry, Opening};
-use self::ring::Ring;
+use self::attach::Attached;
+use self::event::{Opening, When};
 use self::spaces::Spaces;
+pub use self::work::Total;
+use self::work::Work;
 use super::error::Error;
+use super::own_files::Growing;
 use super::settings::{UserStack, WindowSettings};
-use super::sift::{self, Shared};
+use super::sift::Shared;
 use super::watch::{Note, Watch};
-use crate::windows::samples::{Sample, Samples};
 
 /// The kernel takes no samples faster than this.
 const SHORTEST: Duration = Duration::from_micros(10);
@@ -38,10 +41,6 @@ const SHORTEST: Duration = Duration::from_micros(10);
 const COSTLY: Duration = Duration::from_micros(100);
 /// Copies of stacks below this fill the disk and are mostly lost.
 const COSTLY_STACKS: Duration = Duration::from_micros(500);
-/// How many may come until those of no use are forgotten.
-const PRUNE: usize = 100_000;
-/// How long records may wait in a ring.
-const PERIOD_MS: u16 = 50;
 
 impl UserStack {
     /// Its word.
@@ -56,18 +55,23 @@ impl UserStack {
 
 /// Samples being taken.
 pub struct Sampler {
+    holds_probes: bool,
     stop: Arc<AtomicBool>,
-    thread: JoinHandle<(Samples, Duration)>,
+    /// `None` once it was waited for.
+    thread: Option<JoinHandle<(Total, Duration)>>,
 }
 
 impl Sampler {
-    /// Begins to take samples of these processes, if any are wanted. Even without, threads that begin to run are noted where
+    /// Begins to take samples of these processes, if any are wanted; `calls` are events of calls of functions whose
+    /// returns are probed. Even without, threads that begin to run are noted where
     /// the kernel can: some kernels do not record every switch from idle, but perf sees them.
     pub fn begin(
         windows: &WindowSettings,
         pids: &[i32],
         command: Option<i32>,
+        calls: &[u64],
         shared: Option<Shared>,
+        into: &Path,
         watch: &dyn Watch,
     ) -> Result<Option<Sampler>, Error> {
         let period = windows.sample;
@@ -75,44 +79,72 @@ impl Sampler {
         if pids.is_empty() {
             return Ok(None);
         }
-        let mut tids: Vec<i32> = Vec::new();
-        for pid in pids {
-            let tasks = procfs::process::Process::new(*pid).and_then(|process| process.tasks());
-            tids.extend(tasks.into_iter().flatten().flatten().map(|task| task.tid));
-        }
         // A machine's worth of threads and CPUs is more descriptors than a shell allows by default.
         if let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
             let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
         }
         let failed = Error::system("taking samples");
-        let opening = Opening { period, user_stack: windows.user_stack };
-        let (rings, fds) = match open_all(&opening, &tids) {
+        let user_stack = windows.user_stack;
+        let when = period.map_or(When::Never, When::Used);
+        let mut attached = match attach::attach(Opening { when, user_stack }, pids) {
             Err(_) if period.is_none() => return Ok(None),
-            opened => opened.map_err(failed)?,
+            opened => vec![opened.map_err(failed)?],
         };
+        if attached[0].hopeless && period.is_some() {
+            watch.note(Note::ThreadsMissed);
+        }
+        if period.is_some() && user_stack != UserStack::None {
+            // Where threads wait is known without, but not on behalf of which function of the program.
+            attached.extend(attach::attach(Opening { when: When::Leaving, user_stack }, pids).ok());
+        }
+        // Without these stacks in such functions are not whole, which is told.
+        let openings = calls.iter().filter_map(|id| Opening::of_calls(*id));
+        let calls: Vec<Attached> = openings.filter_map(|opening| attach::attach(opening, pids).ok()).collect();
+        let holds_probes = !calls.is_empty();
+        attached.extend(calls);
         // The command is ours until it runs its program, and that tells its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stop);
-        let user_stack = windows.user_stack;
+        let file = Growing::create(into).map_err(|source| Error::Output { path: into.to_owned(), source })?;
         let run = move || {
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
-            let mut work =
-                Work { samples: Samples::default(), spaces, user_stack, waiting: Vec::new(), shared, known: 0 };
-            work.samples.period_ns = period.map_or(0, |period| period.as_nanos() as u64);
-            work.run(rings, fds, &told);
-            (work.finish(), cpu_time())
+            let mut work = Work::new(period, spaces, shared, file);
+            work.run(attached, &told);
+            (work.into_total(), cpu_time())
         };
         let thread = std::thread::Builder::new().name("rtrec/samples".to_owned()).spawn(run);
-        Ok(Some(Sampler { stop, thread: thread.map_err(Error::system("starting a thread for samples"))? }))
+        let thread = thread.map_err(Error::system("starting a thread for samples"))?;
+        Ok(Some(Sampler { holds_probes, stop, thread: Some(thread) }))
     }
 
-    /// Ends it: all samples, and the CPU time that it took to gather them.
-    pub fn finish(self) -> (Samples, Duration) {
-        self.stop.store(true, Ordering::Release);
-        self.thread.join().unwrap_or_default()
+    /// Whether it keeps events in use that cannot be removed meanwhile.
+    pub fn holds_probes(&self) -> bool {
+        self.holds_probes
     }
+
+    /// Ends it: how many samples there were, and the CPU time that it took to gather them.
+    pub fn finish(mut self) -> (Total, Duration) {
+        self.end()
+    }
+
+    fn end(&mut self) -> (Total, Duration) {
+        self.stop.store(true, Ordering::Release);
+        self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Sampler {
+    /// Whatever happened, no event of ours outlives it: probes that are in use cannot be removed.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Whether these samples need to be told of calls whose returns are probed.
+pub fn needs_calls(windows: &WindowSettings) -> bool {
+    windows.sample.is_some() && matches!(windows.user_stack, UserStack::Dwarf(_)) && Opening::of_calls(0).is_some()
 }
 
 /// What cannot be done is refused, what had better not be done is told.
@@ -129,137 +161,7 @@ fn judge(period: Duration, windows: &WindowSettings, watch: &dyn Watch) -> Resul
     Ok(())
 }
 
-/// Opens an event for each thread on each CPU; those of one CPU share its ring.
-fn open_all(opening: &Opening, tids: &[i32]) -> io::Result<(Vec<Ring>, Vec<OwnedFd>)> {
-    let (mut rings, mut fds) = (Vec::new(), Vec::new());
-    for cpu in online()? {
-        let mut ring: Option<Ring> = None;
-        for tid in tids {
-            let fd = match opening.open(*tid, cpu as i32) {
-                Ok(fd) => fd,
-                // It has ended meanwhile.
-                Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => continue,
-                Err(error) => return Err(error),
-            };
-            match &ring {
-                None => ring = Some(Ring::map(fd, opening.ring_bytes())?),
-                Some(ring) => {
-                    event::share(&fd, ring.as_fd())?;
-                    fds.push(fd);
-                }
-            }
-        }
-        rings.extend(ring);
-    }
-    Ok((rings, fds))
-}
-
-fn online() -> io::Result<Vec<u32>> {
-    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
-    let mut cpus = Vec::new();
-    for part in text.trim().split(',') {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |word: &str| word.parse::<u32>().map_err(|_| io::Error::from(io::ErrorKind::InvalidData));
-        cpus.extend(number(first)?..=number(last)?);
-    }
-    Ok(cpus)
-}
-
 fn cpu_time() -> Duration {
     let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
     time.map(Duration::from).unwrap_or_default()
-}
-
-/// The thread that empties the rings.
-struct Work {
-    samples: Samples,
-    spaces: Spaces,
-    user_stack: UserStack,
-    /// What came in this round.
-    waiting: Vec<Entry>,
-    /// Which windows were slow, if samples outside of them are of no use.
-    shared: Option<Shared>,
-    /// Samples and switches that are wanted for sure.
-    known: usize,
-}
-
-impl Work {
-    fn run(&mut self, mut rings: Vec<Ring>, fds: Vec<OwnedFd>, stop: &AtomicBool) {
-        loop {
-            let over = stop.load(Ordering::Acquire);
-            for ring in &mut rings {
-                let (waiting, lost) = (&mut self.waiting, &mut self.samples.lost);
-                ring.take(|bytes| match event::parse(bytes, self.user_stack) {
-                    Some(Entry { body: Body::Lost(count), .. }) => *lost += count,
-                    Some(entry) => waiting.push(entry),
-                    None => {}
-                });
-            }
-            // A program's maps must be known before its samples, whichever CPU tells them.
-            self.waiting.sort_by_key(|entry| entry.time);
-            for entry in std::mem::take(&mut self.waiting) {
-                self.one(entry);
-            }
-            if over || self.samples.samples.len() + self.samples.switches.len() > self.known + PRUNE {
-                self.prune(over);
-            }
-            if over {
-                drop(fds);
-                return;
-            }
-            let mut ready: Vec<PollFd<'_>> =
-                rings.iter().map(|ring| PollFd::new(ring.as_fd(), PollFlags::POLLIN)).collect();
-            // A ring whose threads have all ended is always ready.
-            let _ = poll(&mut ready, PollTimeout::from(PERIOD_MS));
-            if ready.iter().any(|fd| fd.revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))) {
-                std::thread::sleep(Duration::from_millis(PERIOD_MS.into()));
-            }
-        }
-    }
-
-    /// Forgets what is in no slow window and in none that may become slow.
-    fn prune(&mut self, over: bool) {
-        let Some(shared) = &self.shared else { return };
-        let told = sift::told(shared);
-        let mut slow: HashMap<i32, Vec<(u64, u64)>> = HashMap::new();
-        told.slow.iter().for_each(|(tid, start, end)| slow.entry(*tid).or_default().push((*start, *end)));
-        let settled = if over { u64::MAX } else { told.settled };
-        drop(told);
-        let wanted = |time: u64, tid: i32| {
-            let inside = |windows: &Vec<(u64, u64)>| windows.iter().any(|(start, end)| (*start..=*end).contains(&time));
-            time >= settled || slow.get(&tid).is_some_and(inside)
-        };
-        self.samples.samples.retain(|sample| wanted(sample.time, sample.tid));
-        self.samples.switches.retain(|(time, tid)| wanted(*time, *tid));
-        self.known = self.samples.samples.len() + self.samples.switches.len();
-    }
-
-    fn one(&mut self, entry: Entry) {
-        match entry.body {
-            Body::Map(map) => self.spaces.map(entry.pid, map),
-            Body::Exec => self.spaces.exec(entry.pid),
-            Body::Fork { parent } => self.spaces.fork(parent, entry.pid),
-            Body::Exit => {}
-            Body::In => self.samples.switches.push((entry.time, entry.tid)),
-            Body::Lost(_) => {}
-            Body::Sample(sample) => {
-                let (stack, whole) = self.spaces.stack(entry.pid, &sample);
-                self.samples.incomplete += u64::from(!whole);
-                self.samples.samples.push(Sample {
-                    time: entry.time,
-                    tid: entry.tid,
-                    tgid: entry.pid,
-                    cpu: sample.cpu,
-                    stack,
-                });
-            }
-        }
-    }
-
-    fn finish(mut self) -> Samples {
-        self.samples.samples.sort_by_key(|sample| sample.time);
-        self.samples.switches.sort_unstable();
-        (self.samples.names, self.samples.stacks) = self.spaces.into_tables();
-        self.samples
-    }
 }

@@ -1,6 +1,7 @@
 //! The memory of each sampled program, and stacks in it with names.
 
-use std::collections::HashMap;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use byteorder::{ByteOrder, NativeEndian};
@@ -8,6 +9,8 @@ use framehop::{MayAllocateDuringUnwind, Module, Unwinder};
 
 use super::event::{Map, Taken};
 use super::symbols::{Image, Piece};
+use super::tables::Tables;
+use crate::windows::samples::{Name, ProgramFile, Sample};
 use crate::wire::tables::Kallsyms;
 
 #[cfg(target_arch = "aarch64")]
@@ -17,6 +20,8 @@ use framehop::x86_64::{CacheX86_64 as Cache, UnwindRegsX86_64 as Registers, Unwi
 
 /// Most frames of a stack.
 const MAX_FRAMES: usize = 512;
+/// Most addresses whose names are remembered.
+const MAX_KNOWN: usize = 1 << 19;
 
 /// A file in a program's memory.
 #[derive(Clone)]
@@ -33,6 +38,28 @@ struct Space {
     unwinder: Unwinds<Piece, MayAllocateDuringUnwind>,
     /// Which contents it has: spaces that were copied share names until they change.
     content: u64,
+    /// The page of the kernel's that probed functions return to, once it was looked for.
+    trampoline: OnceCell<u64>,
+}
+
+impl Space {
+    /// Whether an address on the stack is the kernel's instead of the caller's.
+    fn is_trampoline(&self, pid: i32, address: u64) -> bool {
+        let read = || trampoline(&std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?);
+        let page = *self.trampoline.get_or_init(|| read().unwrap_or(USUAL_TRAMPOLINE));
+        address & !(PAGE - 1) == page
+    }
+}
+
+const PAGE: u64 = 4096;
+/// Where the kernel puts its page if that place is free: at the end of what programs can address. For programs that are
+/// gone before anybody has looked.
+const USUAL_TRAMPOLINE: u64 = 0x7fff_ffff_e000;
+
+/// The page's address by the text of `/proc/PID/maps`.
+fn trampoline(maps: &str) -> Option<u64> {
+    let line = maps.lines().find(|line| line.ends_with(" [uprobes]"))?;
+    u64::from_str_radix(line.split('-').next()?, 16).ok()
 }
 
 /// All programs that were sampled.
@@ -44,8 +71,7 @@ pub struct Spaces {
     contents: u64,
     /// Names of addresses, by what memory they are in; the kernel's is 0.
     known: HashMap<(u64, u64), u32>,
-    names: HashMap<String, u32>,
-    stacks: HashMap<Vec<u32>, u32>,
+    tables: Tables,
 }
 
 impl Spaces {
@@ -58,14 +84,13 @@ impl Spaces {
             kallsyms: None,
             contents: 0,
             known: HashMap::new(),
-            names: HashMap::new(),
-            stacks: HashMap::new(),
+            tables: Tables::default(),
         }
     }
 
     fn fresh(&mut self) -> Space {
         self.contents += 1;
-        Space { areas: Vec::new(), unwinder: Unwinds::new(), content: self.contents }
+        Space { areas: Vec::new(), unwinder: Unwinds::new(), content: self.contents, trampoline: OnceCell::new() }
     }
 
     /// Reads the memory of a process that was there before.
@@ -123,14 +148,15 @@ impl Spaces {
         space.areas.sort_by_key(|area| area.map.start);
     }
 
-    /// The number of a sample's stack, and whether all of it is known.
-    pub fn stack(&mut self, pid: i32, taken: &Taken) -> (u32, bool) {
+    /// The number of a sample's stack, and whether all of it is known; `hidden` tells what stood at a place on it before the
+    /// kernel put an address of its own there.
+    pub fn stack(&mut self, pid: i32, taken: &Taken, hidden: impl Fn(u64) -> Option<u64>) -> (u32, bool) {
         if !self.spaces.contains_key(&pid) && (!taken.user.is_empty() || !taken.registers.is_empty()) {
             self.read(pid);
         }
         let (user, mut whole) = match taken.registers.as_slice() {
             [] => (taken.user.clone(), true),
-            registers => self.unwind(pid, registers, &taken.stack),
+            registers => self.unwind(pid, registers, &taken.stack, hidden),
         };
         let mut frames: Vec<u32> = Vec::with_capacity(user.len() + taken.kernel.len());
         for (depth, address) in user.iter().enumerate().rev() {
@@ -142,17 +168,23 @@ impl Spaces {
         for address in taken.kernel.iter().rev() {
             frames.push(self.kernel_name(*address));
         }
-        let next = self.stacks.len() as u32;
-        (*self.stacks.entry(frames).or_insert(next), whole)
+        (self.tables.stack(frames), whole)
     }
 
     /// Addresses innermost first, and whether the end of the stack was reached.
-    fn unwind(&mut self, pid: i32, registers: &[u64], stack: &[u8]) -> (Vec<u64>, bool) {
+    fn unwind(
+        &mut self,
+        pid: i32,
+        registers: &[u64],
+        stack: &[u8],
+        hidden: impl Fn(u64) -> Option<u64>,
+    ) -> (Vec<u64>, bool) {
         let Some(space) = self.spaces.get(&pid) else { return (Vec::new(), false) };
         let Some((pc, sp, registers)) = registers_of(registers) else { return (Vec::new(), false) };
         let mut read = |address: u64| {
             let at = usize::try_from(address.checked_sub(sp).ok_or(())?).map_err(|_| ())?;
-            stack.get(at..at.checked_add(8).ok_or(())?).map(NativeEndian::read_u64).ok_or(())
+            let value = stack.get(at..at.checked_add(8).ok_or(())?).map(NativeEndian::read_u64).ok_or(())?;
+            Ok(hidden(address).filter(|_| space.is_trampoline(pid, value)).unwrap_or(value))
         };
         let mut frames = Vec::new();
         let mut walk = space.unwinder.iter_frames(pc, registers, &mut self.cache, &mut read);
@@ -166,26 +198,30 @@ impl Spaces {
     }
 
     fn user_name(&mut self, pid: i32, address: u64) -> (u32, bool) {
-        let Some(space) = self.spaces.get(&pid) else { return (self.intern(format!("{address:#x}")), false) };
+        let Some(space) = self.spaces.get(&pid) else { return (self.tables.name(nowhere(address)), false) };
         let key = (space.content, address);
         if let Some(name) = self.known.get(&key) {
             return (*name, true);
         }
         let area = space.areas.iter().find(|area| (area.map.start..area.map.end).contains(&address));
-        let (name, found) = match area {
-            None => (format!("{address:#x}"), false),
-            Some(area) => {
-                let own = address.wrapping_sub(area.bias);
-                let name = area.binary.as_ref().and_then(|binary| binary.name(own));
-                let file = || area.map.path.rsplit('/').next().unwrap_or("?");
-                (name.unwrap_or_else(|| format!("[{}+{own:#x}]", file())), true)
+        let Some(area) = area else {
+            // On the way back from a probed function, or its caller where nobody knows better.
+            let is_known = space.is_trampoline(pid, address.saturating_add(1));
+            let name = if is_known { Name::Known("[uprobes]".to_owned()) } else { nowhere(address) };
+            return (self.tables.name(name), false);
+        };
+        let own = address.wrapping_sub(area.bias);
+        let name = match area.binary.as_ref().and_then(|binary| binary.name(own)) {
+            Some(name) => Name::Known(name),
+            None => {
+                let build_id = area.binary.as_ref().map(|binary| binary.build_id()).unwrap_or_default();
+                let file = self.tables.file(ProgramFile { path: area.map.path.clone(), build_id });
+                Name::At { file, address: own }
             }
         };
-        let name = self.intern(name);
-        if found {
-            self.known.insert(key, name);
-        }
-        (name, found)
+        let name = self.tables.name(name);
+        self.remember(key, name);
+        (name, true)
     }
 
     fn kernel_name(&mut self, address: u64) -> u32 {
@@ -195,27 +231,51 @@ impl Spaces {
         let table =
             self.kallsyms.get_or_insert_with(|| Kallsyms::new(std::fs::read("/proc/kallsyms").unwrap_or_default()));
         let name = match table.lookup(address) {
-            Some(symbol) => String::from_utf8_lossy(symbol.name).into_owned(),
-            None => format!("{address:#x}"),
+            Some(symbol) => Name::Known(String::from_utf8_lossy(symbol.name).into_owned()),
+            None => nowhere(address),
         };
-        let name = self.intern(name);
-        self.known.insert((0, address), name);
+        let name = self.tables.name(name);
+        self.remember((0, address), name);
         name
     }
 
-    fn intern(&mut self, name: String) -> u32 {
-        let next = self.names.len() as u32;
-        *self.names.entry(name).or_insert(next)
+    fn remember(&mut self, key: (u64, u64), name: u32) {
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert(key, name);
     }
 
-    /// Names and stacks by their numbers.
-    pub fn into_tables(self) -> (Vec<String>, Vec<Vec<u32>>) {
-        let mut names = vec![String::new(); self.names.len()];
-        self.names.into_iter().for_each(|(name, at)| names[at as usize] = name);
-        let mut stacks = vec![Vec::new(); self.stacks.len()];
-        self.stacks.into_iter().for_each(|(stack, at)| stacks[at as usize] = stack);
-        (names, stacks)
+    /// Forgets the memory of processes that are no more.
+    pub fn forget_ended(&mut self, ended: &HashSet<i32>) {
+        for pid in ended.iter().filter(|pid| !is_alive(**pid)) {
+            self.spaces.remove(pid);
+        }
     }
+
+    /// The tables of names and stacks. When they have become large they begin anew; these samples are to be written yet.
+    pub fn tables(&mut self, waiting: &mut [&mut Vec<Sample>]) -> &mut Tables {
+        if self.tables.are_large() {
+            self.begin_anew(waiting);
+        }
+        &mut self.tables
+    }
+
+    /// Forgets all names and stacks but those of these samples.
+    pub fn begin_anew(&mut self, waiting: &mut [&mut Vec<Sample>]) {
+        self.tables.begin_anew(waiting);
+        self.known.clear();
+    }
+}
+
+/// An address that no file is mapped at.
+fn nowhere(address: u64) -> Name {
+    Name::Known(format!("{address:#x}"))
+}
+
+/// Whether a process has memory yet.
+fn is_alive(pid: i32) -> bool {
+    procfs::process::Process::new(pid).and_then(|process| process.stat()).is_ok_and(|stat| stat.vsize > 0)
 }
 
 /// Program counter, stack pointer, and what the unwinder takes.
@@ -250,6 +310,7 @@ pub fn parse_maps(text: &str) -> Vec<Map> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::windows::samples::Samples;
 
     #[test]
     fn maps_are_those_of_executable_files() {
@@ -263,18 +324,40 @@ mod tests {
     }
 
     #[test]
+    fn the_page_that_probed_functions_return_to_is_found() {
+        let line = "7fffffffe000-7ffffffff000 --xp 00000000 00:00 0                          [uprobes]\n";
+        assert_eq!(trampoline(&format!("1000-2000 r-xp 0 0:0 0 /bin/a\n{line}")), Some(USUAL_TRAMPOLINE));
+        assert_eq!(trampoline("1000-2000 r-xp 0 0:0 0 /bin/a\n"), None);
+    }
+
+    #[test]
     fn stacks_and_names_are_kept_once() {
         let mut spaces = Spaces::new();
         let own = std::process::id() as i32;
         spaces.read(own);
         let here = stacks_and_names_are_kept_once as *const () as u64;
         let taken = Taken { user: vec![here, here + 1], ..Taken::default() };
-        let (stack, whole) = spaces.stack(own, &taken);
+        let (stack, whole) = spaces.stack(own, &taken, |_| None);
         assert_eq!((stack, whole), (0, true));
-        assert_eq!(spaces.stack(own, &taken).0, 0);
-        assert_eq!(spaces.stack(own, &Taken { user: vec![8], ..Taken::default() }), (1, false));
-        let (names, stacks) = spaces.into_tables();
-        assert!(names[stacks[0][0] as usize].ends_with("stacks_and_names_are_kept_once"));
-        assert_eq!(names[stacks[1][0] as usize], "0x8");
+        assert_eq!(spaces.stack(own, &taken, |_| None).0, 0);
+        assert_eq!(spaces.stack(own, &Taken { user: vec![8], ..Taken::default() }, |_| None), (1, false));
+        let mut samples = vec![Sample { stack: 0, ..Sample::default() }, Sample { stack: 1, ..Sample::default() }];
+        let tables = spaces.tables(&mut [&mut samples]);
+        let all = Samples::decode(&tables.block(samples, Vec::new()).encode());
+        assert!(all.names[all.stacks[0][0] as usize].ends_with("stacks_and_names_are_kept_once"));
+        assert_eq!(all.names[all.stacks[1][0] as usize], "0x8");
+    }
+
+    #[test]
+    fn memory_of_processes_that_are_gone_is_forgotten() {
+        let mut spaces = Spaces::new();
+        let own = std::process::id() as i32;
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let gone = child.id() as i32;
+        child.wait().unwrap();
+        spaces.read(own);
+        spaces.fork(own, gone);
+        spaces.forget_ended(&HashSet::from([own, gone]));
+        assert!(spaces.spaces.contains_key(&own) && !spaces.spaces.contains_key(&gone));
     }
 }

@@ -61,6 +61,11 @@ impl Image {
         }
     }
 
+    /// What tells this build from others, in hexadecimal; nothing if it does not say.
+    pub fn build_id(&self) -> String {
+        self.binary.build_id().unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The function that holds an address of the file.
     pub fn name(&self, address: u64) -> Option<String> {
         self.binary.functions().at(address).map(Functions::display_name)

@@ -1,37 +1,90 @@
-//! Stacks inside slow windows with their time in microseconds, one a line, as flame graphs are made of.
+//! Stacks inside slow windows with their time in microseconds, one a line, or as a flame graph.
 //!
-//! On-CPU time comes from samples, one period each. Off-CPU time, until the thread runs again, goes to the kernel's stack
-//! at the switch-out.
+//! On-CPU time comes from samples, one period each: an estimate. Off-CPU time, until the thread runs again, is measured; it
+//! goes to the stack at the switch-out: the program's and the kernel's where samples were taken, else the kernel's.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::lines::{self, samples_of};
+use super::lines::{self, ms, samples_of};
 use super::{FoldedTime, Page, Shown};
+use crate::report::flame::{self, Heading};
 
-pub(super) fn print(page: &Page<'_, '_>, shown: &[Shown], out: &mut dyn Write) -> io::Result<()> {
-    let mut times: BTreeMap<String, u64> = BTreeMap::new();
-    for one in shown {
-        let comm = page.comm(one.window.tid, one.window.end);
-        if page.settings.folded != FoldedTime::OffCpu
-            && let Some(samples) = page.samples
-        {
-            for sample in samples_of(samples, &one.window) {
-                let stack = std::iter::once(comm.as_str()).chain(lines::names(samples, sample.stack));
-                *times.entry(joined(stack)).or_default() += samples.period_ns;
+/// Running time of windows without samples.
+const NOT_SAMPLED: &str = "[running, not sampled]";
+
+/// The time of each stack.
+#[derive(Debug, Default)]
+pub(super) struct Times {
+    /// In nanoseconds; names with `;` between them, the outermost first.
+    stacks: BTreeMap<String, u64>,
+    windows: usize,
+    /// Distances of samples.
+    periods: Vec<u64>,
+}
+
+impl Times {
+    /// Adds the slow windows of a file.
+    pub(super) fn add(&mut self, page: &Page<'_, '_>, shown: &[Shown]) {
+        self.windows += shown.len();
+        let samples = page.samples.filter(|samples| samples.period_ns > 0);
+        self.periods.extend(samples.map(|samples| samples.period_ns));
+        self.periods.sort_unstable();
+        self.periods.dedup();
+        for one in shown {
+            let comm = page.comm(one.window.tid, one.window.end);
+            match samples {
+                _ if page.settings.time == FoldedTime::OffCpu => {}
+                Some(samples) => {
+                    for sample in samples_of(samples, &one.window) {
+                        let stack = std::iter::once(comm.as_str()).chain(lines::names(samples, sample.stack));
+                        *self.stacks.entry(joined(stack)).or_default() += samples.period_ns;
+                    }
+                }
+                None => {
+                    let stack = joined([comm.as_str(), NOT_SAMPLED].into_iter());
+                    *self.stacks.entry(stack).or_default() += one.window.split.on_cpu;
+                }
+            }
+            if page.settings.time != FoldedTime::OnCpu {
+                off_cpu(page, one, &comm, &mut self.stacks);
             }
         }
-        if page.settings.folded != FoldedTime::OnCpu {
-            off_cpu(page, one, &comm, &mut times);
-        }
     }
-    for (stack, ns) in times {
-        let us = (ns + 500) / 1000;
-        if us > 0 {
-            writeln!(out, "{stack} {us}")?;
-        }
+
+    /// One a line, in microseconds.
+    pub(super) fn print(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.lines().try_for_each(|line| writeln!(out, "{line}"))
     }
-    Ok(())
+
+    fn lines(&self) -> impl Iterator<Item = String> {
+        let us = |(stack, ns): (&String, &u64)| Some((stack.clone(), (ns + 500) / 1000)).filter(|(_, us)| *us > 0);
+        self.stacks.iter().filter_map(us).map(|(stack, us)| format!("{stack} {us}"))
+    }
+
+    /// As a picture.
+    pub(super) fn draw(&self, time: FoldedTime, out: &mut dyn Write) -> io::Result<()> {
+        let total = self.stacks.values().sum();
+        let what = match time {
+            FoldedTime::OnCpu => "CPU time",
+            FoldedTime::OffCpu => "time off CPU",
+            FoldedTime::Wall => "time",
+        };
+        let windows = if self.windows == 1 { "slow window" } else { "slow windows" };
+        let mut about = Vec::new();
+        if time != FoldedTime::OffCpu {
+            about.extend(self.periods.iter().map(|ns| {
+                format!("on CPU: estimated by samples, each stands for {} ms of a thread's CPU time", ms(*ns))
+            }));
+        }
+        if time != FoldedTime::OnCpu {
+            about.push("[blocked], [preempted]: measured, from leaving the CPU until it runs again".to_owned());
+        }
+        let title = format!("{what} in {} {windows}: {} ms", self.windows, ms(total));
+        let lines: Vec<String> = self.lines().collect();
+        let heading = Heading { title, about, off_cpu: time == FoldedTime::OffCpu };
+        flame::draw(lines.iter().map(String::as_str), &heading, out)
+    }
 }
 
 fn off_cpu(page: &Page<'_, '_>, shown: &Shown, comm: &str, times: &mut BTreeMap<String, u64>) {

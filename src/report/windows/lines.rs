@@ -53,6 +53,26 @@ pub(super) fn names(samples: &Samples, stack: u32) -> impl Iterator<Item = &str>
     stack.iter().filter_map(|name| samples.names.get(*name as usize)).map(String::as_str)
 }
 
+/// A switch is told by perf so much after it is told by the tracepoint, at most.
+const LATER_NS: u64 = 1_000_000;
+
+/// Gives steps out of a CPU the stack that perf took there, which goes on into the program.
+fn where_it_left(lines: &mut [Line], samples: &Samples, window: &Window) {
+    let mut outs: Vec<&mut Line> = lines.iter_mut().filter(|line| line.step.starts_with("out ")).collect();
+    let ends: Vec<u64> = outs.iter().skip(1).map(|line| line.offset).chain([u64::MAX]).collect();
+    for (line, next) in outs.iter_mut().zip(ends) {
+        let time = window.start.saturating_add(line.offset);
+        let end = window.start.saturating_add(next).min(time.saturating_add(LATER_NS));
+        let from = samples.outs.partition_point(|out| out.time < time);
+        let near = samples.outs[from..].iter().take_while(|out| out.time < end);
+        if let Some(out) = near.into_iter().find(|out| out.tid == window.tid) {
+            let mut stack: Vec<String> = names(samples, out.stack).map(str::to_owned).collect();
+            stack.reverse();
+            line.stack = stack;
+        }
+    }
+}
+
 /// The steps of a window; for people, what changed nothing is told in few of them.
 pub(super) fn lines(page: &Page<'_, '_>, shown: &Shown, brief: bool) -> Vec<Line> {
     let window = &shown.window;
@@ -72,6 +92,9 @@ pub(super) fn lines(page: &Page<'_, '_>, shown: &Shown, brief: bool) -> Vec<Line
     }
     samples.for_each(|sample| drawing.sample(sample));
     let mut lines = drawing.lines;
+    if let Some(samples) = page.samples {
+        where_it_left(&mut lines, samples, window);
+    }
     if brief {
         lines = compact(lines);
     }
@@ -218,7 +241,10 @@ impl Drawing<'_, '_, '_> {
                 let int = |field: &crate::wire::format::Field| field.int(data, abi).unwrap_or(0);
                 if int(prev) as u32 as i32 == tid {
                     let next = int(next) as u32 as i32;
-                    (format!("out {}", letter(int(state))), format!("to {}", self.task(next, time)), true)
+                    // Who took the CPU is what a thread that could go on waits for.
+                    let letters = letter(int(state));
+                    let brief = !could_go_on(int(state));
+                    (format!("out {letters}"), format!("to {}", self.task(next, time)), brief)
                 } else {
                     ("in".to_owned(), format!("on CPU {cpu}"), true)
                 }
@@ -256,7 +282,7 @@ impl Drawing<'_, '_, '_> {
                 (format!("{sort} {}", if *edge == Edge::Entry { "in" } else { "out" }), what, false)
             }
             Role::Timer(edge) => (format!("timer {}", if *edge == Edge::Entry { "in" } else { "out" }), text(), false),
-            Role::Fault => ("fault".to_owned(), text(), false),
+            Role::Fault { .. } => ("fault".to_owned(), text(), false),
             Role::Print { text } => {
                 ("marker".to_owned(), String::from_utf8_lossy(text.text(data, abi).trim_ascii()).into_owned(), false)
             }

@@ -12,10 +12,13 @@ mod text;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::line::slice;
 use super::merge::{Batch, Mark};
 use super::{Input, Lane, Unit};
+use crate::dat::{Dat, own};
+use crate::symbols::names::{Names, bytes_of};
 use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
 use crate::windows::samples::Samples;
 use crate::windows::{Kept, OnlySlow, Session, Unrecorded};
@@ -35,6 +38,8 @@ pub enum Form {
     Json,
     /// Stacks with their time, for flame graphs.
     Folded,
+    /// The flame graph itself: SVG.
+    FlameGraph,
 }
 
 /// In which order.
@@ -92,10 +97,12 @@ pub struct WindowSettings {
     pub by: By,
     /// What comes out.
     pub form: Form,
+    /// Look up functions of programs that had no name when they were sampled, in the same builds of their files.
+    pub user_symbols: bool,
     /// Show every interrupt and timer, not one line for each that changed nothing.
     pub all_steps: bool,
-    /// For [`Form::Folded`].
-    pub folded: FoldedTime,
+    /// For [`Form::Folded`] and [`Form::FlameGraph`].
+    pub time: FoldedTime,
 }
 
 /// Why there is no such report.
@@ -104,6 +111,8 @@ pub struct WindowSettings {
 pub enum WindowError {
     /// The file was recorded without windows, and none were named.
     NoWindows(String),
+    /// Stacks of CPU time were wanted, but the file has no samples.
+    NoSamples(String),
     /// Its clock does not count nanoseconds.
     Clock(String),
     /// The filter of a point.
@@ -114,6 +123,7 @@ impl fmt::Display for WindowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WindowError::NoWindows(file) => write!(f, "{file} was recorded without windows"),
+            WindowError::NoSamples(file) => write!(f, "{file} has no samples, so the stacks of CPU time are not known"),
             WindowError::Clock(file) => write!(f, "the clock of {file} does not tell nanoseconds"),
             WindowError::Filter(text, error) => write!(f, "the filter {text:?} was refused: {error}"),
         }
@@ -151,9 +161,15 @@ struct Found {
     shown: Vec<Shown>,
     min_ns: Option<u64>,
     threads: Vec<i32>,
+    /// Where only slow windows were kept: those of which the recorder knew, by thread, start and definition.
+    known: HashMap<(i32, u64, usize), Kept>,
 }
 
 impl Found {
+    fn kept(&self, window: &Window) -> Option<&Kept> {
+        self.known.get(&(window.tid, window.start, window.definition))
+    }
+
     fn wants(&self, window: &Window) -> bool {
         let named = |pid: i32| self.threads.contains(&pid);
         self.threads.is_empty() || named(window.tid) || window.tgid.is_some_and(named)
@@ -162,7 +178,8 @@ impl Found {
 
 impl Finds for Found {
     fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
-        if !self.wants(&window) {
+        // A recorder that was killed, or is at work, has not written every stop; one of later does not stand for it.
+        if !self.wants(&window) || self.kept(&window).is_some_and(|kept| kept.end != window.end) {
             return;
         }
         let label = self.labels.iter().position(|label| *label == window.label).unwrap_or_else(|| {
@@ -236,11 +253,18 @@ impl<'a, 't> Watcher<'a, 't> {
 
     pub(super) fn print(&mut self, inputs: &[Input], out: &mut dyn Write) -> io::Result<()> {
         let many = inputs.len() > 1;
+        let mut times = folded::Times::default();
         for (number, (input, file)) in inputs.iter().zip(&mut self.files).enumerate() {
             let mut open: Vec<Shown> = Vec::new();
-            for (window, steps) in file.engine.still_open() {
-                if file.found.wants(&window) {
-                    open.push(Shown { window, steps, open: true, place: usize::MAX });
+            for (mut window, steps) in file.engine.still_open() {
+                match file.found.kept(&window) {
+                    _ if !file.found.wants(&window) => {}
+                    None => open.push(Shown { window, steps, open: true, place: usize::MAX }),
+                    // Its end was not written.
+                    Some(kept) => {
+                        window.end = kept.end;
+                        file.found.closed(window, &|| steps.clone());
+                    }
                 }
             }
             let mut shown = std::mem::take(&mut file.found.shown);
@@ -257,11 +281,9 @@ impl<'a, 't> Watcher<'a, 't> {
                 }
                 shown.truncate(top);
             }
-            let kept = file.session.only_slow.as_ref().map_or(&[][..], |kept| &kept.windows);
-            let kept: HashMap<(i32, u64), &Kept> = kept.iter().map(|kept| ((kept.tid, kept.start), kept)).collect();
             for one in &mut shown {
                 // Whoever saw all records knows better.
-                if let Some(known) = kept.get(&(one.window.tid, one.window.start)) {
+                if let Some(known) = file.found.kept(&one.window) {
                     (one.window.split, one.window.lost, one.window.dropped) = (known.split, known.lost, known.dropped);
                     continue;
                 }
@@ -282,10 +304,14 @@ impl<'a, 't> Watcher<'a, 't> {
             match self.settings.form {
                 Form::Text => text::print(&page, &shown, &open, out)?,
                 Form::Json => json::print(&page, &shown, &open, out)?,
-                Form::Folded => folded::print(&page, &shown, out)?,
+                Form::Folded | Form::FlameGraph => times.add(&page, &shown),
             }
         }
-        Ok(())
+        match self.settings.form {
+            Form::Folded => times.print(out),
+            Form::FlameGraph => times.draw(self.settings.time, out),
+            Form::Text | Form::Json => Ok(()),
+        }
     }
 }
 
@@ -337,6 +363,13 @@ impl<'p, 't> Page<'p, 't> {
     }
 }
 
+/// What the recording says of its windows, and what became of them.
+pub fn stored_session(dat: &Dat) -> Option<Session> {
+    let session = Session::decode(&dat.own_payload(own::WINDOWS)?)?;
+    let part = |id| dat.own_payload(id).unwrap_or_default();
+    Some(session.with_outcome(&part(own::WINDOW_COUNTS), &part(own::SLOW_WINDOWS)))
+}
+
 fn open(
     number: usize,
     input: &Input,
@@ -347,7 +380,7 @@ fn open(
     if own.clone().any(|lane| lane.unit != Unit::Nanoseconds) {
         return Err(WindowError::Clock(input.path.clone()));
     }
-    let stored = input.dat.own_payload(crate::dat::own::WINDOWS).and_then(|bytes| Session::decode(&bytes));
+    let stored = stored_session(&input.dat);
     let given = settings.sessions.get(number).cloned().flatten();
     let mut session = match (given, stored) {
         // What is known of threads helps whatever windows are asked for.
@@ -360,11 +393,19 @@ fn open(
     let formats = input.trace.formats.iter().filter_map(|event| input.trace.formats.get(event.id));
     let mut engine = Engine::new(&session, formats, input.trace.abi, MOST_BYTES)
         .map_err(|(text, error)| WindowError::Filter(text, error.to_string()))?;
-    let mut samples = input.dat.own_payload(crate::dat::own::SAMPLES).and_then(|bytes| Samples::decode(&bytes));
+    let mut samples = input.dat.own_payload(own::SAMPLES).map(|bytes| Samples::decode(&bytes));
+    let stacks = matches!(settings.form, Form::Folded | Form::FlameGraph) && settings.time == FoldedTime::OnCpu;
+    if stacks && samples.as_ref().is_none_or(|samples| samples.period_ns == 0) {
+        return Err(WindowError::NoSamples(input.path.clone()));
+    }
+    if let Some(samples) = samples.as_mut().filter(|_| settings.user_symbols) {
+        name_places(samples);
+    }
     if let Some(samples) = &mut samples {
         // Both are told by CLOCK_MONOTONIC; what corrects the one corrects the other.
         if let Some(lane) = own.clone().find(|lane| !lane.correction.is_plain()) {
             samples.samples.iter_mut().for_each(|sample| sample.time = lane.correction.apply(sample.time, sample.cpu));
+            samples.outs.iter_mut().for_each(|out| out.time = lane.correction.apply(out.time, out.cpu));
             samples.switches.iter_mut().for_each(|(time, _)| *time = lane.correction.apply(*time, 0));
         }
         let seen =
@@ -374,8 +415,24 @@ fn open(
         }
         engine.proofs.values_mut().for_each(|times| times.sort_unstable());
     }
-    let found = Found { min_ns: settings.min_ns, threads: settings.threads.clone(), ..Found::default() };
+    let kept = session.only_slow.as_mut().map(|kept| std::mem::take(&mut kept.windows)).unwrap_or_default();
+    let known = kept.into_iter().map(|kept| ((kept.tid, kept.start, kept.definition), kept)).collect();
+    let found = Found { min_ns: settings.min_ns, threads: settings.threads.clone(), known, ..Found::default() };
     Ok(FileWindows { session, engine, found, samples })
+}
+
+/// Names places in programs whose symbols were not there when they were recorded. Files without a build id are not known
+/// to be the same.
+fn name_places(samples: &mut Samples) {
+    let mut names = Names::new();
+    for (name, file, address) in &samples.unnamed {
+        let Some(file) = samples.files.get(*file as usize) else { continue };
+        let Some(id) = bytes_of(&file.build_id).filter(|id| !id.is_empty()) else { continue };
+        let found = names.at(Path::new(&file.path), *address, Some(&id));
+        if let Some(function) = found.ok().and_then(|found| found.function().map(str::to_owned)) {
+            samples.names[*name as usize] = function;
+        }
+    }
 }
 
 impl FileWindows {

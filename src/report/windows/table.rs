@@ -4,11 +4,9 @@ use std::io::{self, Write};
 
 use super::lines::ms;
 use super::{By, Page};
-use crate::report::spread::Spread;
-use crate::windows::Tally;
+use crate::spread::Spread;
+use crate::windows::{NS_PER_ROW, Tally};
 
-/// What rows of histograms count in.
-const MICROSECOND: u64 = 1000;
 /// Most characters of a bar.
 const BAR: u64 = 50;
 
@@ -16,54 +14,78 @@ const BAR: u64 = 50;
 struct Row {
     name: String,
     slow: u64,
-    took: Spread,
+    took: Took,
+}
+
+/// How long windows took.
+enum Took {
+    Known(Spread),
+    /// Nobody saw each of them.
+    Counted(Tally),
+}
+
+impl Row {
+    fn of_tally((name, tally): (&String, &Tally)) -> Row {
+        let took = tally.spread.clone().map_or_else(|| Took::Counted(tally.clone()), Took::Known);
+        Row { name: name.clone(), slow: tally.slow, took }
+    }
+
+    fn count(&self) -> u64 {
+        match &self.took {
+            Took::Known(spread) => spread.count(),
+            Took::Counted(tally) => tally.closed,
+        }
+    }
+
+    /// Least, average, three percentiles and most.
+    fn figures(&self) -> [Option<u64>; 6] {
+        match &self.took {
+            Took::Known(spread) => {
+                let [p50, p90, p99] = [50.0, 90.0, 99.0].map(|percent| spread.percentile(percent));
+                [spread.min(), spread.average(), p50, p90, p99, spread.max()].map(Some)
+            }
+            Took::Counted(tally) => {
+                let average = tally.total_ns / tally.closed.max(1);
+                [Some(tally.min_ns), Some(average), None, None, None, Some(tally.max_ns)]
+            }
+        }
+    }
 }
 
 pub(super) fn print(page: &Page<'_, '_>, out: &mut dyn Write) -> io::Result<()> {
-    if let Some(kept) = page.only_slow() {
-        return tallies(kept.kinds.iter(), out);
-    }
-    let rows = rows(page);
+    let rows = match page.only_slow() {
+        // What is known of windows of which only the slow ones were written.
+        Some(kept) => kept.kinds.iter().map(Row::of_tally).collect(),
+        None => rows(page),
+    };
     if rows.is_empty() {
         return Ok(());
     }
-    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max(6);
+    let width = rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max(7);
     write!(out, "\n{:<width$} {:>8} {:>8}", "windows", "closed", "slow")?;
     for name in ["min ms", "avg ms", "p50", "p90", "p99", "max ms"] {
         write!(out, " {name:>10}")?;
     }
     writeln!(out)?;
     for row in &rows {
-        let took = &row.took;
-        write!(out, "{:<width$} {:>8} {:>8}", row.name, took.count(), row.slow)?;
-        let [p50, p90, p99] = [50.0, 90.0, 99.0].map(|percent| took.percentile(percent));
-        for value in [took.min(), took.average(), p50, p90, p99, took.max()] {
-            write!(out, " {:>10}", ms(value))?;
+        write!(out, "{:<width$} {:>8} {:>8}", row.name, row.count(), row.slow)?;
+        for figure in row.figures() {
+            write!(out, " {:>10}", figure.map_or_else(|| "-".to_owned(), ms))?;
         }
         writeln!(out)?;
     }
     for row in &rows {
-        writeln!(out, "\n{} (us)", row.name)?;
-        out.write_all(row.took.histogram().as_bytes())?;
-    }
-    Ok(())
-}
-
-/// What is known of windows of which only the slow ones were written.
-fn tallies<'k>(kinds: impl Iterator<Item = (&'k String, &'k Tally)> + Clone, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "\n{:<40} {:>8} {:>8} {:>10} {:>10} {:>10}",
-        "windows", "closed", "slow", "min ms", "avg ms", "max ms"
-    )?;
-    for (name, tally) in kinds.clone() {
-        let average = tally.total_ns / tally.closed.max(1);
-        write!(out, "{name:<40} {:>8} {:>8}", tally.closed, tally.slow)?;
-        writeln!(out, " {:>10} {:>10} {:>10}", ms(tally.min_ns), ms(average), ms(tally.max_ns))?;
-    }
-    for (name, tally) in kinds.filter(|(_, tally)| !tally.powers.is_empty()) {
-        writeln!(out, "\n{name}")?;
-        powers(tally, out)?;
+        match &row.took {
+            Took::Known(spread) => {
+                writeln!(out, "\n{} (us)", row.name)?;
+                out.write_all(spread.histogram().as_bytes())?;
+            }
+            Took::Counted(tally) if tally.powers.is_empty() => {}
+            Took::Counted(tally) => {
+                writeln!(out, "\n{}", row.name)?;
+                powers(tally, out)?;
+            }
+        }
     }
     Ok(())
 }
@@ -83,8 +105,9 @@ fn powers(tally: &Tally, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// The rows by their names; the one with the longest window first.
 fn rows(page: &Page<'_, '_>) -> Vec<Row> {
-    let mut rows: Vec<Row> = Vec::new();
+    let mut rows: Vec<(String, u64, Spread)> = Vec::new();
     let mut known = std::collections::HashMap::new();
     for closed in &page.found.closed {
         let label = page.found.labels.get(closed.label as usize).and_then(Option::as_deref);
@@ -100,12 +123,13 @@ fn rows(page: &Page<'_, '_>) -> Vec<Row> {
                 (By::Kind, None) => page.kind(closed.definition as usize).to_owned(),
                 (By::Kind, Some(label)) => format!("{} {label}", page.kind(closed.definition as usize)),
             };
-            rows.push(Row { name, slow: 0, took: Spread::new(MICROSECOND) });
+            rows.push((name, 0, Spread::new(NS_PER_ROW)));
             rows.len() - 1
         });
-        rows[at].took.add(closed.end - closed.start);
-        rows[at].slow += u64::from(closed.slow);
+        let (_, slow, spread) = &mut rows[at];
+        spread.add(closed.end - closed.start);
+        *slow += u64::from(closed.slow);
     }
-    rows.sort_by_key(|row| std::cmp::Reverse(row.took.max()));
-    rows
+    rows.sort_by_key(|(.., spread)| std::cmp::Reverse(spread.max()));
+    rows.into_iter().map(|(name, slow, spread)| Row { name, slow, took: Took::Known(spread) }).collect()
 }

@@ -60,6 +60,7 @@ fn summary(page: &Page<'_, '_>, open: &[Shown], out: &mut dyn Write) -> io::Resu
         (kept.map_or(0, |kept| kept.lost), "records lost in the kernel"),
         (kept.map_or(0, |kept| kept.dropped), "records dropped for want of room"),
         (page.samples.map_or(0, |samples| samples.lost), "records of perf lost"),
+        (page.samples.map_or(0, |samples| samples.forgotten), "samples dropped for want of room"),
         (page.unrecorded().len() as u64, "more slow without records"),
         (kernel.map_or(0, |kernel| kernel.unseen), "events without room in the kernel's tables"),
         (kernel.map_or(0, |kernel| kernel.emptied), "times the kernel's tables were full and emptied"),

@@ -1,7 +1,7 @@
 //! Tests of the engine: records as a kernel writes them, fed one by one.
 
 use super::*;
-use crate::windows::{Definition, Session, Source, Threshold};
+use crate::windows::{Definition, MAGIC_START, MAGIC_STOP, Session, Source, Threshold};
 
 const ABI: Abi = Abi { endian: crate::wire::abi::Endian::Little, long_bytes: 8 };
 const MS: u64 = 1_000_000;
@@ -36,6 +36,7 @@ fn formats() -> Vec<EventFormat> {
         one("irq_vectors", "local_timer_entry", 8, &[("int vector", 8, 4)]),
         one("irq_vectors", "local_timer_exit", 9, &[("int vector", 8, 4)]),
         one("ftrace", "kernel_stack", 10, &[("int size", 8, 4), ("unsigned long caller[]", 16, 0)]),
+        one("exceptions", "page_fault_kernel", 13, &[("unsigned long address", 8, 8)]),
         one("app", "begin", 11, &[("int id", 8, 4), ("int thr", 12, 4)]),
         one("app", "end", 12, &[("int id", 8, 4)]),
     ]
@@ -138,6 +139,8 @@ fn time_is_split_and_stacks_belong_to_the_step_before() {
     feed.record(0, 103, 9, 7, &[236]);
     feed.switch(0, 110, 7, 1, 0);
     feed.record(0, 110, 10, 7, &[2, 0xaaaa, 0xbbbb]);
+    // Its stack is copied after the switch was told.
+    feed.record(0, 111, 13, 7, &[0x1000]);
     feed.record(1, 160, 2, 5, &[7]);
     feed.record(1, 160, 10, 5, &[1, 0xcccc]);
     feed.switch(0, 163, 0, 0, 7);

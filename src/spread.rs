@@ -6,7 +6,11 @@
 //!       1 |@@@@                                               4      the bucket [1, 2)
 //! ```
 
+use std::fmt;
+
 use hdrhistogram::Histogram;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Most characters of a bar.
 const BAR: u64 = 50;
@@ -18,7 +22,7 @@ const FEW_DIGITS: u8 = 2;
 const BUCKETS: usize = 65;
 
 /// Values seen so far, in memory that does not grow with their number.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Spread {
     values: Histogram<u64>,
     total: u128,
@@ -118,6 +122,62 @@ impl Spread {
     }
 }
 
+impl Eq for Spread {}
+
+impl fmt::Debug for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} values from {} to {}", self.count(), self.min(), self.max)
+    }
+}
+
+/// A spread as it is stored: what is there, not the room for what is not.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    unit: u64,
+    digits: u8,
+    total: u64,
+    min: u64,
+    max: u64,
+    /// Numbers of rows of the histogram and their counts.
+    rows: Vec<(usize, u64)>,
+    /// Values, as exact as the digits say, and their counts.
+    values: Vec<(u64, u64)>,
+}
+
+impl Serialize for Spread {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let values = self.values.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value()));
+        Stored {
+            unit: self.unit,
+            digits: self.values.sigfig(),
+            total: u64::try_from(self.total).unwrap_or(u64::MAX),
+            min: self.min(),
+            max: self.max,
+            rows: self.buckets.iter().copied().enumerate().filter(|(_, count)| *count > 0).collect(),
+            values: values.collect(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Spread {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = Stored::deserialize(deserializer)?;
+        if stored.digits > DIGITS {
+            return Err(D::Error::custom("a spread has at most three digits"));
+        }
+        let mut spread = Spread::with_digits(stored.unit, stored.digits);
+        for (value, count) in stored.values {
+            spread.values.record_n(value, count).map_err(D::Error::custom)?;
+        }
+        for (row, count) in stored.rows {
+            *spread.buckets.get_mut(row).ok_or_else(|| D::Error::custom("there is no such row"))? = count;
+        }
+        (spread.total, spread.min, spread.max) = (stored.total.into(), stored.min, stored.max);
+        Ok(spread)
+    }
+}
+
 /// The number of a value's bucket.
 fn bucket(value: u64) -> usize {
     (u64::BITS - value.leading_zeros()) as usize
@@ -146,6 +206,24 @@ mod tests {
         let none = of([]);
         assert_eq!((none.percentile(50.0), none.min(), none.average(), none.histogram()), (0, 0, 0, String::new()));
         assert_eq!(of([u64::MAX]).max(), u64::MAX);
+    }
+
+    #[test]
+    fn a_spread_is_stored_in_little_room_and_is_the_same_again() {
+        let mut spread = Spread::coarse(1000);
+        (1..=1000).for_each(|value| spread.add(value * 1_000_003));
+        let text = serde_json::to_string(&spread).unwrap();
+        assert!(text.len() < 16_000, "{}", text.len());
+        let again: Spread = serde_json::from_str(&text).unwrap();
+        assert_eq!(again, spread);
+        assert_eq!(again.percentile(90.0), spread.percentile(90.0));
+        let mut wrong: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (key, value) in [("digits", serde_json::json!(5)), ("rows", serde_json::json!([[65, 1]]))] {
+            let right = std::mem::replace(&mut wrong[key], value);
+            assert!(serde_json::from_value::<Spread>(wrong.clone()).is_err(), "{key}");
+            wrong[key] = right;
+        }
+        assert_eq!(serde_json::from_str::<Spread>(&serde_json::to_string(&of([])).unwrap()).unwrap().count(), 0);
     }
 
     #[test]

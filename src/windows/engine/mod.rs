@@ -6,22 +6,21 @@
 //! Where the time went is told by the scheduler's events. A switch-in that is missing does no harm: whatever a thread
 //! does in its own context proves that it runs, and what [`Engine::proofs`] knows from elsewhere proves it earlier.
 
+mod acts;
+
 use std::collections::HashMap;
 
-use super::marker::{self, Said};
+use self::acts::{Act, Point};
 use super::roles::{Edge, Role, could_go_on};
 use super::thread::{Open, State, Thread};
-use super::{Definition, MAGIC_START, MAGIC_STOP, Session, Source, Split, Threshold};
+use super::{Definition, Session, Source, Split, Threshold};
 use crate::wire::abi::Abi;
-use crate::wire::filter::{Bound, Filter, FilterError, Grammar, Surroundings};
+use crate::wire::filter::FilterError;
 use crate::wire::format::{EventFormat, Field};
 use crate::wire::record::Record;
 
 /// Flag of clone: the child is a thread of the same process.
 const CLONE_THREAD: u64 = 0x0001_0000;
-/// A marker's first argument is the threshold if it is no larger; else it is a pointer.
-const LARGEST_MS: u64 = 100_000_000;
-const NS_PER_MS: u64 = 1_000_000;
 
 /// One record of a window.
 #[derive(Clone, Copy, Debug)]
@@ -122,15 +121,6 @@ pub struct Origin {
     pub pid: i32,
 }
 
-/// Which points an event may be.
-#[derive(Debug)]
-struct Point {
-    definition: usize,
-    starts: bool,
-    test: Bound,
-    threshold: Option<(Field, u64)>,
-}
-
 #[derive(Debug)]
 struct Event {
     role: Role,
@@ -144,21 +134,12 @@ struct Stream {
     pid: i32,
     /// Threads that a stack behind it belongs to.
     whose: [Option<i32>; 2],
+    /// Who has just left its CPU, if nothing was heard of anybody since.
+    leaving: Option<i32>,
     /// Its CPU went idle then, and nobody was seen on it since.
     idle_since: Option<u64>,
     /// When something of it was lost last.
     lossy_until: u64,
-}
-
-/// A start or a stop.
-#[derive(Debug)]
-struct Act {
-    definition: usize,
-    label: Option<String>,
-    tid: i32,
-    /// Of a start.
-    threshold: Option<u64>,
-    starts: bool,
 }
 
 /// The engine of one trace.
@@ -231,34 +212,6 @@ impl Engine {
         Ok(engine)
     }
 
-    fn learn(&mut self, format: &EventFormat) -> Result<(), (String, FilterError)> {
-        let role = Role::of(format);
-        self.tells_threads |= matches!(role, Role::Born { flags: Some(_), .. });
-        let mut points = Vec::new();
-        for (definition, def) in self.definitions.iter().enumerate() {
-            let Source::Points { start, stop } = &def.source else { continue };
-            let sides = stop.iter().map(|point| (point, false)).chain(start.iter().map(|point| (point, true)));
-            for (point, starts) in
-                sides.filter(|(point, _)| point.system == format.system && point.event == format.name)
-            {
-                let text = format!("{}/{}:{}", point.system, point.event, point.filter.as_deref().unwrap_or(""));
-                let filter = Filter::parse(&text, Grammar::C).map_err(|error| (text.clone(), error))?;
-                let threshold = match &def.threshold {
-                    Threshold::Field { name, unit_ns } if starts => format.field(name).map(|f| (f.clone(), *unit_ns)),
-                    _ => None,
-                };
-                let Some(test) = filter.bind(format, self.abi) else { continue };
-                points.push(Point { definition, starts, test, threshold });
-            }
-        }
-        let at = usize::from(format.id);
-        if self.events.len() <= at {
-            self.events.resize_with(at + 1, || None);
-        }
-        self.events[at] = Some(Event { role, points });
-        Ok(())
-    }
-
     /// What the event says; `None` if its format is unknown.
     pub fn role(&self, id: u16) -> Option<&Role> {
         self.events.get(usize::from(id))?.as_ref().map(|event| &event.role)
@@ -278,6 +231,12 @@ impl Engine {
     /// When the oldest open window began.
     pub fn oldest(&self) -> Option<u64> {
         self.threads.values().flat_map(|thread| &thread.open).map(|open| open.start).min()
+    }
+
+    /// Threads with open windows, and when the oldest of each began.
+    pub fn open_threads(&self) -> impl Iterator<Item = (i32, u64)> {
+        let oldest = |(tid, thread): (&i32, &Thread)| Some((*tid, thread.open.iter().map(|open| open.start).min()?));
+        self.threads.iter().filter_map(oldest)
     }
 
     /// The process of a thread.
@@ -311,14 +270,19 @@ impl Engine {
         let (pid, now, abi) = (origin.pid, record.ticks, self.abi);
         let int = |field: &Field| field.int(record.data, abi).unwrap_or(0);
         let task = |field: &Field| int(field) as u32 as i32;
-        if let Role::Stack { .. } = event.role {
-            return self.stack(origin, record);
+        let leaving = self.streams[origin.stream as usize].leaving;
+        match event.role {
+            Role::Stack { .. } => return self.stack(origin, record),
+            // Whoever takes samples of threads that leave copies their stacks: that is no sign that they run again.
+            Role::Fault { kernel: true } if leaving == Some(pid) => return,
+            _ => self.streams[origin.stream as usize].leaving = None,
         }
         let mut other = None;
         match &event.role {
             Role::Switch { prev, state, next } => {
                 let (prev, next) = (task(prev), task(next));
                 self.prove(prev, now);
+                self.streams[origin.stream as usize].leaving = Some(prev);
                 let away = if could_go_on(int(state)) { State::Runnable } else { State::Blocked };
                 self.thread(prev).turn(away, now);
                 self.thread(next).turn(State::Running, now);
@@ -414,97 +378,6 @@ impl Engine {
         own.and_then(|tgid| self.tgids.insert(child, tgid));
     }
 
-    /// What the record opens and closes.
-    fn acts(&mut self, event: &Event, origin: Origin, record: &Record<'_>) -> Vec<Act> {
-        let mut acts = Vec::new();
-        let (pid, abi) = (origin.pid, self.abi);
-        for point in &event.points {
-            if !point.test.test(record, &FieldsOnly) || !self.concerns(point.definition, pid) {
-                continue;
-            }
-            let told = point
-                .threshold
-                .as_ref()
-                .and_then(|(field, unit)| Some(field.int(record.data, abi)?.saturating_mul(*unit)));
-            acts.push(Act {
-                definition: point.definition,
-                label: None,
-                tid: pid,
-                threshold: told,
-                starts: point.starts,
-            });
-        }
-        match &event.role {
-            Role::Print { text } => acts.extend(self.marker(pid, text.text(record.data, abi))),
-            Role::SysEnter { id, args } => {
-                let nr = id.int(record.data, abi).unwrap_or(u64::MAX);
-                self.enter(pid, nr, args.as_ref(), record, &mut acts);
-            }
-            Role::SysExit { id, .. } => {
-                let nr = id.int(record.data, abi).unwrap_or(u64::MAX);
-                self.leave(pid, nr, &mut acts);
-            }
-            _ => {}
-        }
-        acts
-    }
-
-    /// Whether the definition is about this thread.
-    fn concerns(&self, definition: usize, tid: i32) -> bool {
-        let process = match self.definitions[definition].process {
-            None => return true,
-            // A trace without a command: whoever is in it.
-            Some(0) => match self.command {
-                Some(command) => command,
-                None => return true,
-            },
-            Some(process) => process,
-        };
-        tid == process || self.tgids.get(&tid) == Some(&process)
-    }
-
-    fn marker(&self, writer: i32, text: &[u8]) -> Option<Act> {
-        let definition = self.marker?;
-        let (tid, label, threshold, starts) = match marker::parse(text)? {
-            Said::Start { tid, threshold_ns, label } => (tid, label, threshold_ns, true),
-            Said::Stop { tid, label } => (tid, label, None, false),
-        };
-        let tid = tid.unwrap_or(writer);
-        self.concerns(definition, tid).then_some(Act { definition, label, tid, threshold, starts })
-    }
-
-    fn enter(&mut self, pid: i32, nr: u64, args: Option<&Field>, record: &Record<'_>, acts: &mut Vec<Act>) {
-        self.thread(pid).magic = false;
-        if let Some(definition) = self.magic.filter(|_| nr == MAGIC_START || nr == MAGIC_STOP) {
-            self.thread(pid).magic = true;
-            if self.concerns(definition, pid) {
-                let threshold =
-                    args.filter(|_| nr == MAGIC_START).and_then(|args| magic_threshold(args, record.data, self.abi));
-                acts.push(Act { definition, label: None, tid: pid, threshold, starts: nr == MAGIC_START });
-            }
-        }
-        for (_, definition) in self.syscalls.iter().filter(|(own, _)| *own == nr) {
-            if self.concerns(*definition, pid) {
-                acts.push(Act { definition: *definition, label: None, tid: pid, threshold: None, starts: true });
-            }
-        }
-    }
-
-    fn leave(&mut self, pid: i32, nr: u64, acts: &mut Vec<Act>) {
-        // Under a seccomp filter that answers with an error only the exit is traced.
-        let begun = std::mem::take(&mut self.thread(pid).magic);
-        if let Some(definition) = self.magic.filter(|_| !begun && (nr == MAGIC_START || nr == MAGIC_STOP))
-            && self.concerns(definition, pid)
-        {
-            acts.push(Act { definition, label: None, tid: pid, threshold: None, starts: nr == MAGIC_START });
-        }
-        for (_, definition) in self.syscalls.iter().filter(|(own, _)| *own == nr) {
-            if self.concerns(*definition, pid) {
-                acts.push(Act { definition: *definition, label: None, tid: pid, threshold: None, starts: false });
-            }
-        }
-    }
-
     fn start(&mut self, act: Act, origin: Origin, record: &Record<'_>) {
         let usual = match self.definitions[act.definition].threshold {
             Threshold::Fixed(ns) => ns,
@@ -574,7 +447,7 @@ impl Engine {
             }
         }
         if let Some(stream) = self.streams.get_mut(stream as usize) {
-            (stream.whose, stream.idle_since, stream.lossy_until) = ([None; 2], None, now);
+            *stream = Stream { lossy_until: now, time: stream.time, pid: stream.pid, ..Stream::default() };
         }
         from
     }
@@ -620,27 +493,5 @@ impl Open {
     }
 }
 
-/// What the marker system call says: its first argument, or, where that is a pointer, its second, in milliseconds.
-fn magic_threshold(args: &Field, data: &[u8], abi: Abi) -> Option<u64> {
-    let bytes = usize::from(abi.long_bytes.max(1));
-    let arg = |n: usize| abi.ulong(data.get(usize::from(args.offset) + n * bytes..)?.get(..bytes)?);
-    let ms = arg(0).filter(|ms| (1..=LARGEST_MS).contains(ms)).or_else(|| arg(1))?;
-    (ms <= LARGEST_MS).then_some(ms * NS_PER_MS)
-}
-
-/// What a filter may ask besides fields: nothing. The kernel, which judges the same filter, has no such words either.
-struct FieldsOnly;
-
-impl Surroundings for FieldsOnly {
-    fn comm(&self, _: &Record<'_>) -> &[u8] {
-        b""
-    }
-
-    fn symbol(&self, _: u64) -> Option<&[u8]> {
-        None
-    }
-}
-
 #[cfg(test)]
-#[path = "engine_tests.rs"]
 mod tests;
