@@ -137,7 +137,11 @@ impl Watching {
         pids.dedup();
         let shared = windows.only_slow.map(|_| Shared::default());
         let samples = own::file(family, own::SAMPLES);
-        let sampler = Sampler::begin(windows, &pids, command, calls, shared.clone(), &samples, watch)?;
+        let sampler = match windows.in_kernel {
+            // It would read all the time.
+            true => None,
+            false => Sampler::begin(windows, &pids, command, calls, shared.clone(), &samples, watch)?,
+        };
         let mut watching = Watching { session, pids, tasks: BTreeMap::new(), sampler, shared };
         watching.look();
         // Whose threads they are decides whose windows they open.

@@ -2,7 +2,7 @@
 //! buffer, which nobody reads otherwise.
 //!
 //! Owns: setting that up, what the kernel counts, which threads it is about, arming and taking snapshots. Does not own: the
-//! words of the triggers (see [`recipe`]), what is kept of a snapshot (see [`super::sift`]).
+//! words of the triggers (see [`recipe`]), what is kept of a snapshot (see `record::sift`).
 //! Units: nanoseconds of the monotonic clock.
 //!
 //! ```text
@@ -24,6 +24,7 @@ use super::settings::Settings;
 use crate::tracefs::buffer::RawBuffer;
 use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::{EventName, Selection};
+use crate::tracefs::hist::{Hist, HistEntry};
 use crate::tracefs::instance::PidList;
 use crate::tracefs::{self, Instance, Undo};
 use crate::windows::{Session, Tally};
@@ -109,8 +110,8 @@ pub struct Judge {
     common: Common,
     fields: Fields,
     names: Vec<String>,
-    /// Events without room in tables that were emptied since.
-    forgotten: u64,
+    /// What tables told that were emptied since.
+    before: Tables,
 }
 
 fn add(instance: &Instance, trigger: &Trigger, undo: &mut Undo) -> Result<(), Error> {
@@ -143,6 +144,11 @@ impl Judge {
         }
         instance.tracing_on().map_err(Error::setup("starting the buffer"))?;
         seed(instance, &recipe.sets, undo)?;
+        if instance.has_pid_list(PidList::NoEvent) {
+            // What rtrec does is nobody's window. It is left out later anyway, but windows are judged from here on.
+            let set_up = Error::setup("setting the pid filter");
+            instance.add_pids(PidList::NoEvent, &super::session::own_threads(), undo).map_err(set_up)?;
+        }
         recipe.counts.iter().chain(&recipe.windows).try_for_each(|trigger| add(instance, trigger, undo))?;
         let snapshot = Trigger { event: recipe.window.clone(), text: recipe.snapshot.clone() };
         // However often it is armed again, this is how it ends.
@@ -158,7 +164,7 @@ impl Judge {
             layout,
             names: session.definitions.iter().map(|definition| definition.name.clone()).collect(),
             recipe,
-            forgotten: 0,
+            before: Tables::default(),
         })
     }
 
@@ -183,14 +189,14 @@ impl Judge {
         Ok(slow)
     }
 
-    /// What the kernel has counted, by definition; windows that began and did not end, and that were discarded.
-    pub fn figures(&self) -> Result<Figures, tracefs::Error> {
+    /// What the kernel has counted, by definition.
+    pub fn figures(&self) -> Result<Vec<(String, Tally)>, tracefs::Error> {
         let hists = self.instance.hists(&self.recipe.window)?;
-        let [spread, longest, shortest, slow] = &hists[..] else { return Ok(Figures::default()) };
-        let mut figures = Figures::default();
+        let [spread, longest, shortest, slow] = &hists[..] else { return Ok(Vec::new()) };
+        let mut kinds = Vec::new();
         for (number, name) in self.names.iter().enumerate() {
-            let of = |entry: &&tracefs::hist::HistEntry| entry.key("def") == Some(number as u64);
-            let one = |hist: &tracefs::hist::Hist, value: &str| {
+            let of = |entry: &&HistEntry| entry.key("def") == Some(number as u64);
+            let one = |hist: &Hist, value: &str| {
                 hist.entries.iter().find(of).and_then(|entry| entry.value(value)).unwrap_or(0)
             };
             let mut tally = Tally { slow: one(slow, "hitcount"), max_ns: one(longest, "max"), ..Tally::default() };
@@ -202,38 +208,39 @@ impl Judge {
                 *tally.powers.entry(power).or_default() += count;
             }
             tally.min_ns = if tally.closed > 0 { LONG.saturating_sub(one(shortest, "max")) } else { 0 };
-            figures.kinds.push((name.clone(), tally));
+            kinds.push((name.clone(), tally));
         }
-        let hits = |triggers: &[Trigger]| -> Result<u64, tracefs::Error> {
-            let hit = |trigger: &Trigger| Ok(self.table(trigger)?.map_or(0, |hist| hist.hits));
-            triggers.iter().map(hit).sum()
-        };
-        figures.discarded = hits(&self.recipe.exits)?;
-        let closed: u64 = figures.kinds.iter().map(|(_, tally)| tally.closed).sum();
-        figures.open = hits(&self.recipe.starts)?.saturating_sub(closed + figures.discarded);
+        Ok(kinds)
+    }
+
+    /// How full the tables of threads are. The kernel sorts and prints all of them for that.
+    pub fn tables(&self) -> Result<Tables, tracefs::Error> {
+        let mut tables = self.before;
         for trigger in &self.recipe.windows {
-            if let Some(hist) = self.table(trigger)? {
-                figures.unseen += hist.dropped;
-                figures.full |= hist.used > THREADS / 8 * 7;
-            }
+            let Some(hist) = self.table(trigger)? else { continue };
+            tables.unseen += hist.dropped;
+            tables.full |= hist.used > THREADS / 4 * 3;
+            tables.began += if self.recipe.starts.contains(trigger) { hist.hits } else { 0 };
+            tables.discarded += if self.recipe.exits.contains(trigger) { hist.hits } else { 0 };
         }
         // A process that has had so many threads has members that are not known.
         for trigger in self.recipe.sets.iter().flat_map(|set| &set.triggers) {
-            figures.members_unseen += self.table(trigger)?.map_or(0, |hist| hist.dropped);
+            tables.members_unseen += self.table(trigger)?.map_or(0, |hist| hist.dropped);
         }
-        Ok(figures)
+        Ok(tables)
     }
 
     /// The histogram of a trigger.
-    fn table(&self, trigger: &Trigger) -> Result<Option<tracefs::hist::Hist>, tracefs::Error> {
+    fn table(&self, trigger: &Trigger) -> Result<Option<Hist>, tracefs::Error> {
         let variable = trigger.text.split([':', ',']).find(|part| part.contains('=') && !part.starts_with("keys="));
         let hists = self.instance.hists(&trigger.event)?;
         Ok(hists.into_iter().find(|hist| variable.is_some_and(|variable| hist.trigger.contains(variable))))
     }
 
     /// Makes room for more threads: the kernel empties no table that others read. Windows that are open then are not seen.
-    pub fn empty_tables(&mut self, unseen: u64) -> Result<(), Error> {
-        self.forgotten += unseen;
+    pub fn empty_tables(&mut self) -> Result<(), Error> {
+        let now = self.tables().map_err(Error::setup("reading the kernel's tables"))?;
+        self.before = Tables { full: false, members_unseen: 0, ..now };
         let renew = |trigger: &Trigger, text: &str| {
             let renewed = self.instance.renew_trigger(&trigger.event, text);
             renewed.map_err(|source| Error::TriggerRefused { event: trigger.event.clone(), source })
@@ -264,20 +271,18 @@ impl Judge {
     }
 }
 
-/// What the kernel has counted.
-#[derive(Clone, Debug, Default)]
-pub struct Figures {
-    /// By name of the definition.
-    pub kinds: Vec<(String, Tally)>,
-    /// Windows that began and did not end.
-    pub open: u64,
+/// What the tables of threads tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tables {
+    /// Windows that began.
+    pub began: u64,
     /// Windows whose thread ended.
     pub discarded: u64,
     /// Events for which there was no room in a table.
     pub unseen: u64,
     /// The same of tables that are never emptied.
     pub members_unseen: u64,
-    /// A table is nearly full.
+    /// A table fills up.
     pub full: bool,
 }
 
@@ -347,7 +352,7 @@ fn seed(instance: &Instance, sets: &[Set], undo: &mut Undo) -> Result<(), Error>
         let refused = |source| Error::TriggerRefused { event: seed.event.clone(), source };
         undo.run_back_to(before).into_iter().next().map_or(Ok(()), |source| Err(refused(source)))?;
     }
-    instance.add_pids(PidList::NoEvent, &own, undo).map_err(set_up())
+    Ok(())
 }
 
 fn threads_of(pid: i32) -> Vec<i32> {
