@@ -7,9 +7,13 @@ use rtrec::dat::{Dat, ids};
 use rtrec::plugins::{Compat, PluginSet};
 use rtrec::record::probe::{Kind, Spec};
 use rtrec::report::{self, FilterArg, Format, Gate, Input, RawEvents, Selection, Settings, lists};
+use rtrec::spread::StoredSpread;
 use rtrec::symbols::btf::Btf;
 use rtrec::symbols::kernel_arguments::{self, Place};
 use rtrec::symbols::{Machine, usdt as static_probes};
+use rtrec::windows::samples::Samples;
+use rtrec::windows::spec::{self, PlacedWindow, SyscallWindow};
+use rtrec::windows::{Session, marker};
 use rtrec::wire::abi::{Abi, Endian};
 use rtrec::wire::filter::{Filter, Grammar, Surroundings};
 use rtrec::wire::format::{EventFormat, Field};
@@ -386,6 +390,41 @@ pub fn btf(data: &[u8]) {
         for argument in kernel_arguments::all(&types, place).unwrap_or_default() {
             let text = argument.text;
             assert!(text.contains("$arg") || text.contains("$retval"), "{text}");
+        }
+    }
+}
+
+/// What files tell of windows, and words for them; the first byte chooses.
+pub fn windows(data: &[u8]) {
+    let Some((&choice, rest)) = data.split_first() else { return };
+    match choice % 4 {
+        0 => {
+            let samples = Samples::decode(rest);
+            for sample in samples.samples.iter().chain(&samples.outs) {
+                for name in samples.stacks.get(sample.stack as usize).into_iter().flatten() {
+                    let _ = samples.names.get(*name as usize);
+                }
+            }
+        }
+        1 => {
+            let line = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+            let (counts, lines) = rest.split_at(line);
+            let session = Session::default().with_outcome(counts, lines);
+            for tally in session.only_slow.iter().flat_map(|only_slow| only_slow.kinds.values()) {
+                let Some(spread) = tally.spread.as_ref().and_then(StoredSpread::spread) else { continue };
+                let drawn = spread.histogram();
+                assert!(drawn.lines().count() < 80, "{drawn}");
+                let _ = (spread.percentile(50.0), spread.average());
+            }
+        }
+        2 => {
+            let Some(session) = Session::decode(rest) else { return };
+            assert_eq!(Session::decode(&session.encode()), Some(session));
+        }
+        _ => {
+            let _ = marker::parse(rest);
+            let Ok(text) = std::str::from_utf8(rest) else { return };
+            let _ = (PlacedWindow::parse(text), SyscallWindow::parse(text), spec::time(text, Some(1)));
         }
     }
 }

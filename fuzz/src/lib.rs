@@ -10,7 +10,7 @@ pub mod seeds;
 pub type Entry = fn(&[u8]);
 
 /// Every target by name.
-pub const TARGETS: [(&str, Entry); 9] = [
+pub const TARGETS: [(&str, Entry); 10] = [
     ("dat", entry::dat),
     ("subbuf", entry::subbuf),
     ("format", entry::format),
@@ -20,6 +20,7 @@ pub const TARGETS: [(&str, Entry); 9] = [
     ("spec", entry::spec),
     ("usdt", entry::usdt),
     ("btf", entry::btf),
+    ("windows", entry::windows),
 ];
 
 /// Runs an entry within its ration of memory.

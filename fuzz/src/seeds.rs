@@ -6,6 +6,7 @@ use std::path::Path;
 
 use byteorder::LittleEndian;
 use rtrec::dat::{Dat, ids};
+use rtrec::windows::samples::{Block, Sample};
 use rtrec::wire::format::{self, EventFormat};
 
 /// Names and bytes of the seeds of a target. Panics where the fixtures cannot be read.
@@ -36,7 +37,7 @@ pub fn of(target: &str, fixtures: &Path) -> Vec<(String, Vec<u8>)> {
                 }
             }
             "format" | "print_fmt" => formats(target, &dat, &mut seeds),
-            "filter" | "spec" | "usdt" | "btf" => {}
+            "filter" | "spec" | "usdt" | "btf" | "windows" => {}
             other => panic!("no target is called {other}"),
         }
     }
@@ -47,6 +48,10 @@ pub fn of(target: &str, fixtures: &Path) -> Vec<(String, Vec<u8>)> {
         let types = fs::read(fixtures.join("btf/kernel.btf")).expect("the fixture is there");
         let of = |word: &str| [&[word.len() as u8], word.as_bytes(), &types].concat();
         seeds.extend(KERNEL_WORDS.iter().enumerate().map(|(number, word)| (format!("{number}"), of(word))));
+    }
+    if target == "windows" {
+        seeds.extend(WINDOWS.iter().enumerate().map(|(number, text)| (format!("{number}"), text.as_bytes().to_vec())));
+        seeds.push(("samples".to_owned(), samples()));
     }
     if target == "usdt" {
         seeds.extend(ARGUMENTS.iter().enumerate().map(|(number, text)| (format!("{number}"), note(text))));
@@ -342,3 +347,36 @@ const KERNEL_WORDS: [&str; 12] = [
     "file->f_path",
     "$retval->f_mode",
 ];
+
+/// The first byte chooses what it is.
+const WINDOWS: [&str; 7] = [
+    concat!(
+        r#"1{"buffer_bytes":204800,"kinds":{"x":{"closed":3,"slow":1,"total_ns":9,"min_ns":1,"max_ns":5,"spread":{"unit":1000,"#,
+        r#""digits":2,"total":9,"min":1,"max":5,"rows":[[0,3]],"values":[[1,1],[3,1],[5,1]]}}},"stray_stops":1,"restarts":0,"#,
+        r#""discarded":0,"open":1,"dropped":0,"lost":0}"#,
+        "\n",
+        r#"{"tid":3,"tgid":2,"start":1,"end":9,"definition":0,"split":{"on_cpu":1,"blocked":7,"runnable":0,"interrupts":0},"lost":0,"dropped":0}"#
+    ),
+    concat!(
+        r#"2{"definitions":[{"name":"a..b","source":{"Syscall":{"nr":230}},"process":0,"threshold":{"Fixed":5}},{"name":"m","#,
+        r#""source":"Marker","process":null,"threshold":"Session"}],"threshold_ns":5,"tasks":[{"tid":3,"tgid":2}]}"#
+    ),
+    "3start 4711 20 label",
+    "3./prog:main.c:12 n..stop[x == 3]@7:20ms",
+    "3sched:sched_waking[pid == 7]..sched:sched_switch[next_pid == 7]",
+    "30:fsync:1.5ms",
+    "3stop 9",
+];
+
+/// Samples as a recorder writes them.
+fn samples() -> Vec<u8> {
+    let sample = |time, stack| Sample { time, tid: 3, tgid: 2, cpu: 1, stack };
+    let block = Block {
+        period_ns: 1000,
+        samples: vec![sample(5, 0), sample(9, 1)],
+        outs: vec![sample(7, 0)],
+        switches: vec![(4, 3), (8, 3)],
+        ..Block::default()
+    };
+    [&[0], block.encode().as_slice()].concat()
+}

@@ -37,9 +37,10 @@ use super::stretches::Stretches;
 use super::watch::{Note, Watch};
 use crate::dat::own;
 use crate::dat::unsealed::Family;
+use crate::spread::Spread;
 use crate::tracefs::buffer::RawBuffer;
 use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
-use crate::windows::{OnlySlow, Session};
+use crate::windows::{NS_PER_ROW, OnlySlow, Session};
 use crate::wire::abi::Abi;
 use crate::wire::common::Common;
 use crate::wire::format::EventFormat;
@@ -123,6 +124,8 @@ struct Kept {
     waiting: BTreeMap<(u64, u32, Box<[u8]>), ()>,
     waiting_bytes: usize,
     counts: OnlySlow,
+    /// How long the windows of each kind took.
+    spreads: HashMap<String, Spread>,
     slow: Vec<(i32, u64, u64)>,
     /// Lines about slow windows that are not written yet.
     lines: Vec<u8>,
@@ -146,6 +149,10 @@ impl Finds for Kept {
         let tally = self.counts.kinds.get_mut(name).expect("just made");
         if !self.judged {
             tally.add(window.duration(), window.is_slow());
+            if !self.spreads.contains_key(name) {
+                self.spreads.insert(name.to_owned(), Spread::coarse(NS_PER_ROW));
+            }
+            self.spreads.get_mut(name).expect("just made").add(window.duration());
         }
         self.counts.dropped += window.dropped;
         if !window.is_slow() {
@@ -439,6 +446,9 @@ impl Sifter {
             told.slow.append(&mut self.kept.slow);
             told.open = self.engine.open_threads().collect();
             told.fed = fed;
+        }
+        for (name, spread) in &self.kept.spreads {
+            own.kinds.entry(name.clone()).or_default().spread = Some(spread.stored());
         }
         let counted = serde_json::to_vec(own)?;
         if counted != self.counted {

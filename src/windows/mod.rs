@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::spread::Spread;
+use crate::spread::StoredSpread;
 
 /// The threshold of windows that say nothing else.
 pub const DEFAULT_THRESHOLD_NS: u64 = 500_000_000;
@@ -226,7 +226,7 @@ pub struct Tally {
     pub max_ns: u64,
     /// How long they took; `None` where nobody saw each of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub spread: Option<Spread>,
+    pub spread: Option<StoredSpread>,
     /// Where the kernel counts: how many took more than half of that power of two, in nanoseconds, up to all of it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub powers: BTreeMap<u32, u64>,
@@ -249,7 +249,6 @@ impl Tally {
         self.total_ns = self.total_ns.saturating_add(duration);
         self.closed += 1;
         self.slow += u64::from(slow);
-        self.spread.get_or_insert_with(|| Spread::coarse(NS_PER_ROW)).add(duration);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::{host, project};
 
 /// Every target, and the longest input that is worth its time.
-const TARGETS: [(&str, u32); 9] = [
+const TARGETS: [(&str, u32); 10] = [
     ("dat", 65_536),
     ("subbuf", 33_000),
     ("format", 8_192),
@@ -21,6 +21,7 @@ const TARGETS: [(&str, u32); 9] = [
     ("spec", 512),
     ("btf", 4_096),
     ("usdt", 4_096),
+    ("windows", 65_536),
 ];
 
 /// Seconds that one input may take.

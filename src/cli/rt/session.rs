@@ -19,6 +19,7 @@ use super::super::record::daemon;
 use super::super::{explain, say};
 use super::{RecordingArgs, settings};
 use crate::cli::record::{Stderr, record};
+use crate::spread::StoredSpread;
 use crate::windows::OnlySlow;
 
 /// Where sessions are known.
@@ -101,7 +102,8 @@ struct Seen {
 fn with_percentiles<S: Serializer>(counts: &Option<OnlySlow>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut value = serde_json::to_value(counts).map_err(S::Error::custom)?;
     for (name, tally) in counts.iter().flat_map(|counts| &counts.kinds) {
-        let (Some(spread), Some(shown)) = (&tally.spread, value["kinds"][name].as_object_mut()) else { continue };
+        let spread = tally.spread.as_ref().and_then(StoredSpread::spread);
+        let (Some(spread), Some(shown)) = (spread, value["kinds"][name].as_object_mut()) else { continue };
         shown.remove("spread");
         for (key, percent) in [("p50_ns", 50.0), ("p90_ns", 90.0), ("p99_ns", 99.0)] {
             shown.insert(key.to_owned(), spread.percentile(percent).into());

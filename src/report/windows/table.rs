@@ -1,5 +1,6 @@
 //! Figures of many windows: counts, percentiles and a histogram of powers of two.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::lines::ms;
@@ -19,36 +20,40 @@ struct Row {
 
 /// How long windows took.
 enum Took {
-    Known(Spread),
-    /// Nobody saw each of them.
+    Seen(Spread),
+    /// The recording has counted them.
     Counted(Tally),
 }
 
 impl Row {
     fn of_tally((name, tally): (&String, &Tally)) -> Row {
-        let took = tally.spread.clone().map_or_else(|| Took::Counted(tally.clone()), Took::Known);
-        Row { name: name.clone(), slow: tally.slow, took }
+        Row { name: name.clone(), slow: tally.slow, took: Took::Counted(tally.clone()) }
+    }
+
+    /// `None` where nobody saw each of them. What is stored is unpacked for one row at a time.
+    fn spread(&self) -> Option<Cow<'_, Spread>> {
+        match &self.took {
+            Took::Seen(spread) => Some(Cow::Borrowed(spread)),
+            Took::Counted(tally) => tally.spread.as_ref()?.spread().map(Cow::Owned),
+        }
     }
 
     fn count(&self) -> u64 {
         match &self.took {
-            Took::Known(spread) => spread.count(),
+            Took::Seen(spread) => spread.count(),
             Took::Counted(tally) => tally.closed,
         }
     }
 
     /// Least, average, three percentiles and most.
     fn figures(&self) -> [Option<u64>; 6] {
-        match &self.took {
-            Took::Known(spread) => {
-                let [p50, p90, p99] = [50.0, 90.0, 99.0].map(|percent| spread.percentile(percent));
-                [spread.min(), spread.average(), p50, p90, p99, spread.max()].map(Some)
-            }
-            Took::Counted(tally) => {
-                let average = tally.total_ns / tally.closed.max(1);
-                [Some(tally.min_ns), Some(average), None, None, None, Some(tally.max_ns)]
-            }
+        if let Some(spread) = self.spread() {
+            let [p50, p90, p99] = [50.0, 90.0, 99.0].map(|percent| spread.percentile(percent));
+            return [spread.min(), spread.average(), p50, p90, p99, spread.max()].map(Some);
         }
+        let Took::Counted(tally) = &self.took else { return [None; 6] };
+        let average = tally.total_ns / tally.closed.max(1);
+        [Some(tally.min_ns), Some(average), None, None, None, Some(tally.max_ns)]
     }
 }
 
@@ -75,16 +80,14 @@ pub(super) fn print(page: &Page<'_, '_>, out: &mut dyn Write) -> io::Result<()> 
         writeln!(out)?;
     }
     for row in &rows {
-        match &row.took {
-            Took::Known(spread) => {
-                writeln!(out, "\n{} (us)", row.name)?;
-                out.write_all(spread.histogram().as_bytes())?;
-            }
-            Took::Counted(tally) if tally.powers.is_empty() => {}
-            Took::Counted(tally) => {
-                writeln!(out, "\n{}", row.name)?;
-                powers(tally, out)?;
-            }
+        if let Some(spread) = row.spread() {
+            writeln!(out, "\n{} (us)", row.name)?;
+            out.write_all(spread.histogram().as_bytes())?;
+        } else if let Took::Counted(tally) = &row.took
+            && !tally.powers.is_empty()
+        {
+            writeln!(out, "\n{}", row.name)?;
+            powers(tally, out)?;
         }
     }
     Ok(())
@@ -131,5 +134,5 @@ fn rows(page: &Page<'_, '_>) -> Vec<Row> {
         *slow += u64::from(closed.slow);
     }
     rows.sort_by_key(|(.., spread)| std::cmp::Reverse(spread.max()));
-    rows.into_iter().map(|(name, slow, spread)| Row { name, slow, took: Took::Known(spread) }).collect()
+    rows.into_iter().map(|(name, slow, spread)| Row { name, slow, took: Took::Seen(spread) }).collect()
 }
