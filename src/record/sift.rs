@@ -329,9 +329,13 @@ impl Sifter {
         }
         self.feed(u64::MAX);
         self.kept.losses.clear();
-        let settled = self.engine.oldest().unwrap_or(u64::MAX);
-        self.write(settled)?;
+        self.settle()?;
         Ok(std::mem::take(&mut self.kept.fresh))
+    }
+
+    /// Writes all that no window of the snapshots so far can bring older records for.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        self.write(self.engine.oldest().unwrap_or(u64::MAX))
     }
 
     fn drain(&mut self) -> io::Result<()> {

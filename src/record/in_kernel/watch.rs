@@ -81,6 +81,8 @@ impl Sifter {
             }
             if over || asked || said.elapsed() >= STATUS_PERIOD {
                 said = Instant::now();
+                // Whoever looks at a running session wants to see what is there.
+                self.settle()?;
                 self.count(&judge)?;
                 if over || asked || looked.elapsed() >= TABLES_PERIOD {
                     looked = Instant::now();
