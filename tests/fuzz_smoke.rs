@@ -128,6 +128,11 @@ fn spec() {
 }
 
 #[test]
+fn windows() {
+    smoke("windows");
+}
+
+#[test]
 fn usdt() {
     smoke("usdt");
 }
