@@ -349,7 +349,7 @@ const KERNEL_WORDS: [&str; 12] = [
 ];
 
 /// The first byte chooses what it is.
-const WINDOWS: [&str; 7] = [
+const WINDOWS: [&str; 11] = [
     concat!(
         r#"1{"buffer_bytes":204800,"kinds":{"x":{"closed":3,"slow":1,"total_ns":9,"min_ns":1,"max_ns":5,"spread":{"unit":1000,"#,
         r#""digits":2,"total":9,"min":1,"max":5,"rows":[[0,3]],"values":[[1,1],[3,1],[5,1]]}}},"stray_stops":1,"restarts":0,"#,
@@ -365,6 +365,10 @@ const WINDOWS: [&str; 7] = [
     "3./prog:main.c:12 n..stop[x == 3]@7:20ms",
     "3sched:sched_waking[pid == 7]..sched:sched_switch[next_pid == 7]",
     "30:fsync:1.5ms",
+    "3start",
+    "3./prog:main%return..usdt:./prog:app:done:thr=id*ms",
+    "34711:no_such_call",
+    "312.5us",
     "3stop 9",
 ];
 

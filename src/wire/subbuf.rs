@@ -315,7 +315,7 @@ impl Walk {
                     return Some(Ok(Found { ticks: self.ticks, start: at + 8, len: second - 4 }));
                 }
                 TYPE_PADDING => {
-                    // An event discarded by a filter: no time passes.
+                    // An event discarded by a filter when others stood behind it already: those count from its time.
                     if second < 4 {
                         return self.damaged(DamageKind::Length(second));
                     }
@@ -323,6 +323,7 @@ impl Walk {
                     let Some(whole) = whole else {
                         return self.damaged(DamageKind::Beyond);
                     };
+                    self.ticks = self.ticks.wrapping_add(u64::from(delta));
                     self.at = at + whole;
                 }
                 TYPE_TIME_EXTEND => {
@@ -436,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn a_discarded_event_takes_no_time_and_padding_ends_the_page() {
+    fn others_count_from_a_discarded_event_and_padding_ends_the_page() {
         let layout = Layout::standard(LE64, 4096);
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&100_u64.to_le_bytes());
@@ -449,7 +450,7 @@ mod tests {
         bytes.extend_from_slice(&29_u32.to_le_bytes()); // nothing more
         bytes.extend_from_slice(&[0xff; 12]);
         let (found, damage) = all::<LittleEndian>(&layout, &page(&layout, &bytes, &[]));
-        assert_eq!(found, [Found { ticks: 103, start: 32, len: 4 }]);
+        assert_eq!(found, [Found { ticks: 110, start: 32, len: 4 }]);
         assert_eq!(damage, None);
     }
 
