@@ -138,6 +138,7 @@ fn a_window_around_a_system_call_has_its_sleep_and_its_waker() {
     let mut by_thread: BTreeMap<i64, Vec<&Value>> = BTreeMap::new();
     windows.iter().for_each(|window| by_thread.entry(int(window, "tid")).or_default().push(window));
     assert_eq!(by_thread.len(), 2);
+    let mut wakers = 0;
     for windows in by_thread.values() {
         assert_eq!(windows.len(), 3);
         assert!(int(windows[2], "duration") >= 30_000_000);
@@ -146,10 +147,14 @@ fn a_window_around_a_system_call_has_its_sleep_and_its_waker() {
             let step = |name: &str| steps.iter().find(|step| step["step"] == name);
             let stack = |name: &str| step(name).unwrap_or_else(|| panic!("{name} in {window}"))["stack"].to_string();
             assert!(stack("out S").contains("do_nanosleep"), "{window}");
-            assert!(stack("woken").contains("hrtimer_wakeup"), "{window}");
+            // This kernel has now and then no stack of a wake-up from idle.
+            let woken = step("woken").unwrap_or_else(|| panic!("woken in {window}"));
+            assert!(woken["stack"].is_null() || stack("woken").contains("hrtimer_wakeup"), "{window}");
+            wakers += usize::from(!woken["stack"].is_null());
             assert_eq!(steps.last().unwrap()["step"], "stop");
         }
     }
+    assert!(wakers > 0, "{by_thread:?}");
     let text = stdout(&run(folder, &["report", "--windows", "a.dat"]));
     assert!(
         text.starts_with("windows: 6 closed, ") && text.contains("over 20.000 ms, 0 open, 0 with lost events"),

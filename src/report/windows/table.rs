@@ -20,7 +20,7 @@ struct Row {
 
 /// How long windows took.
 enum Took {
-    Seen(Spread),
+    Seen(Box<Spread>),
     /// The recording has counted them.
     Counted(Tally),
 }
@@ -33,7 +33,7 @@ impl Row {
     /// `None` where nobody saw each of them. What is stored is unpacked for one row at a time.
     fn spread(&self) -> Option<Cow<'_, Spread>> {
         match &self.took {
-            Took::Seen(spread) => Some(Cow::Borrowed(spread)),
+            Took::Seen(spread) => Some(Cow::Borrowed(spread.as_ref())),
             Took::Counted(tally) => tally.spread.as_ref()?.spread().map(Cow::Owned),
         }
     }
@@ -134,5 +134,5 @@ fn rows(page: &Page<'_, '_>) -> Vec<Row> {
         *slow += u64::from(closed.slow);
     }
     rows.sort_by_key(|(.., spread)| std::cmp::Reverse(spread.max()));
-    rows.into_iter().map(|(name, slow, spread)| Row { name, slow, took: Took::Seen(spread) }).collect()
+    rows.into_iter().map(|(name, slow, spread)| Row { name, slow, took: Took::Seen(Box::new(spread)) }).collect()
 }
