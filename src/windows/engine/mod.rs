@@ -343,11 +343,12 @@ impl Engine {
             thread.runs(*time);
         }
         // A switch that nobody saw is one from idle, on kernels that forget those: the thread has been running since it
-        // was woken, or since the CPU had nothing else to do.
+        // was woken, or since the CPU had nothing else to do; but not while somebody else was seen there.
         let stream = self.streams.get(self.stream).copied().unwrap_or_default();
         if let Some(since) = thread.away_since().filter(|since| *since > stream.lossy_until) {
             let from = if thread.was_woken() { Some(since) } else { stream.idle_since };
-            from.filter(|from| thread.is_runnable() && *from < now).inspect(|from| thread.runs(*from.max(&since)));
+            let from = from.map(|from| from.max(since).max(stream.time));
+            from.filter(|from| thread.is_runnable() && *from < now).inspect(|from| thread.runs(*from));
         }
         thread.runs(now);
     }

@@ -169,6 +169,15 @@ fn a_missing_switch_in_does_no_harm() {
     feed.exit(99, 7, 0);
     let split = feed.found.0[0].0.split;
     assert_eq!(split, Split { on_cpu: 65 * MS, blocked: 20 * MS, runnable: 14 * MS, interrupts: 0 });
+    // Woken, but another one was seen on that CPU since.
+    let mut feed = Feed::new(vec![plain(Source::Syscall { nr: 0 })], None);
+    feed.enter(0, 7, 0, [0; 2]);
+    feed.switch(0, 10, 7, 1, 9);
+    feed.record(0, 20, 2, 9, &[7]);
+    feed.enter(40, 9, 1, [0; 2]);
+    feed.exit(50, 7, 0);
+    let split = Split { on_cpu: 20 * MS, blocked: 10 * MS, runnable: 20 * MS, interrupts: 0 };
+    assert_eq!(feed.found.0[0].0.split, split);
     // Samples know better.
     let mut feed = Feed::new(vec![plain(Source::Syscall { nr: 0 })], None);
     feed.engine.proofs.insert(7, vec![5 * MS, 25 * MS, 60 * MS]);
