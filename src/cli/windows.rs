@@ -61,7 +61,10 @@ impl WindowArgs {
             };
             let call = machine.and_then(|machine| machine.name(nr)).map_or_else(|| nr.to_string(), str::to_owned);
             definitions.push(Definition {
-                name: format!("syscall {call}"),
+                name: match window.process {
+                    0 => format!("syscall {call}"),
+                    process => format!("syscall {call}@{process}"),
+                },
                 source: Source::Syscall { nr },
                 process: Some(window.process),
                 threshold: window.threshold,

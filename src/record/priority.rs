@@ -46,6 +46,11 @@ pub fn apply(priority: Option<u32>) -> io::Result<()> {
     }
 }
 
+/// Asks for more time for the calling thread than others get, where that is permitted: what it does not take in time is lost.
+pub fn prefer() {
+    be_nice(NICE);
+}
+
 /// How a reader's thread is scheduled. Lives in that thread.
 #[derive(Debug)]
 pub struct Standing {

@@ -31,6 +31,7 @@ pub use self::work::Total;
 use self::work::Work;
 use super::error::Error;
 use super::own_files::Growing;
+use super::priority;
 use super::settings::{UserStack, WindowSettings};
 use super::sift::Shared;
 use super::watch::{Note, Watch};
@@ -108,6 +109,7 @@ impl Sampler {
         let told = Arc::clone(&stop);
         let file = Growing::create(into).map_err(|source| Error::Output { path: into.to_owned(), source })?;
         let run = move || {
+            priority::prefer();
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
             let mut work = Work::new(period, spaces, shared, file);
