@@ -28,6 +28,8 @@ use crate::wire::subbuf::Layout;
 const SIZE_KB: u64 = 128;
 const MANY_CPUS: usize = 8;
 const DRAIN_EVERY_MS: u16 = 1000;
+/// Changes that are kept: those of some 200,000 tasks, in 70 MB.
+const MOST_CHANGES: usize = 1 << 19;
 /// Looks at the clocks, of which the quickest counts.
 const LOOKS: u32 = 20;
 const MARK: &str = "rtrec clock ";
@@ -126,7 +128,7 @@ impl History {
         let taken = self.join();
         let cpus = self.instance.cpus().unwrap_or_default();
         let stats: Vec<BufferStats> = cpus.into_iter().flat_map(|cpu| self.instance.stats(cpu)).collect();
-        let lost = stats.iter().map(BufferStats::lost).sum();
+        let lost = stats.iter().map(BufferStats::lost).sum::<u64>() + taken.forgotten;
         let (start, end) = self.looks.split_at(self.looks.len().min(LOOKS as usize));
         let readings = [start, end].into_iter().filter_map(|looks| best(looks, &taken.marks)).collect();
         let clock = self.clock.clone();
@@ -227,6 +229,20 @@ struct Taken {
     changes: Vec<(NameChange, Option<Vec<u8>>)>,
     /// Number of a marker, and when it was written.
     marks: HashMap<u32, u64>,
+    /// Changes that were dropped for want of room.
+    forgotten: u64,
+}
+
+impl Taken {
+    /// Days of a busy machine do not fit: the oldest changes go.
+    fn forget_oldest(&mut self, most: usize) {
+        if self.changes.len() > most + most / 4 {
+            self.changes.sort();
+            let too_many = self.changes.len() - most;
+            self.changes.drain(..too_many);
+            self.forgotten += too_many as u64;
+        }
+    }
 }
 
 /// Takes the records out.
@@ -243,6 +259,7 @@ impl Taker {
             let mut fds = [PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
             let stopped = poll(&mut fds, PollTimeout::from(DRAIN_EVERY_MS)).is_ok_and(|ready| ready > 0);
             self.drain();
+            self.taken.forget_oldest(MOST_CHANGES);
             if stopped {
                 return self.taken;
             }
@@ -282,6 +299,17 @@ fn take_page(words: &Words, layout: &Layout, page: &[u8], taken: &mut Taken) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_oldest_changes_go_and_are_counted() {
+        let change = |ticks| (NameChange { ticks, pid: 1, name: b"a".to_vec() }, None);
+        let mut taken = Taken { changes: (0..125).rev().map(change).collect(), ..Taken::default() };
+        taken.forget_oldest(100);
+        assert_eq!((taken.changes.len(), taken.forgotten), (125, 0));
+        taken.changes.push(change(200));
+        taken.forget_oldest(100);
+        assert_eq!((taken.changes.len(), taken.forgotten, taken.changes[0].0.ticks), (100, 26, 26));
+    }
 
     #[test]
     fn a_first_renaming_tells_the_name_before_it() {
