@@ -304,7 +304,7 @@ impl Split {
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.on_cpu + self.blocked + self.runnable
+        self.on_cpu.saturating_add(self.blocked).saturating_add(self.runnable)
     }
 }
 
@@ -330,6 +330,12 @@ mod tests {
         };
         assert_eq!(Session::decode(&session.encode()), Some(session));
         assert_eq!(Session::decode(b"{"), None);
+    }
+
+    #[test]
+    fn times_that_cannot_be_do_no_harm() {
+        let split = Split { on_cpu: u64::MAX, blocked: 1, runnable: u64::MAX, interrupts: 0 };
+        assert_eq!(split.total(), u64::MAX);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::super::say;
+use crate::record::in_kernel::watch::EARLY_NS;
 use crate::tracefs::Tracefs;
 use crate::windows::{MAGIC_START, MAGIC_STOP};
 
@@ -142,15 +143,12 @@ fn check(way: &Way, own: &Path, folder: &Path) -> Result<String, String> {
         .collect::<Result<_, _>>()
         .map_err(|error| format!("the report cannot be read: {error}"))?;
     let readings = std::fs::read_to_string(&readings).map_err(|error| format!("no readings of the load: {error}"))?;
-    compare(&readings, &windows, if way.name == "in-kernel" { EARLY_NS } else { 0 })
+    compare(&readings, &windows, if way.name == "in-kernel" { EARLY_NS as i64 } else { 0 })
 }
 
 fn run_own(own: &Path, words: &[OsString]) -> Result<Output, String> {
     Command::new(own).args(words).output().map_err(|error| format!("{} cannot be run: {error}", own.display()))
 }
-
-/// How early the records in a snapshot may be: kernels lose the time of discarded records before them.
-const EARLY_NS: i64 = 1_000_000;
 
 /// Whether the windows are those of the readings; they may be early as a whole by so much.
 fn compare(readings: &str, windows: &[Value], early: i64) -> Result<String, String> {

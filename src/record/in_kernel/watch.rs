@@ -31,8 +31,9 @@ struct Found(BTreeSet<(i32, u64)>);
 
 /// More are there only if what the kernel told was lost.
 const MOST_FOUND: usize = 1 << 16;
-/// Records behind one that was discarded may be early by the time before that one; the histogram knows better.
-const EARLY_NS: u64 = 1_000_000;
+/// How early records of a snapshot were seen to be, and more; the histogram knows better. Perhaps the time of discarded
+/// records before them is missing.
+pub const EARLY_NS: u64 = 1_000_000;
 
 impl Found {
     /// Those that are in no snapshot so far.

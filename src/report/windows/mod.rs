@@ -352,7 +352,7 @@ impl<'p, 't> Page<'p, 't> {
         let kernel = self.only_slow().and_then(|kept| kept.in_kernel.as_ref());
         let wanted = |one: &&Unrecorded| {
             let named = |pid: i32| self.settings.threads.contains(&pid);
-            let min = self.settings.min_ns.is_none_or(|min| one.end - one.start >= min);
+            let min = self.settings.min_ns.is_none_or(|min| one.end.saturating_sub(one.start) >= min);
             min && (self.settings.threads.is_empty() || named(one.tid) || self.engine.tgid(one.tid).is_some_and(named))
         };
         kernel.map_or(Vec::new(), |kernel| kernel.unrecorded.iter().filter(wanted).collect())

@@ -95,9 +95,10 @@ pub(super) fn print(page: &Page<'_, '_>, out: &mut dyn Write) -> io::Result<()> 
 
 /// Durations by powers of two, as the kernel has counted them: each row is of those up to its time.
 fn powers(tally: &Tally, out: &mut dyn Write) -> io::Result<()> {
-    let (Some((&first, _)), Some((&last, _))) = (tally.powers.first_key_value(), tally.powers.last_key_value()) else {
-        return Ok(());
-    };
+    // A time has no more bits, whatever a damaged file says.
+    let mut known = tally.powers.range(..u64::BITS).map(|(power, _)| *power);
+    let Some(first) = known.next() else { return Ok(()) };
+    let last = known.last().unwrap_or(first);
     let per_mark = tally.powers.values().max().map_or(1, |most| most.div_ceil(BAR).max(1));
     writeln!(out, "{:>12} |{} {:>8}", "up to ms", "-".repeat(BAR as usize), "count")?;
     for power in first..=last {

@@ -39,7 +39,9 @@ fn summary(page: &Page<'_, '_>, open: &[Shown], out: &mut dyn Write) -> io::Resu
         closed.iter().filter(|closed| closed.lost > 0).count() + open.iter().filter(|one| one.window.lost > 0).count();
     let counts = page.engine.counts();
     let kept = page.only_slow();
-    let all = kept.map_or(closed.len() as u64, |kept| kept.kinds.values().map(|tally| tally.closed).sum());
+    let all = kept.map_or(closed.len() as u64, |kept| {
+        kept.kinds.values().fold(0_u64, |all, tally| all.saturating_add(tally.closed))
+    });
     let slow = closed.iter().filter(|closed| closed.slow).count();
     let over = match page.settings.min_ns {
         Some(min) => format!("{} ms", ms(min)),
