@@ -98,7 +98,7 @@ fn powers(tally: &Tally, out: &mut dyn Write) -> io::Result<()> {
     // A time has no more bits, whatever a damaged file says.
     let mut known = tally.powers.range(..u64::BITS).map(|(power, _)| *power);
     let Some(first) = known.next() else { return Ok(()) };
-    let last = known.last().unwrap_or(first);
+    let last = known.next_back().unwrap_or(first);
     let per_mark = tally.powers.values().max().map_or(1, |most| most.div_ceil(BAR).max(1));
     writeln!(out, "{:>12} |{} {:>8}", "up to ms", "-".repeat(BAR as usize), "count")?;
     for power in first..=last {
