@@ -2,11 +2,11 @@
 //!
 //! Owns: where the workspace and its `target` are, the static rtrec, the static test programs and the guest's agent.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cache::create_folder;
+use crate::cache::{create_folder, remove_folder};
 use crate::error::{Error, Result};
 use crate::host;
 
@@ -61,19 +61,16 @@ pub fn agent() -> Result<PathBuf> {
     let source = root().join("xtask/src/lab/agent.rs");
     let program = target("lab/agent");
     let inputs = [source.clone(), root().join("xtask/src/lab/frame.rs")];
-    if is_older(&program, &inputs) {
-        let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        build(&program, |to| {
-            let mut command = Command::new(rustc);
-            command
-                .args(["--edition", "2024", "--crate-name", "lab_agent", "--target", TARGET])
-                .args(["-C", "opt-level=2", "-C", "strip=symbols", "-C", "target-feature=+crt-static", "-o"])
-                .arg(to)
-                .arg(&source)
-                .current_dir(root());
-            command
-        })?;
-    }
+    build_if_older(&program, &inputs, |to| {
+        let mut command = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+        command
+            .args(["--edition", "2024", "--crate-name", "lab_agent", "--target", TARGET])
+            .args(["-C", "opt-level=2", "-C", "strip=symbols", "-C", "target-feature=+crt-static", "-o"])
+            .arg(to)
+            .arg(&source)
+            .current_dir(root());
+        command
+    })?;
     Ok(program)
 }
 
@@ -89,26 +86,44 @@ pub fn test_programs() -> Result<Vec<PathBuf>> {
         let name = source.file_stem().expect("a C file has a name").to_string_lossy().into_owned();
         for (suffix, flags) in [("", ["-static", "-no-pie"]), ("-pie", ["-fPIE", "-pie"])] {
             let program = target("lab/programs").join(format!("{name}{suffix}"));
-            if is_older(&program, std::slice::from_ref(&source)) {
-                build(&program, |to| {
-                    let mut command = Command::new("cc");
-                    command.args(["-O1", "-g", "-fno-omit-frame-pointer", "-pthread"]).args(flags);
-                    command.arg("-o").arg(to).arg(&source);
-                    command
-                })?;
-            }
+            build_if_older(&program, std::slice::from_ref(&source), |to| {
+                let mut command = Command::new("cc");
+                command.args(["-O1", "-g", "-fno-omit-frame-pointer", "-pthread"]).args(flags);
+                command.arg("-o").arg(to).arg(&source);
+                command
+            })?;
             programs.push(program);
         }
     }
     Ok(programs)
 }
 
-/// Runs a compiler that writes to a name of this process alone, then renames: two builds at once do no harm.
-fn build(program: &Path, compiler: impl FnOnce(&Path) -> Command) -> Result<()> {
-    create_folder(program.parent().expect("a program lies in a folder"))?;
-    let beside = program.with_extension(format!("{}.part", std::process::id()));
-    host::output(&mut compiler(&beside))?;
-    fs::rename(&beside, program).map_err(|e| Error::io("a built program could not be put in place", program, e))
+/// Runs a compiler if the program is absent or one of its sources is newer.
+///
+/// One build at a time, those of other processes included, in a folder of its own that is gone afterwards: what a
+/// compiler leaves beside its output has names that another run of it would use too. The finished program is renamed,
+/// so that nobody reads half of one.
+fn build_if_older(program: &Path, sources: &[PathBuf], compiler: impl FnOnce(&Path) -> Command) -> Result<()> {
+    if !is_older(program, sources) {
+        return Ok(());
+    }
+    let folder = program.parent().expect("a program lies in a folder");
+    let place = folder.join(".build");
+    create_folder(folder)?;
+    let lock = folder.join(".lock");
+    let refused = |e| Error::io("the lock for building programs could not be taken", &lock, e);
+    let held = File::create(&lock).map_err(refused)?;
+    held.lock().map_err(refused)?;
+    // Somebody else may have built it meanwhile.
+    if is_older(program, sources) {
+        remove_folder(&place)?;
+        create_folder(&place)?;
+        let beside = place.join(program.file_name().expect("a program has a name"));
+        host::output(&mut compiler(&beside))?;
+        fs::rename(&beside, program).map_err(|e| Error::io("a built program could not be put in place", program, e))?;
+        remove_folder(&place)?;
+    }
+    Ok(())
 }
 
 /// True if the program is absent or one of its sources is newer.
