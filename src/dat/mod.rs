@@ -13,6 +13,7 @@ pub mod compress;
 pub mod error;
 pub mod gradual;
 pub mod ids;
+pub mod options;
 pub mod own;
 pub mod reader;
 pub mod source;
@@ -24,7 +25,8 @@ pub mod writer6;
 
 pub use chunk_list::{ChunkCursor, ChunkIndex};
 pub use error::{DatError, Note};
-pub use reader::{Buffer, ChunkAt, CpuData, Dat, Guest, LiveBuffer, Options, TextBuffer, TimeShift, Tsc2Nsec};
+pub use options::{Guest, Options, TimeShift, Tsc2Nsec};
+pub use reader::{Buffer, ChunkAt, CpuData, Dat, LiveBuffer, TextBuffer};
 
 #[cfg(test)]
 mod tests {

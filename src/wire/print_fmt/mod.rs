@@ -5,7 +5,7 @@
 //! Does not own: the text of events that plugins print.
 //!
 //! Three steps: `lex` and `parse` make a tree of C expressions; `compile` resolves fields to offsets, sizes and signs,
-//! folds constants and checks types, which leaves flat arrays of instructions; `run` walks those over a record
+//! folds constants and checks types, which leaves a `program`; `run` walks that over a record
 //! without allocating. What `compile` cannot express is refused with a reason, and the event shows its fields.
 
 use std::fmt;
@@ -20,11 +20,12 @@ pub mod fields;
 mod lex;
 mod parse;
 mod pointer;
+mod program;
 mod run;
 
 pub use compile::compile;
 pub use conv::{Base, Number, fit};
-pub use run::Program;
+pub use program::Program;
 
 /// By whose rules expressions are evaluated and numbers are spelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use super::super::Flavor;
 use super::super::conv::{Base, Number};
 use super::super::parse::Expr;
 use super::super::pointer::{Ip6, Memory, SocketStyle};
-use super::super::run::{Count, Emit, Fit, Mem, MemNode, NumNode, Txt, TxtNode};
+use super::super::program::{Count, Emit, Fit, Mem, MemNode, NumNode, Txt, TxtNode};
 use super::{Compiler, MAX_COST, Result, Val, refuse};
 
 impl Compiler<'_> {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use super::super::Flavor;
 use super::super::parse::{Expr, TypeName};
-use super::super::run::{Mem, MemNode, Num, NumNode, Op2, SymbolAddress, TxtNode, Ty, apply};
+use super::super::program::{Mem, MemNode, Num, NumNode, Op2, SymbolAddress, TxtNode, Ty, apply};
 use super::{Compiler, Elem, INT, Result, U64, UINT, Val, refuse};
 
 /// Names that libtraceevent and rtrec know although no kernel exports them.

@@ -1,7 +1,7 @@
 //! Calls: the kernel's `__get_…` and `__print_…`, byte orders, and the functions that plugins teach.
 
 use super::super::parse::Expr;
-use super::super::run::{Arg, MAX_ARGS, Mem, MemNode, NumNode, Op2, Table, TxtNode, Ty, Word};
+use super::super::program::{Arg, MAX_ARGS, Mem, MemNode, NumNode, Op2, Table, TxtNode, Ty, Word};
 use super::super::{Flavor, Helper, Refusal};
 use super::{Compiler, Elem, INT, LONG_LONG, Result, U64, Val, refuse};
 

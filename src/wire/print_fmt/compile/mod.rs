@@ -10,7 +10,7 @@ use crate::wire::abi::Abi;
 use crate::wire::format::{EventFormat, Field, FieldKind, Place, element_bytes};
 
 use super::parse::{Expr, TypeName, parse};
-use super::run::{Arg, MAX_ARGS, Mem, MemNode, Num, NumNode, Program, Txt, TxtNode, Ty, Word};
+use super::program::{Arg, MAX_ARGS, Mem, MemNode, Num, NumNode, Program, Txt, TxtNode, Ty, Word};
 use super::{Refusal, Setting};
 
 mod conversions;

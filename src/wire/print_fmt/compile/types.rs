@@ -1,7 +1,7 @@
 //! Types by name: casts and sizes.
 
 use super::super::parse::{Expr, TypeName};
-use super::super::run::{NumNode, Ty};
+use super::super::program::{NumNode, Ty};
 use super::{Compiler, Elem, Result, U64, Val, refuse};
 use crate::wire::format::element_bytes;
 
