@@ -129,6 +129,11 @@ impl ChunkWriter {
         })
     }
 
+    /// A writer of the same kind over another empty file.
+    pub fn like(&self, file: File) -> io::Result<Self> {
+        ChunkWriter::new(file, self.compression, self.subbuf_bytes)
+    }
+
     /// The place where the next sub-buffer goes; it counts once [`ChunkWriter::keep`] is called.
     pub fn slot(&mut self) -> &mut [u8] {
         &mut self.staged[self.staged_bytes..self.staged_bytes + self.subbuf_bytes]

@@ -9,6 +9,7 @@
 //! .NAME.rtrec-PID.part           the header and the metadata sections of the file to be
 //! .NAME.rtrec-PID.cpu0.0         chunks (or, uncompressed, sub-buffers) of CPU 0, its first stretch
 //! .NAME.rtrec-PID.INSTANCE.cpu0.0
+//! .NAME.rtrec-PID.cpu0.waiting.0.8192   what was to follow when 8192 bytes of sub-buffers were in stretch 0, or may yet
 //! .NAME.rtrec-PID.own-7403       what is to be a section of rtrec's own (see `own`)
 //! ```
 //! A chunk is one write, so what a dead recorder leaves is whole up to the last chunk. Nothing is synced to the disk
@@ -207,6 +208,46 @@ impl Family {
         Ok(found)
     }
 
+    /// What waits to be written behind so much of a CPU's data.
+    pub fn waiting(&self, instance: &str, cpu: u32, behind: Position) -> PathBuf {
+        self.file(&format!("{}.{}.{}", waiting_kind(instance, cpu), behind.segment, behind.raw_bytes))
+    }
+
+    /// What waited to be written behind these stretches of a CPU, if anything did: it is as whole as they are.
+    pub fn behind(
+        &self,
+        instance: &str,
+        cpu: u32,
+        stretches: &[Stretch],
+        compression: Compression,
+        subbuf_bytes: usize,
+    ) -> io::Result<Option<Stretch>> {
+        let last = stretches.iter().rfind(|data| data.raw_bytes > 0);
+        let end = last.map(|last| Position { segment: last.segment, raw_bytes: last.raw_bytes }).unwrap_or_default();
+        let before = format!("{}.{}.", self.stem, waiting_kind(instance, cpu));
+        let mut next: Option<(Position, PathBuf)> = None;
+        for entry in fs::read_dir(self.folder())? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let Some((segment, raw_bytes)) = name.strip_prefix(&before).and_then(|rest| rest.split_once('.')) else {
+                continue;
+            };
+            let (Ok(segment), Ok(raw_bytes)) = (segment.parse(), raw_bytes.parse()) else { continue };
+            let at = Position { segment, raw_bytes };
+            // What waited behind less than there is has been written meanwhile, in part at least.
+            if at >= end && next.as_ref().is_none_or(|(other, _)| at < *other) {
+                next = Some((at, path));
+            }
+        }
+        let Some((_, path)) = next else { return Ok(None) };
+        match File::open(path) {
+            Ok(file) => Stretch::salvage(file, compression, subbuf_bytes, WAITING).map(Some),
+            // Its recorder is at work.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Removes whatever is left of it, the journal last.
     pub fn remove(&self) -> io::Result<()> {
         self.remove_data()?;
@@ -230,6 +271,23 @@ impl Family {
     pub fn folder(&self) -> &Path {
         if self.dir.as_os_str().is_empty() { Path::new(".") } else { &self.dir }
     }
+}
+
+/// How far a CPU's data go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The last stretch that has any.
+    pub segment: u64,
+    /// Bytes of sub-buffers in it.
+    pub raw_bytes: u64,
+}
+
+/// The number of the stretch that waited to be written: behind all others.
+const WAITING: u64 = u64::MAX;
+
+fn waiting_kind(instance: &str, cpu: u32) -> String {
+    let dot = if instance.is_empty() { "" } else { "." };
+    format!("{instance}{dot}cpu{cpu}.waiting")
 }
 
 /// What a CPU's stretch is called within its family.
@@ -359,6 +417,7 @@ impl Unsealed {
     }
 
     fn salvage(&self, buffer: &BufferEntry, cpu: u32, compression: Compression) -> io::Result<Vec<Stretch>> {
+        let subbuf_bytes = buffer.subbuf_bytes as usize;
         let mut stretches = Vec::new();
         for (segment, path) in self.family.stretches(&buffer.name, cpu)? {
             if self.published.contains(&stretch_kind(&buffer.name, cpu, segment)) {
@@ -370,8 +429,10 @@ impl Unsealed {
             if let Some(moving) = self.moves.iter().find(moved) {
                 file = self.with_moved(file, moving, compression)?;
             }
-            stretches.push(Stretch::salvage(file, compression, buffer.subbuf_bytes as usize, segment)?);
+            stretches.push(Stretch::salvage(file, compression, subbuf_bytes, segment)?);
         }
+        let waited = self.family.behind(&buffer.name, cpu, &stretches, compression, subbuf_bytes)?;
+        stretches.extend(waited);
         Ok(stretches)
     }
 

@@ -35,6 +35,7 @@ mod stream;
 mod stretches;
 mod texts;
 mod tsc;
+mod waiting;
 mod watch;
 pub mod windows;
 

@@ -173,8 +173,9 @@ impl Session<'_> {
                 meters.extend(buffer.progress.iter());
             }
             let mut sifting = Vec::new();
-            for sifter in sifters {
-                sifting.push(sifter.map(|sifter| start_sifter(scope, sifter, crew, self.watch)).transpose()?);
+            for (sifter, buffer) in sifters.into_iter().zip(&*buffers) {
+                let start = |sifter| start_sifter(scope, sifter, &buffer.progress, crew, self.watch);
+                sifting.push(sifter.map(start).transpose()?);
             }
             let threads = own_threads();
             self.plans.iter().for_each(|plan| configure::leave_out(plan, &threads, self.watch, undo));
@@ -478,12 +479,13 @@ type Sifting<'scope> = ScopedJoinHandle<'scope, io::Result<Vec<CpuHarvest>>>;
 fn start_sifter<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     sifter: Sifter,
+    meters: &'scope [cpu::Progress],
     crew: Crew<'scope>,
     watch: &'scope dyn Watch,
 ) -> Result<Sifting<'scope>, Error> {
     let run = move || {
         let alarm = AlarmUnlessDone(crew.alarm);
-        let harvest = sifter.run(crew.stop, watch)?;
+        let harvest = sifter.run(crew.stop, meters, watch)?;
         std::mem::forget(alarm);
         Ok(harvest)
     };

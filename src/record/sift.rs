@@ -9,17 +9,17 @@
 //!   CPU 1  [..c..|d.]                                   | cut: every buffer was empty a moment after it
 //!                        slow window -> its records -> kept by CPU and time -> sub-buffers -> the CPU's file
 //! ```
-//! What is known of a slow window is written at once, its records within two seconds. Known limit: they wait in memory while
-//! a window that began before is open, so what has waited is lost with a recorder that is killed then.
-//!
 //! Kept records wait until no open window can bring older ones. Both what a thread does in an open window and what waits
-//! is bounded, so memory is; what does not fit is counted.
+//! is bounded, so memory is; what does not fit is counted. Meanwhile they are in files beside the trace, for whoever looks at
+//! a session under way or at what a killed recorder left: what is known of a slow window is there at once, its records
+//! within two seconds.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,13 +27,14 @@ use byteorder::NativeEndian;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use super::cpu::CpuHarvest;
+use super::cpu::{CpuHarvest, Progress};
 use super::error::Error;
 use super::in_kernel::Judge;
 use super::own_files::{Growing, replace};
 use super::priority::Standing;
 use super::signals;
 use super::stretches::Stretches;
+use super::waiting::{Waiting, finish};
 use super::watch::{Note, Watch};
 use crate::dat::own;
 use crate::dat::unsealed::Family;
@@ -88,8 +89,6 @@ struct Tap {
     packer: Packer,
     /// Time of the last record that was written.
     written: u64,
-    /// When a sub-buffer was completed last.
-    flushed: Instant,
 }
 
 struct Page {
@@ -112,6 +111,8 @@ pub struct Sifter {
     notes: Growing,
     counts: Vec<PathBuf>,
     counted: Vec<u8>,
+    /// Not before that time, what is settled is written again.
+    rests: Instant,
     priority: Option<u32>,
     judge: Option<Judge>,
 }
@@ -120,9 +121,7 @@ pub struct Sifter {
 #[derive(Default)]
 struct Kept {
     session: Session,
-    /// By time, CPU and content, so that what belongs to two windows is kept once.
-    waiting: BTreeMap<(u64, u32, Box<[u8]>), ()>,
-    waiting_bytes: usize,
+    waiting: Waiting,
     counts: OnlySlow,
     /// How long the windows of each kind took.
     spreads: HashMap<String, Spread>,
@@ -131,8 +130,6 @@ struct Kept {
     lines: Vec<u8>,
     /// Losses: when, on which CPU, how many.
     losses: VecDeque<(u64, u32, u64)>,
-    /// The same for the file.
-    marks: BTreeMap<(u64, u32), u64>,
     cpus: Vec<u32>,
     /// Slow windows of the last snapshot: thread and start.
     fresh: HashSet<(i32, u64)>,
@@ -160,12 +157,10 @@ impl Finds for Kept {
         }
         for (time, stream, data) in steps().iter() {
             let cpu = self.cpus.get(stream as usize).copied().unwrap_or(0);
-            if self.waiting.insert((time, cpu, data.into()), ()).is_none() {
-                self.waiting_bytes += data.len() + size_of::<(u64, u32, Box<[u8]>)>();
-            }
+            self.waiting.add(time, cpu, data);
         }
         for (time, cpu, count) in self.losses.iter().filter(|(time, ..)| (window.start..=window.end).contains(time)) {
-            self.marks.insert((*time, *cpu), *count);
+            self.waiting.lose(*time, *cpu, *count);
         }
         if self.judged {
             self.fresh.insert((window.tid, window.start));
@@ -232,7 +227,6 @@ impl Sifter {
             out,
             packer: Packer::new(layout),
             written: 0,
-            flushed: Instant::now(),
         });
         let notes = own::file(parts.family, own::SLOW_WINDOWS);
         let notes = Growing::create(&notes).map_err(|source| Error::Output { path: notes, source })?;
@@ -255,15 +249,16 @@ impl Sifter {
             notes,
             counts: [counted].into_iter().chain(parts.status).collect(),
             counted: Vec::new(),
+            rests: Instant::now(),
             priority: parts.priority,
             judge: parts.judge,
         })
     }
 
     /// Works until `stop` becomes readable, then takes the rest.
-    pub fn run(mut self, stop: BorrowedFd<'_>, watch: &dyn Watch) -> io::Result<Vec<CpuHarvest>> {
+    pub fn run(mut self, stop: BorrowedFd<'_>, meters: &[Progress], watch: &dyn Watch) -> io::Result<Vec<CpuHarvest>> {
         if let Some(judge) = self.judge.take() {
-            return self.run_in_kernel(judge, stop, watch);
+            return self.run_in_kernel(judge, stop, meters, watch);
         }
         let mut said = Instant::now();
         let mut standing = Standing::take(self.priority, None)?;
@@ -276,6 +271,7 @@ impl Sifter {
             self.feed(fed);
             let settled = self.engine.oldest().unwrap_or(fed).min(fed);
             self.write(if over { u64::MAX } else { settled })?;
+            self.measure(meters);
             if over || said.elapsed() >= STATUS_PERIOD {
                 said = Instant::now();
                 self.tell(fed)?;
@@ -402,12 +398,19 @@ impl Sifter {
             self.notes.add(&self.kept.lines)?;
             self.kept.lines.clear();
         }
-        while let Some(((time, cpu, data), ())) = self.kept.waiting.pop_first() {
-            if time > settled && self.kept.waiting_bytes <= MOST_WAITING {
-                self.kept.waiting.insert((time, cpu, data), ());
-                break;
-            }
-            self.kept.waiting_bytes -= data.len() + size_of::<(u64, u32, Box<[u8]>)>();
+        let begun = Instant::now();
+        let crowded = self.kept.waiting.bytes() > MOST_WAITING;
+        if settled == u64::MAX || crowded || begun >= self.rests {
+            self.put_in_files(settled, if crowded { MOST_WAITING / 4 * 3 } else { MOST_WAITING })?;
+            // Much that waits long takes long each time.
+            self.rests = begun + STATUS_PERIOD.max(begun.elapsed() * 20);
+        }
+        self.taps.iter_mut().try_for_each(|tap| tap.out.tend(begun))
+    }
+
+    /// Puts what is settled, and older than what `most` bytes hold, into the trace, and the rest beside it.
+    fn put_in_files(&mut self, settled: u64, most: usize) -> io::Result<()> {
+        while let Some((time, cpu, data)) = self.kept.waiting.take(settled, most) {
             let Some(at) = self.taps.iter().position(|tap| tap.cpu == cpu) else { continue };
             if time < self.taps[at].written {
                 // It would have to stand before what is in the file already.
@@ -415,12 +418,11 @@ impl Sifter {
                 continue;
             }
             self.taps[at].written = time;
-            if let Some(entry) = self.kept.marks.first_entry().filter(|entry| *entry.key() <= (time, cpu)) {
-                let ((_, on), count) = entry.remove_entry();
-                if let Some(tap) = self.taps.iter_mut().find(|tap| tap.cpu == on) {
-                    tap.flush()?;
-                    tap.packer.lose(count);
-                }
+            if let Some((on, count)) = self.kept.waiting.take_loss(time, cpu)
+                && let Some(tap) = self.taps.iter_mut().find(|tap| tap.cpu == on)
+            {
+                tap.flush()?;
+                tap.packer.lose(count);
             }
             let tap = &mut self.taps[at];
             if !tap.packer.push(time, &data) {
@@ -428,14 +430,33 @@ impl Sifter {
                 tap.packer.push(time, &data);
             }
         }
+        self.taps.iter_mut().try_for_each(Tap::flush)?;
+        if !self.kept.waiting.has_changed() {
+            return Ok(());
+        }
+        let (waiting, layout) = (&self.kept.waiting, self.layout);
+        let mut beside = waiting.beside();
         for tap in &mut self.taps {
-            // Whoever looks at a running session wants to see them.
-            if settled == u64::MAX || tap.flushed.elapsed() >= STATUS_PERIOD {
-                tap.flush()?;
+            let mut records = beside.remove(&tap.cpu).unwrap_or_default();
+            records.retain(|(time, ..)| *time >= tap.written);
+            if !records.is_empty() {
+                tap.out.keep_beside(Some(&mut |into| waiting.pack(&records, layout, into)))?;
+            } else if tap.out.has_beside() {
+                tap.out.keep_beside(None)?;
             }
-            tap.out.tend(Instant::now())?;
         }
         Ok(())
+    }
+
+    /// Tells how far it is.
+    pub(super) fn measure(&self, meters: &[Progress]) {
+        for (tap, meter) in self.taps.iter().zip(meters) {
+            meter.bytes.store(tap.out.raw_bytes(), Ordering::Relaxed);
+            meter.written.store(tap.out.written_bytes(), Ordering::Relaxed);
+        }
+        if let Some(meter) = meters.first() {
+            meter.overrun.store(self.kept.counts.lost, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn tell(&mut self, fed: u64) -> io::Result<()> {
@@ -466,13 +487,7 @@ impl Sifter {
 
 impl Tap {
     fn flush(&mut self) -> io::Result<()> {
-        if self.packer.is_empty() {
-            return Ok(());
-        }
-        self.flushed = Instant::now();
-        let chunks = self.out.chunks();
-        self.packer.finish(chunks.slot());
-        chunks.keep()
+        finish(&mut self.packer, self.out.chunks())
     }
 }
 

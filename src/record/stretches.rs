@@ -13,11 +13,12 @@ use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::settings::Tail;
 use crate::dat::chunks::{ChunkWriter, Compression, Stretch};
-use crate::dat::unsealed::Family;
+use crate::dat::unsealed::{Family, Position};
 
 /// Stretches that a kept tail is divided into: the more, the less is kept beyond what was asked for.
 const STRETCHES: u32 = 8;
@@ -58,6 +59,9 @@ impl Files {
     }
 }
 
+/// Puts sub-buffers in.
+pub type Fill<'a> = &'a mut dyn FnMut(&mut ChunkWriter) -> io::Result<()>;
+
 /// A stretch that is complete.
 #[derive(Debug)]
 struct Complete {
@@ -73,6 +77,8 @@ pub struct Stretches {
     complete: VecDeque<Complete>,
     begun: Instant,
     written: Instant,
+    /// The file with what is to follow.
+    waiting: Option<PathBuf>,
 }
 
 impl Stretches {
@@ -80,7 +86,7 @@ impl Stretches {
     pub fn begin(files: Files, compression: Compression, subbuf_bytes: usize, tail: Tail) -> io::Result<Self> {
         let chunks = ChunkWriter::new(files.open(0)?, compression, subbuf_bytes)?;
         let now = Instant::now();
-        Ok(Stretches { chunks, files, tail, complete: VecDeque::new(), begun: now, written: now })
+        Ok(Stretches { chunks, files, tail, complete: VecDeque::new(), begun: now, written: now, waiting: None })
     }
 
     /// Where sub-buffers are put.
@@ -111,6 +117,46 @@ impl Stretches {
             self.forget_old(now);
         }
         Ok(())
+    }
+
+    /// Writes what was kept, and what is to follow it in all likelihood: should the recorder be killed, that stands behind what
+    /// was kept; else it is replaced by the next call, and forgotten in the end. `None`: nothing is to follow.
+    ///
+    /// Whenever the recorder is killed, one of the two files is there that fits what was written, so nothing is there twice. A
+    /// disk that is too full for what is to follow is no error.
+    pub fn keep_beside(&mut self, waiting: Option<Fill<'_>>) -> io::Result<()> {
+        let at = Position { segment: self.chunks.segment(), raw_bytes: self.chunks.raw_bytes_here() };
+        let before = self.waiting.take();
+        let here = self.files.family.waiting(&self.files.instance, self.files.cpu, at);
+        // What cannot be replaced and fits yet is better than nothing.
+        self.waiting = waiting.and_then(|fill| match self.write_beside(&here, fill) {
+            Ok(()) => Some(here),
+            Err(_) => before.clone().filter(|before| *before == here),
+        });
+        self.chunks.write_staged()?;
+        if let Some(before) = before.filter(|before| self.waiting.as_ref() != Some(before)) {
+            let _ = fs::remove_file(before);
+        }
+        Ok(())
+    }
+
+    fn write_beside(&self, path: &Path, fill: Fill<'_>) -> io::Result<()> {
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        let _ = fs::remove_file(&new);
+        let written =
+            OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&new).and_then(|file| {
+                let mut chunks = self.chunks.like(file)?;
+                fill(&mut chunks)?;
+                chunks.finish()?;
+                fs::rename(&new, path)
+            });
+        written.inspect_err(|_| drop(fs::remove_file(&new)))
+    }
+
+    /// Whether something is beside it that is to follow.
+    pub fn has_beside(&self) -> bool {
+        self.waiting.is_some()
     }
 
     /// Whether the present stretch has grown so much that it has to be tended before the reader sleeps again.
@@ -168,7 +214,11 @@ pub fn salvage(
 ) -> io::Result<Vec<Stretch>> {
     let there = files.family.stretches(&files.instance, files.cpu)?;
     let wanted = there.into_iter().filter(|(segment, _)| *segment >= beginning_with);
-    wanted.map(|(segment, _)| Stretch::salvage(files.reopen(segment)?, compression, subbuf_bytes, segment)).collect()
+    let whole = |segment| Stretch::salvage(files.reopen(segment)?, compression, subbuf_bytes, segment);
+    let mut stretches = wanted.map(|(segment, _)| whole(segment)).collect::<io::Result<Vec<_>>>()?;
+    let waited = files.family.behind(&files.instance, files.cpu, &stretches, compression, subbuf_bytes)?;
+    stretches.extend(waited);
+    Ok(stretches)
 }
 
 #[cfg(test)]

@@ -309,6 +309,12 @@ pub(super) fn settings(args: &RecordArgs, matches: &ArgMatches) -> Result<(Setti
     if args.file_version == FileVersion::V6 && args.compression.is_some_and(|wanted| wanted != Compression::None) {
         return Err("--compression needs --file-version 7: files of version 6 are never compressed".to_owned());
     }
+    if args.inside.keeps_slow_only() && args.limits.rotates() {
+        return Err(
+            "--rotate cuts what readers take, but only slow windows are kept; --tail and --max-size bound those"
+                .to_owned(),
+        );
+    }
     if args.file_version == FileVersion::V6 && args.limits.rotates() {
         return Err("--rotate needs --file-version 7: files of version 6 are made from a complete one".to_owned());
     }

@@ -53,6 +53,13 @@ pub(in crate::cli) struct InsideArgs {
     window_buffer: Option<u64>,
 }
 
+impl InsideArgs {
+    /// Whether only what happened in slow windows is kept.
+    pub(in crate::cli) fn keeps_slow_only(&self) -> bool {
+        self.only_slow || self.in_kernel
+    }
+}
+
 /// Record response-time windows
 ///
 /// Records all that threads do around windows: switches and wake-ups with stacks, system calls, interrupts, page faults,
@@ -217,7 +224,7 @@ fn plan(
     let root = tracefs.map(|dir| Ok(Tracefs::at(dir))).unwrap_or_else(Tracefs::find).ok();
     let mut here = Here { root, probes: Vec::new() };
     let session = windows.session(Machine::here(), &mut here)?;
-    let sifts = inside.only_slow || inside.in_kernel;
+    let sifts = inside.keeps_slow_only();
     if inside.window_buffer.is_some() && !sifts {
         return Err("--window-buffer bounds what --only-slow or --in-kernel keeps, but neither is there".to_owned());
     }

@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use super::super::cpu::CpuHarvest;
+use super::super::cpu::{CpuHarvest, Progress};
 use super::super::sift::{PAUSE, SLACK_NS, STATUS_PERIOD, Sifter};
 use super::super::signals;
 use super::super::watch::{Note, Watch};
@@ -63,6 +63,7 @@ impl Sifter {
         mut self,
         mut judge: Judge,
         stop: BorrowedFd<'_>,
+        meters: &[Progress],
         watch: &dyn Watch,
     ) -> io::Result<Vec<CpuHarvest>> {
         let (mut said, mut looked) = (Instant::now(), Instant::now());
@@ -80,6 +81,7 @@ impl Sifter {
             if over {
                 self.write(u64::MAX)?;
             }
+            self.measure(meters);
             if over || asked || said.elapsed() >= STATUS_PERIOD {
                 said = Instant::now();
                 // Whoever looks at a running session wants to see what is there.
