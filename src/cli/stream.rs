@@ -200,6 +200,7 @@ impl Sink for Printer {
         }
         trace.printk = PrintkFormats::new(texts.printk);
         trace.kallsyms = Kallsyms::new(texts.kallsyms);
+        trace.btf = Some(texts.types).filter(|types| !types.is_empty());
         let settings = self.settings.clone();
         self.live = Some(Live::new(trace, texts.layout, settings, Selection::default(), texts.tsc2nsec));
     }

@@ -55,6 +55,7 @@ fn description(id: u16) -> &'static str {
         ids::CMDLINES => "command lines",
         ids::SECTION_OPTIONS => "options",
         ids::STRINGS => "strings",
+        ids::BTF_FILE => "types",
         super::own::NAMES => "names over time",
         super::own::CLOCKS => "clocks",
         _ => "section",

@@ -12,6 +12,9 @@ use crate::dat::writer::{self, Section};
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Error, Instance, file};
 
+/// Options of tracers that record arguments of functions (kernel 6.15 on).
+const ARGUMENT_OPTIONS: [&str; 2] = ["options/funcgraph-args", "options/func-args"];
+
 /// The kernel's symbols and constant strings, which do not depend on what is recorded.
 #[derive(Debug, Default)]
 pub struct Symbols {
@@ -46,6 +49,8 @@ pub struct Texts {
     systems: BTreeMap<String, Vec<Vec<u8>>>,
     /// The kernel's symbols; none until they are put here.
     pub symbols: Symbols,
+    /// The kernel's types; none until they are put here.
+    pub types: Vec<u8>,
 }
 
 impl Texts {
@@ -61,6 +66,7 @@ impl Texts {
             ftrace: top.ftrace_events()?.iter().map(|name| top.event_format(name)).collect::<Result<_, _>>()?,
             systems,
             symbols: Symbols::default(),
+            types: Vec::new(),
         })
     }
 
@@ -87,14 +93,26 @@ impl Texts {
         let symbols = &self.symbols;
         let kallsyms: &[u8] = if symbols.has_addresses() { &symbols.kallsyms } else { &[] };
         let section = |id, payload: Vec<u8>| Section { id, payload: payload.into() };
-        vec![
+        let mut sections = vec![
             section(ids::HEADER_INFO, writer::header_info(&self.header_page, &self.header_event)),
             section(ids::FTRACE_EVENTS, writer::ftrace_events(&self.ftrace)),
             section(ids::EVENT_FORMATS, writer::event_formats(systems)),
             section(ids::KALLSYMS, writer::short_text(kallsyms)),
             section(ids::PRINTK, writer::short_text(&symbols.printk)),
-        ]
+        ];
+        if !self.types.is_empty() {
+            sections.push(section(ids::BTF_FILE, self.types.clone()));
+        }
+        sections
     }
+}
+
+/// The kernel's types, if one of these buffers records arguments of functions: reports name those by them.
+pub fn types_for_arguments<'i>(mut instances: impl Iterator<Item = &'i Instance>) -> Vec<u8> {
+    let is_on = |instance: &Instance, option| file::read(&instance.path(option)).is_ok_and(|on| on.starts_with(b"1"));
+    let recorded = instances.any(|instance| ARGUMENT_OPTIONS.iter().any(|option| is_on(instance, option)));
+    // A kernel without types has no names to give either.
+    recorded.then(|| std::fs::read("/sys/kernel/btf/vmlinux").ok()).flatten().unwrap_or_default()
 }
 
 /// `saved_cmdlines`, the kernel's table of names.

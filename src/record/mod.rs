@@ -105,7 +105,9 @@ pub fn run(settings: &Settings, watch: &dyn Watch) -> Result<Outcome, Error> {
     let events = recorded_events(settings, &plans, &top)?;
     begin_journal(&output, settings, &events).map_err(output_failed(&output))?;
     let names = output.family().file("names");
-    let texts = TextsThread::begin(Wanted { top: top.clone(), events, values: plan::named_values(&plans), names })?;
+    let functions = plan::function_buffers(&plans).cloned().collect();
+    let values = plan::named_values(&plans);
+    let texts = TextsThread::begin(Wanted { top: top.clone(), functions, events, values, names })?;
     plan::define_probes(&plans, &top, watch, &mut probes)?;
     let calls = match &settings.windows {
         Some(windows) if perf::needs_calls(windows) => plan::define_calls(&plans, &top, &mut probes)?,

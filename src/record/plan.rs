@@ -217,6 +217,11 @@ fn judge_probe<'s>(event: &'s EventSettings, spec: &Spec, resolver: &mut Resolve
     Ok(EventPlan { settings: event, selection, events, probes })
 }
 
+/// Buffers that trace functions.
+pub fn function_buffers<'p>(plans: &'p [BufferPlan<'_>]) -> impl Iterator<Item = &'p Instance> {
+    plans.iter().filter(|plan| plan.settings.traces_functions()).map(|plan| &plan.instance)
+}
+
 /// Names of values in the fields of all probes.
 pub fn named_values(plans: &[BufferPlan<'_>]) -> BTreeMap<EventName, FieldValues> {
     let probes = plans.iter().flat_map(|plan| &plan.events).flat_map(|event| &event.probes);

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::extras;
 use super::journal::Kept;
 use super::keep::{self, Claimed, Keeper};
-use super::metadata::{Symbols, Texts};
+use super::metadata::{self, Symbols, Texts};
 use super::outcome::{BufferOutcome, CpuOutcome, Outcome, Stop};
 use super::plan::{self, BufferPlan};
 use super::privilege::{self, Identity};
@@ -37,6 +37,8 @@ pub struct StreamTexts {
     pub kallsyms: Vec<u8>,
     /// `printk_formats`.
     pub printk: Vec<u8>,
+    /// `/sys/kernel/btf/vmlinux`, if arguments of functions are recorded.
+    pub types: Vec<u8>,
     /// Layout of the top-level buffer's sub-buffers.
     pub layout: Layout,
     /// How cycles become nanoseconds, if the clock counts cycles.
@@ -154,16 +156,17 @@ fn read_texts(settings: &Settings, plans: &[BufferPlan<'_>], top: &Instance) -> 
     let events = recorded_events(settings, plans, top)?;
     let mut texts = Texts::read(top, &events).map_err(Error::setup("reading the formats"))?;
     texts.symbols = Symbols::read(top);
+    texts.types = metadata::types_for_arguments(plan::function_buffers(plans));
     texts.name_values(&plan::named_values(plans));
     Ok(texts)
 }
 
 fn begin(texts: Texts, top: &Instance, scale: Option<Scale>, sink: &mut dyn Sink) -> Result<(), Error> {
-    let formats = texts.formats();
+    let (formats, types) = (texts.formats(), texts.types);
     let (kallsyms, printk) = texts.symbols.into_tables();
     let layout = top.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
     let tsc2nsec = scale.map(|scale| Tsc2Nsec { mult: scale.mult, shift: scale.shift, offset: 0 });
-    sink.begin(StreamTexts { formats, kallsyms, printk, layout, tsc2nsec });
+    sink.begin(StreamTexts { formats, kallsyms, printk, types, layout, tsc2nsec });
     Ok(())
 }
 

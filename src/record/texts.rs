@@ -30,6 +30,8 @@ const RESERVE_BYTES: u64 = 3 << 20;
 pub struct Wanted {
     /// Where the formats are.
     pub top: Instance,
+    /// Buffers that trace functions.
+    pub functions: Vec<Instance>,
     /// The events whose formats the file needs.
     pub events: BTreeSet<EventName>,
     /// Names of values in events that are probes.
@@ -129,8 +131,10 @@ impl Wanted {
         let unheard = || Error::Interrupted(0);
         let Ok(Step::Ready(mut writer)) = told.recv() else { return Err(unheard()) };
         let texts = metadata::Texts::read(&self.top, &self.events);
+        let types = metadata::types_for_arguments(self.functions.iter());
         drop(formats_read);
         let mut texts = texts.map_err(Error::setup("reading the formats"))?;
+        texts.types = types;
         texts.name_values(&self.values);
         texts.symbols = symbols.join().unwrap_or_default();
         writer.sections(&texts.sections()).map_err(Error::system("writing the formats"))?;

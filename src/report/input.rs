@@ -126,8 +126,11 @@ impl Input {
         let symbols = Arc::clone(&dat);
         trace.kallsyms =
             Kallsyms::deferred(move || Box::new(Symbols { abi: symbols.abi, bytes: symbols.gradual(ids::KALLSYMS) }));
-        let entry = trace.formats.find("ftrace", "funcgraph_entry").and_then(|id| trace.formats.get(id));
-        if entry.is_some_and(|format| format.field("args").is_some())
+        let has_arguments = |event: &str| {
+            let format = trace.formats.find("ftrace", event).and_then(|id| trace.formats.get(id));
+            format.is_some_and(|format| format.field("args").is_some())
+        };
+        if (has_arguments("funcgraph_entry") || has_arguments("function"))
             && let Some(Ok(btf)) = dat.part(ids::BTF_FILE)
         {
             trace.btf = Some(btf);

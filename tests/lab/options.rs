@@ -18,6 +18,7 @@ xtask::lab_tests! {
     version_6_and_the_date_are_read_by_trace_cmd,
     names_and_clocks_are_in_the_file,
     a_stream_prints_functions_and_events,
+    [Latest] arguments_of_functions_have_names,
 }
 
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -200,5 +201,32 @@ fn a_stream_prints_functions_and_events(guest: &mut Guest) -> Result<()> {
             .collect();
         assert!(times.len() > 10 && times.is_sorted(), "{words}: {printed}");
     }
+    Ok(())
+}
+
+fn arguments_of_functions_have_names(guest: &mut Guest) -> Result<()> {
+    let before = first_snapshot(guest)?;
+    let graph = "-p function_graph -O funcgraph-args -g do_sys_openat2";
+    let functions = "-p function -O func-args -l vfs_open";
+    for (words, compat, expected) in [
+        (graph, "do_sys_openat2(dfd=4294967196, filename=0x", "do_sys_openat2(dfd=-100, filename=0x"),
+        (functions, "vfs_open(path=0x", "vfs_open(path=0x"),
+    ] {
+        sh(guest, &format!("rtrec record -q {words} cat /proc/uptime"))?.check()?;
+        assert_as_before(guest, &before, words)?;
+        let report = text(guest, "rtrec report")?;
+        assert!(report.contains(expected), "{words}: {report}");
+        let (theirs, ours) = (text(guest, "trace-cmd report")?, text(guest, "rtrec report --compat 3.4")?);
+        assert!(theirs.contains(compat) && theirs == ours, "{words}: trace-cmd:\n{theirs}\nrtrec:\n{ours}");
+        let stream = text(guest, &format!("rtrec stream {words} cat /proc/uptime"))?;
+        assert!(stream.contains(expected), "{words}: {stream}");
+        assert_as_before(guest, &before, words)?;
+    }
+    // Megabytes that nobody would read are not stored.
+    let sizes = "rtrec record -q -p function -l vfs_open -o with.dat -O func-args cat /proc/uptime &&
+        rtrec record -q -p function -l vfs_open -o without.dat cat /proc/uptime && stat -c %s with.dat without.dat";
+    let sizes = text(guest, &format!("cd /tmp && {sizes} | paste -s"))?;
+    let sizes: Vec<u64> = sizes.split_whitespace().filter_map(|size| size.parse().ok()).collect();
+    assert!(sizes.len() == 2 && sizes[0] > sizes[1] + 500_000, "{sizes:?}");
     Ok(())
 }
