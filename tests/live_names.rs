@@ -56,6 +56,17 @@ fn every_file_tells_the_time_of_day() {
         let last = times.last().copied().unwrap_or_default();
         assert!((0.0..10.0).contains(&(now - last)), "{clock}: {last} at {now}");
         assert!(times.windows(2).all(|pair| pair[0] <= pair[1]));
+        // In the middle of a long pause.
+        let gap = times.windows(2).max_by(|a, b| (a[1] - a[0]).total_cmp(&(b[1] - b[0]))).unwrap();
+        let middle = f64::midpoint(gap[0], gap[1]);
+        let told = jiff::Timestamp::from_nanosecond((middle * 1e9) as i128).unwrap();
+        let here = told.to_zoned(jiff::tz::TimeZone::system()).strftime("%F %T%.f").to_string();
+        let time = here.split_once(' ').unwrap().1;
+        let expected = times.iter().filter(|time| **time > middle).count();
+        for from in [&told.to_string(), &here, time] {
+            let later = report(folder.path(), &["--from", from, "a.dat"]);
+            assert_eq!(self::times(&later).len(), expected, "{clock}: from {from}: {later}");
+        }
         let readings = Dat::open(&folder.path().join("a.dat")).unwrap().clock_readings().unwrap();
         assert_eq!((readings.clock.as_str(), readings.readings.len()), (clock, 2));
         if clock == "mono" {

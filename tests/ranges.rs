@@ -61,6 +61,12 @@ fn a_range_of_time_is_that_part_of_the_text() {
             let part = both(&["-t", "-N", "-R", "--from", &seconds(from), "--to", &seconds(to)], &file);
             let found: Vec<&str> = timed(&part).iter().map(|line| line.1).collect();
             assert!(found == expected, "{} from {from} to {to}", file.display());
+            // Any CPU may have the first record, or the last.
+            let (first, last) = (lines.iter().map(|l| l.0).min().unwrap(), lines.iter().map(|l| l.0).max().unwrap());
+            let after = |time: u64| format!("+{}s", seconds(time - first));
+            assert!(part == both(&["-t", "-N", "-R", "--from", &after(from), "--to", &after(to)], &file));
+            let before = |time: u64| format!("-{}", seconds(last - time));
+            assert!(part == both(&["-t", "-N", "-R", "--from", &before(from), "--to", &before(to)], &file));
         }
     }
 }

@@ -58,13 +58,24 @@ impl Wall {
         Some(Wall { start, span: span.filter(|span| span.0 >= LEAST_SPAN_NS) })
     }
 
-    fn apply(self, time: u64) -> u64 {
+    /// The time of day at a time of the trace clock.
+    pub(super) fn apply(self, time: u64) -> u64 {
         let since = time.wrapping_sub(self.start.0) as i64;
         let since = match self.span {
             Some((ticks, wall)) => (i128::from(since) * i128::from(wall) / i128::from(ticks)) as i64,
             None => since,
         };
         self.start.1.wrapping_add(since) as u64
+    }
+
+    /// The time of the trace clock at a time of day.
+    pub(super) fn trace_time(self, wall: i64) -> i64 {
+        let since = wall.wrapping_sub(self.start.1);
+        let since = match self.span {
+            Some((ticks, wall)) if wall > 0 => (i128::from(since) * i128::from(ticks) / i128::from(wall)) as i64,
+            _ => since,
+        };
+        (self.start.0 as i64).wrapping_add(since)
     }
 }
 
@@ -143,6 +154,8 @@ mod tests {
         let second = 1_000_000_000;
         let wall = Wall::new(&readings(vec![reading(0, 7), reading(second, 7 + 1_000_010_000)]), None).unwrap();
         assert_eq!(wall.apply(second / 2), 7 + 500_005_000);
+        assert_eq!(wall.trace_time(7 + 500_005_000), (second / 2) as i64);
+        assert!(wall.trace_time(-1_000_000) < 0, "before the trace clock began");
         assert!(Wall::new(&readings(vec![]), None).is_none());
     }
 

@@ -34,18 +34,12 @@ pub fn cpus(
                 show("First", begin.ticks)?;
             }
             if last {
-                let last = last_ticks(stream.beginning_late(), &pool).or_else(|| last_ticks(stream, &pool));
-                show("Last", last.unwrap_or(begin.ticks))?;
+                show("Last", stream.last_ticks(&pool).unwrap_or(begin.ticks))?;
             }
             writeln!(out)?;
         }
     }
     Ok(())
-}
-
-/// The ticks of the last record that a stream has left.
-fn last_ticks<'t>(mut stream: Stream<'t>, pool: &Pool<'t, ()>) -> Option<u64> {
-    std::iter::from_fn(|| stream.next(pool)).last().map(|last| last.ticks)
 }
 
 /// `--stat`: the statistics stored by the recorder, and where the data are.

@@ -22,6 +22,7 @@ mod line;
 pub mod lists;
 pub mod live;
 mod merge;
+pub mod moment;
 mod pool;
 mod profile;
 mod records;

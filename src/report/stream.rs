@@ -237,6 +237,12 @@ impl<'t> Stream<'t> {
         Stream::over(self.finder, self.cpu, last.unwrap_or_else(|| self.cursor.clone()), self.depth)
     }
 
+    /// The ticks of the last record that is left. Reads little more than the last chunk.
+    pub(super) fn last_ticks<B: Send>(self, pool: &Pool<'t, B>) -> Option<u64> {
+        let last = |mut stream: Stream<'t>| std::iter::from_fn(|| stream.next(pool)).last().map(|last| last.ticks);
+        last(self.beginning_late()).or_else(|| last(self))
+    }
+
     /// The chunks asked for whose records did not come yet.
     pub(super) fn fetched_ahead(&self) -> impl Iterator<Item = ChunkAt> {
         self.ahead.iter().map(|fetch| fetch.place())

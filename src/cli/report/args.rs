@@ -129,11 +129,12 @@ pub(super) struct Flat {
     /// Leave out what ran in soft interrupts
     #[arg(short = 'S', help_heading = "Selection")]
     pub(super) no_softirq: bool,
-    /// Only records from this time on (seconds as printed, or ticks)
-    #[arg(long, value_name = "TIME", help_heading = "Selection")]
+    /// Only records from this time on: seconds as printed (or ticks), +1.5s after the first record, -1s before the last,
+    /// 10:31:05 or "2026-03-29 10:31:05" by the time of day
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Selection")]
     pub(super) from: Option<String>,
     /// Only records up to this time
-    #[arg(long, value_name = "TIME", help_heading = "Selection")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Selection")]
     pub(super) to: Option<String>,
     /// Stop after so many records
     #[arg(long, value_name = "N", help_heading = "Selection")]

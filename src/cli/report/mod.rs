@@ -6,6 +6,7 @@
 mod args;
 mod failure;
 mod listings;
+mod moment;
 mod settings;
 mod windows;
 
@@ -18,11 +19,10 @@ use std::sync::Arc;
 pub use args::ReportArgs;
 use args::{Flat, FormatArg, plan};
 use failure::{Failure, report_failure, select_failure};
-use settings::parse_time;
 
 use crate::dat::own;
 use crate::report::select::describe;
-use crate::report::{self, Format, Gate, Input, Lane, Selection, Settings, Unit, lists};
+use crate::report::{self, Format, Gate, Input, Lane, Selection, Settings, lists};
 use crate::symbols::names::UserNames;
 use crate::wire::tables::Kallsyms;
 
@@ -150,15 +150,7 @@ fn print_records<'t>(
     mut settings: Settings,
     out: &mut Stdout,
 ) -> Result<ExitCode, Failure> {
-    let raw = lanes.iter().any(|lane| lane.unit == Unit::Raw);
-    let time = |text: &Option<String>| match text {
-        Some(text) => parse_time(text, raw).map(Some).ok_or_else(|| {
-            Failure::new("a time could not be read")
-                .with("time", text)
-                .with("try", "seconds as printed, such as 12.345")
-        }),
-        None => Ok(None),
-    };
+    let time = |text: &Option<String>| text.as_ref().map(|text| moment::resolve(text, inputs, lanes)).transpose();
     selection.from = time(&flat.from)?.unwrap_or(0);
     settings.to = time(&flat.to)?;
     let gate = Gate::new(inputs, lanes, &selection, settings.style.compat).map_err(|error| select_failure(&error))?;
@@ -244,12 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn times_and_cpu_lists_are_read() {
-        assert_eq!(parse_time("12.345", false), Some(12_345_000_000));
-        assert_eq!(parse_time(".000000001", false), Some(1));
-        assert_eq!(parse_time("3", false), Some(3_000_000_000));
-        assert_eq!(parse_time("116119811379", true), Some(116_119_811_379));
-        assert_eq!(parse_time("1.2.3", false), None);
+    fn lists_of_cpus_are_read() {
         assert_eq!(cpu_list("0,2-4"), Some(vec![0, 2, 3, 4]));
         assert_eq!(cpu_list("4-2"), None);
     }

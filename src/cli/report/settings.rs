@@ -146,20 +146,6 @@ pub(super) fn cpu_list(text: &str) -> Option<Vec<u32>> {
     Some(cpus)
 }
 
-/// Seconds with decimals as nanoseconds; a bare integer is ticks when the clock has no unit.
-pub(super) fn parse_time(text: &str, raw: bool) -> Option<u64> {
-    if raw && !text.contains('.') {
-        return text.parse().ok();
-    }
-    let (seconds, decimals) = text.split_once('.').unwrap_or((text, ""));
-    if decimals.len() > 9 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let nanoseconds: u64 = format!("{decimals:0<9}").parse().ok()?;
-    let seconds: u64 = if seconds.is_empty() { 0 } else { seconds.parse().ok()? };
-    seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
-}
-
 fn any(patterns: &[Pattern], system: &str, name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(system.as_bytes()) || pattern.matches(name.as_bytes()))
 }
