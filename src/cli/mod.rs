@@ -5,6 +5,7 @@
 mod explain;
 mod explain_probe;
 mod limits;
+mod pager;
 mod probe;
 mod record;
 pub mod report;

@@ -29,7 +29,14 @@ pub struct Columns {
     pub raw: RawEvents,
     /// Ticks without unit, whatever the clock (`--raw-ts`).
     pub bare_ticks: bool,
+    /// With the escapes that terminals show as colours.
+    pub colour: bool,
 }
+
+const TASK_COLOUR: &[u8] = b"\x1b[32m";
+const EVENT_COLOUR: &[u8] = b"\x1b[36m";
+const ALARM_COLOUR: &[u8] = b"\x1b[31m";
+const PLAIN: &[u8] = b"\x1b[0m";
 
 pub(super) struct TextLines<'a, 't> {
     lanes: &'a [Lane<'t>],
@@ -82,12 +89,15 @@ impl<const N: usize> Short<N> {
 }
 
 impl<'a, 't> EventColumn<'a, 't> {
-    fn new(decoder: &'a Decoder<'t>, raw: bool) -> EventColumn<'a, 't> {
+    fn new(decoder: &'a Decoder<'t>, raw: bool, colour: bool) -> EventColumn<'a, 't> {
         let format = decoder.format();
         let name = format.name.as_bytes();
         let mut text = Vec::with_capacity(32);
+        let (begin, end) = if colour { (EVENT_COLOUR, PLAIN) } else { (&[][..], &[][..]) };
         text.push(b' ');
+        text.extend_from_slice(begin);
         text.extend_from_slice(name);
+        text.extend_from_slice(end);
         text.extend_from_slice(b": ");
         text::blanks(&mut text, NAME_WIDTH.saturating_sub(name.len()));
         EventColumn { decoder, text: Short::new(&text).ok_or_else(|| text.into()), raw }
@@ -149,10 +159,14 @@ impl<'a, 't> TextLines<'a, 't> {
         let decoder = lane.decoders.get(id)?;
         let format = decoder.format();
         let raw = self.columns.raw.holds(&format.system, &format.name);
-        Some(slot.get_or_init(|| EventColumn::new(decoder, raw)))
+        Some(slot.get_or_init(|| EventColumn::new(decoder, raw, self.columns.colour)))
     }
 
     fn mark(&self, lane: &Lane<'_>, cpu: u32, mark: Mark, batch: &Batch, index: usize, out: &mut Vec<u8>) {
+        let is_alarming = self.columns.colour && matches!(mark, Mark::Lost(_));
+        if is_alarming {
+            out.extend_from_slice(ALARM_COLOUR);
+        }
         out.extend_from_slice(b"CPU:");
         text::dec(out, u64::from(cpu));
         match mark {
@@ -172,6 +186,11 @@ impl<'a, 't> TextLines<'a, 't> {
                 }
                 out.push(b'\n');
             }
+        }
+        if is_alarming {
+            out.pop();
+            out.extend_from_slice(PLAIN);
+            out.push(b'\n');
         }
     }
 
@@ -236,10 +255,16 @@ impl<'a, 't> TextLines<'a, 't> {
         let exit =
             exit.map(|exit| Record { ticks: exit.ticks, cpu, data: slice(batch, exit.chunk, exit.start, exit.len) });
         let scene = Scene { trace: lane.trace, names: lane.names, seq, exit, aux: item.aux };
+        let start = out.len();
         if raw {
             event.decoder.raw_fields(&record, &scene, out);
         } else {
             event.decoder.text(&record, &scene, out);
+        }
+        if self.columns.colour && lane.draws_graph && out.get(start).is_some_and(|mark| b"!#*@$".contains(mark)) {
+            // What a function took long by.
+            let mark = out[start];
+            out.splice(start..=start, [ALARM_COLOUR, &[mark], PLAIN].concat());
         }
         if out.last() == Some(&b'\n') {
             out.pop();
@@ -286,6 +311,9 @@ impl<'a, 't> TextLines<'a, 't> {
             return slot.2.put(out);
         }
         let start = out.len();
+        if self.columns.colour {
+            out.extend_from_slice(TASK_COLOUR);
+        }
         if self.columns.latency {
             text::padded(out, &comm[..comm.len().min(8)], 8, b' ');
         } else {
@@ -296,6 +324,9 @@ impl<'a, 't> TextLines<'a, 't> {
         text::signed(out, i64::from(pid));
         let written = out.len() - number;
         text::blanks(out, 5_usize.saturating_sub(written));
+        if self.columns.colour {
+            out.extend_from_slice(PLAIN);
+        }
         if let Some(short) = Short::new(&out[start..]) {
             *slot = (place, pid, short);
         }

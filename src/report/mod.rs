@@ -18,6 +18,7 @@ pub mod history;
 pub mod input;
 mod lane;
 pub mod latency;
+mod legend;
 mod line;
 pub mod lists;
 pub mod live;
@@ -143,6 +144,12 @@ pub fn run<'a, 't>(
             dump::heading(inputs, out).map_err(ReportError::Write)?;
         }
         heading(inputs, out).map_err(ReportError::Write)?;
+    }
+    if settings.legend && settings.format == Format::Text {
+        let prefix = lanes.first().map_or(0, |lane| lane.prefix.len());
+        let ticks = settings.columns.bare_ticks || lanes.iter().any(|lane| lane.unit == Unit::Raw);
+        let text = legend::legend(&settings.columns, settings.style.compat, ticks, prefix);
+        out.write_all(text.as_bytes()).map_err(ReportError::Write)?;
     }
     let mut outcome = Outcome::default();
     for (file, input) in inputs.iter().enumerate() {

@@ -86,6 +86,8 @@ pub struct Settings {
     pub with_date: bool,
     /// Begin with a heading: the number of CPUs, the names of columns.
     pub heading: bool,
+    /// Say what the columns mean.
+    pub legend: bool,
     /// Apply no correction at all.
     pub raw_time: bool,
     /// Show the time of day, which files of rtrec's tell.
@@ -130,6 +132,7 @@ impl Default for Settings {
             columns: Columns::default(),
             with_date: true,
             heading: true,
+            legend: false,
             raw_time: false,
             wall_clock: false,
             align: false,

@@ -5,7 +5,8 @@
 //! ```text
 //! EVENTS  SYSTEM/EVENT or WORD, separated by commas; a WORD is matched against system or event
 //! EXPR    EXPR || EXPR, EXPR && EXPR, !EXPR, (EXPR), VALUE CMP VALUE, VALUE
-//! CMP     == != < > <= >=   and for text =~ !~ (basic regular expression, any case, anywhere)
+//! CMP     == != < > <= >=   and for text =~ !~ (a pattern, anywhere), ~ (a glob, all of it, as in the kernel's filters)
+//! PATTERN "text" (basic regular expression, any case), /text/ (regular expression with ( ) | + ? { }), /text/i (any case)
 //! VALUE   field, number, "text", COMM, CPU, VALUE OP VALUE with OP one of * / % + - << >> & ^ |, -VALUE, ~VALUE
 //! ```
 //!
@@ -112,13 +113,27 @@ enum Op {
     Or,
 }
 
+/// How a text is held against a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    token: &'static str,
+    /// What the pattern was between.
+    quotes: (&'static str, &'static str),
+}
+
+impl Way {
+    fn is_met(self, matches: bool) -> bool {
+        matches != (self.token == "!~")
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Expr<F = String> {
     Any(Box<Expr<F>>, Box<Expr<F>>),
     All(Box<Expr<F>>, Box<Expr<F>>),
     Not(Box<Expr<F>>),
     Compare(Value<F>, Cmp, Value<F>),
-    Match(Value<F>, Pattern, bool),
+    Match(Value<F>, Pattern, Way),
     True(Value<F>),
     /// A clause about a field that the event lacks.
     Never,
@@ -288,11 +303,11 @@ impl Parser<'_> {
             (Err(one), Some(other)) if other.at > one.at => return Err(other),
             (Err(one), _) => return Err(one),
         };
-        if self.eat("=~") {
-            return Ok(Expr::Match(left, self.pattern()?, true));
-        }
-        if self.eat("!~") {
-            return Ok(Expr::Match(left, self.pattern()?, false));
+        for token in ["=~", "!~", "~"] {
+            if self.eat(token) {
+                let (pattern, quotes) = self.pattern(token == "~")?;
+                return Ok(Expr::Match(left, pattern, Way { token, quotes }));
+            }
         }
         for (token, cmp) in CMPS {
             if self.eat(token) {
@@ -307,14 +322,25 @@ impl Parser<'_> {
         rest.is_empty() || [")", "&&", "||"].iter().any(|token| rest.starts_with(token))
     }
 
-    fn pattern(&mut self) -> Result<Pattern, FilterError> {
+    fn pattern(&mut self, glob: bool) -> Result<(Pattern, (&'static str, &'static str)), FilterError> {
+        let slash = !glob && self.rest().starts_with('/');
         let at = self.at;
+        if slash {
+            let Value::Text(text) = self.quoted('/')? else { return self.fault(FilterFault::OpenQuote) };
+            let any_case = self.text[self.at..].starts_with('i');
+            self.at += usize::from(any_case);
+            let pattern = Pattern::modern(&text, any_case);
+            let pattern = pattern.map_err(|error| FilterError { at, what: FilterFault::Pattern(error) })?;
+            return Ok((pattern, ("/", if any_case { "/i" } else { "/" })));
+        }
         let text = match self.value(0)? {
             Value::Text(text) | Value::Field(text) => text,
             Value::Number(n) => n.to_string(),
             _ => return self.fault(FilterFault::Expected("a text after =~")),
         };
-        Pattern::anywhere(&text).map_err(|error| FilterError { at, what: FilterFault::Pattern(error) })
+        let pattern = if glob { Pattern::glob(&text) } else { Pattern::anywhere(&text) };
+        let pattern = pattern.map_err(|error| FilterError { at, what: FilterFault::Pattern(error) })?;
+        Ok((pattern, ("\"", "\"")))
     }
 
     fn value(&mut self, level: usize) -> Result<Value<String>, FilterError> {
@@ -437,8 +463,8 @@ fn bind(expr: &Expr, format: &EventFormat) -> Expr<Field> {
             },
             _ => Expr::Never,
         },
-        Expr::Match(value, pattern, positive) => match bind_value(value, format) {
-            Some(value) => Expr::Match(value, pattern.clone(), *positive),
+        Expr::Match(value, pattern, way) => match bind_value(value, format) {
+            Some(value) => Expr::Match(value, pattern.clone(), *way),
             None => Expr::Never,
         },
         Expr::True(value) => bind_value(value, format).map_or(Expr::Never, Expr::True),
@@ -511,9 +537,9 @@ impl<'r> Test<'r> {
             Expr::All(a, b) => self.expr(a) && self.expr(b),
             Expr::Not(inner) => !self.expr(inner),
             Expr::Compare(a, cmp, b) => self.compare(a, *cmp, b),
-            Expr::Match(value, pattern, positive) => match self.text(value) {
-                Some(text) => pattern.matches(text) == *positive,
-                None => self.number(value).is_some_and(|n| pattern.matches(n.to_string().as_bytes()) == *positive),
+            Expr::Match(value, pattern, way) => match self.text(value) {
+                Some(text) => way.is_met(pattern.matches(text)),
+                None => self.number(value).is_some_and(|n| way.is_met(pattern.matches(n.to_string().as_bytes()))),
             },
             Expr::True(value) => self.number(value).map_or_else(|| self.text(value).is_some(), |number| number != 0),
             Expr::Never => false,
@@ -618,8 +644,9 @@ fn describe(expr: &Expr<Field>) -> Option<String> {
             let token = CMPS.iter().find(|(_, other)| other == cmp).map_or("?", |(token, _)| token);
             format!("{} {token} {}", describe_value(a), describe_value(b))
         }
-        Expr::Match(value, pattern, positive) => {
-            format!("{} {} \"{}\"", describe_value(value), if *positive { "=~" } else { "!~" }, pattern.text())
+        Expr::Match(value, pattern, way) => {
+            let Way { token, quotes: (open, close) } = way;
+            format!("{} {token} {open}{}{close}", describe_value(value), pattern.text())
         }
         Expr::True(value) => describe_value(value),
         Expr::Never => return None,
@@ -710,6 +737,10 @@ mod tests {
         assert!(passes("thing: name == \"kworker\"") && passes("thing: name == kworker"));
         assert!(passes("thing: name =~ \"^KW\"") && passes("thing: name !~ \"swapper\""));
         assert!(passes("thing: ip == \"schedule\"") && passes("thing: ip == 4096"));
+        assert!(passes("thing: name ~ \"kwork*\"") && passes("thing: name ~ 'k?o[q-s]ker'"));
+        assert!(!passes("thing: name ~ \"worker\"") && !passes("thing: name ~ 'KW*'"));
+        assert!(passes("thing: name =~ /^(bash|kw.+r)$/") && passes("thing: name =~ /^KW/i && common_pid == 42"));
+        assert!(!passes("thing: name =~ /^KW/") && passes("thing: name !~ /a\\/b|^x/"));
     }
 
     #[test]
@@ -731,6 +762,8 @@ mod tests {
         assert_eq!(error("thing: prio = 1").what, FilterFault::Expected("== or =~"));
         assert_eq!(error("thing: prio == ").at, 15);
         assert_eq!(error("thing: name == \"x").what, FilterFault::OpenQuote);
+        assert_eq!(error("thing: name =~ /x").what, FilterFault::OpenQuote);
+        assert!(matches!(error("thing: name =~ /(/").what, FilterFault::Pattern(_)));
         assert_eq!(error(": prio == 1").what, FilterFault::NoEvent);
         assert_eq!(error("thing: (prio == 1").at, 17);
         assert_eq!(error(&format!("thing: {}1", "(".repeat(5000))).what, FilterFault::TooDeep);
@@ -742,6 +775,8 @@ mod tests {
     fn what_was_understood_can_be_shown() {
         let filter = Filter::parse("thing: prio<1&&!(nosuch==2)||name=~\"a\"", Grammar::C).unwrap();
         assert_eq!(filter.describe(&format()).unwrap(), "((prio < 1) && (TRUE)) || (name =~ \"a\")");
+        let filter = Filter::parse("thing:name~'a*'||name=~/(a|b)/i", Grammar::C).unwrap();
+        assert_eq!(filter.describe(&format()).unwrap(), "(name ~ \"a*\") || (name =~ /(a|b)/i)");
         assert_eq!(Filter::parse("thing:nosuch", Grammar::C).unwrap().describe(&format()).unwrap(), "FALSE");
     }
 }

@@ -51,6 +51,11 @@ impl Pattern {
         Pattern::from_glob(pattern, true)
     }
 
+    /// A regular expression as most tools have it, that may match anywhere.
+    pub fn modern(pattern: &str, any_case: bool) -> Result<Pattern, PatternError> {
+        Pattern::build(pattern, pattern, any_case)
+    }
+
     fn from_glob(pattern: &str, any_case: bool) -> Result<Pattern, PatternError> {
         let mut regex = String::from("^");
         let mut rest = pattern.chars();

@@ -102,7 +102,8 @@ pub(super) struct Flat {
     #[command(flatten)]
     pub(super) view: ViewArgs,
 
-    /// Keep records that match EVENTS[:EXPR]; several are alternatives
+    /// Keep records that match EVENTS[:EXPR]; several are alternatives. In EXPR: == != < > <= >= && || !, fields, COMM, CPU, numbers
+    /// and "texts"; ~ "glob", =~ "basic expression" in any case, =~ /expression/, !~ for what does not match
     #[arg(short = 'F', value_name = "FILTER", help_heading = "Selection", allow_hyphen_values = true)]
     pub(super) filter: Vec<String>,
     /// Drop what the -F after this match, instead of keeping it
@@ -217,6 +218,15 @@ pub(super) struct Flat {
     /// name functions in samples whose debug file was not there when they were recorded
     #[arg(long)]
     pub(super) user_symbols: bool,
+    /// Colours: of tasks, events, losses and what takes long
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", help_heading = "Layout")]
+    pub(super) color: ColorArg,
+    /// Say above the lines what their columns mean
+    #[arg(long, help_heading = "Layout")]
+    pub(super) legend: bool,
+    /// Do not show long text on a terminal through $RTREC_PAGER, $PAGER or less
+    #[arg(long, help_heading = "Layout")]
+    pub(super) no_pager: bool,
     /// Threads to use; the output is the same
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
@@ -241,6 +251,15 @@ pub(super) enum FormatArg {
     Folded,
     /// The same as an SVG picture; with --windows
     Flamegraph,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ColorArg {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    Always,
+    Never,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]

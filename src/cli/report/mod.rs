@@ -12,6 +12,7 @@ mod windows;
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,7 +20,9 @@ use std::sync::Arc;
 pub use args::ReportArgs;
 use args::{Flat, FormatArg, plan};
 use failure::{Failure, report_failure, select_failure};
+use settings::is_terminal;
 
+use super::pager::Pager;
 use crate::dat::own;
 use crate::report::select::describe;
 use crate::report::{self, Format, Gate, Input, Lane, Selection, Settings, lists};
@@ -28,8 +31,11 @@ use crate::wire::tables::Kallsyms;
 
 /// Runs `rtrec report`.
 pub fn run(args: ReportArgs) -> ExitCode {
-    let mut out = Stdout { failed: None };
+    let pager = if is_terminal() && !args.flat.no_pager { Pager::start() } else { None };
+    let mut out = Stdout { failed: None, pager };
     let result = report(&args, &mut out);
+    // Nobody reads what is said behind a pager.
+    out.finish();
     match (result, out.failed) {
         // Whoever reads us has seen enough.
         (_, Some(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -48,13 +54,22 @@ pub fn run(args: ReportArgs) -> ExitCode {
 /// Standard output that remembers its first error.
 struct Stdout {
     failed: Option<io::Error>,
+    pager: Option<Pager>,
+}
+
+impl Stdout {
+    /// All is written: waits until a pager has shown it.
+    fn finish(&mut self) {
+        self.pager = None;
+    }
 }
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Sizes are ours: nothing between us and the descriptor that would cut them into lines.
-        let fd = io::stdout();
-        match nix::unistd::write(&fd, bytes) {
+        let own = io::stdout();
+        let fd = self.pager.as_ref().and_then(Pager::input).unwrap_or_else(|| own.as_fd());
+        match nix::unistd::write(fd, bytes) {
             Ok(n) => Ok(n),
             Err(nix::errno::Errno::EINTR) => Err(ErrorKind::Interrupted.into()),
             Err(errno) => {
@@ -155,6 +170,7 @@ fn print_records<'t>(
     settings.to = time(&flat.to)?;
     let gate = Gate::new(inputs, lanes, &selection, settings.style.compat).map_err(|error| select_failure(&error))?;
     let outcome = report::run(inputs, lanes, gate, &settings, out).map_err(report_failure)?;
+    out.finish();
     if flat.quiet {
         return Ok(ExitCode::SUCCESS);
     }

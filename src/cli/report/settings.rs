@@ -1,11 +1,19 @@
 //! From the words of the command line to what a report is to be.
 
-use super::args::{CompatArg, Flat, FormatArg, Plan};
+use std::env;
+use std::io::{self, IsTerminal};
+
+use super::args::{ColorArg, CompatArg, Flat, FormatArg, Plan};
 use super::failure::{Failure, pattern_failure};
 use crate::plugins::{Compat, Ignore, PluginSet, PluginSetting};
 use crate::report::latency::LatencySettings;
 use crate::report::{Format, Hook, Profile, RawEvents, Selection, Settings};
 use crate::wire::pattern::Pattern;
+
+/// Whether the report is shown on a terminal that knows colours.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|terminal| terminal != "dumb")
+}
 
 pub(super) fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     let mut settings = Settings::default();
@@ -17,6 +25,12 @@ pub(super) fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     settings.columns.latency = flat.narrow;
     settings.columns.diff = flat.ts_diff;
     settings.columns.bare_ticks = flat.raw_ts;
+    settings.columns.colour = match flat.color {
+        ColorArg::Always => true,
+        ColorArg::Never => false,
+        ColorArg::Auto => is_terminal() && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+    };
+    settings.legend = flat.legend;
     if flat.raw {
         settings.columns.raw = RawEvents::all();
     } else if !flat.raw_event.is_empty() {
