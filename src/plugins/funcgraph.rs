@@ -22,6 +22,11 @@ pub const FAMILY: Family = Family {
         switch("retval-skip", "Skip printing function retval in function graph"),
         switch("retval-dec", "Print function retval in decimal at function exit in function graph"),
         switch("retval-hex", "Print function retval in hex at function exit in function graph"),
+        switch("kernel", "Show the graph as the kernel's trace file does (not in trace-cmd)"),
+        switch("abstime", "With kernel: a column with the time"),
+        switch("proc", "With kernel: a column with the task"),
+        OptionSpec { default: true, ..switch("cpu", "With kernel: a column with the CPU") },
+        OptionSpec { default: true, ..switch("duration", "With kernel: a column with the duration") },
     ],
     bind: |context, format| bind(context, format),
     ..Family::NONE
@@ -129,7 +134,7 @@ impl Plugin for Entry {
         let data = record.data;
         let leaf = scene.exit.zip(self.exit);
         match leaf {
-            Some((exit, fields)) => duration(&fields, exit.data, out),
+            Some((exit, fields)) => duration(&fields, exit.data, self.draw.compat, out),
             None => out.extend_from_slice(b"             |  "),
         }
         let level = indent(self.level, data, out);
@@ -145,7 +150,8 @@ impl Plugin for Entry {
             out.truncate(out.len().saturating_sub(digits));
         }
         match &self.args {
-            Some((at, arguments)) if known => {
+            // trace-cmd shows `(...)` where none were recorded, if it knows that there are some.
+            Some((at, arguments)) if known && (data.len() > *at || self.draw.compat != Compat::Rtrec) => {
                 arguments.put(scene.trace, func, data.get(*at..).unwrap_or(&[]), out);
             }
             _ => out.extend_from_slice(if bare { b")" } else { b"()" }),
@@ -182,7 +188,7 @@ struct Exit {
 impl Plugin for Exit {
     fn text(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) -> Then {
         let data = record.data;
-        duration(&self.fields, data, out);
+        duration(&self.fields, data, self.draw.compat, out);
         let level = indent(self.fields.level, data, out);
         out.push(b'}');
         if self.draw.tailprint {
@@ -230,16 +236,28 @@ impl Draw {
     }
 }
 
-/// Appends the overhead mark, the duration in microseconds and the bar: 13 columns and `|  `.
+/// How long a function took, at a glance: the kernel's mark.
 #[inline]
-fn duration(fields: &ExitFields, data: &[u8], out: &mut Vec<u8>) {
-    let nanos = fields.rettime.raw(data).wrapping_sub(fields.calltime.raw(data));
-    let mark = match nanos {
+pub fn mark(nanos: u64) -> u8 {
+    match nanos {
         0..=10_000 => b' ',
         10_001..=100_000 => b'+',
         100_001..=1_000_000 => b'!',
-        1_000_001..=1_000_000_000 => b'#',
+        1_000_001..=10_000_000 => b'#',
+        10_000_001..=100_000_000 => b'*',
+        100_000_001..=1_000_000_000 => b'@',
         _ => b'$',
+    }
+}
+
+/// Appends the overhead mark, the duration in microseconds and the bar: 13 columns and `|  `.
+#[inline]
+fn duration(fields: &ExitFields, data: &[u8], compat: Compat, out: &mut Vec<u8>) {
+    let nanos = fields.rettime.raw(data).wrapping_sub(fields.calltime.raw(data));
+    let mark = match mark(nanos) {
+        // trace-cmd knows no mark between a millisecond and a second.
+        b'*' | b'@' if compat != Compat::Rtrec => b'#',
+        mark => mark,
     };
     out.extend_from_slice(&[mark, b' ']);
     let start = out.len();

@@ -36,6 +36,7 @@ pub mod stack;
 pub mod tlb;
 pub mod xen;
 
+pub use funcgraph::mark;
 pub use latency::LatencyFlags;
 
 /// The formats of all events in a trace, parsed when first asked for.
@@ -523,6 +524,11 @@ impl<'t> Decoders<'t> {
     /// Which records open and close a function, for folding leaves.
     pub fn funcgraph(&self) -> &funcgraph::Pairing {
         &self.funcgraph
+    }
+
+    /// Whether an option of a plugin is on.
+    pub fn is_on(&self, plugin: &str, option: &str) -> bool {
+        self.switches.on(plugin, option)
     }
 
     /// The style these decoders were made for.

@@ -16,6 +16,7 @@ mod dump;
 mod flame;
 pub mod history;
 pub mod input;
+mod kernel_graph;
 mod lane;
 pub mod latency;
 mod legend;
@@ -36,6 +37,7 @@ mod tail;
 mod wakeup;
 pub mod windows;
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -143,9 +145,13 @@ pub fn run<'a, 't>(
         if settings.dump {
             dump::heading(inputs, out).map_err(ReportError::Write)?;
         }
-        heading(inputs, out).map_err(ReportError::Write)?;
+        if settings.format == Format::Text && kernel_graph::is_wanted(lanes) {
+            out.write_all(kernel_graph::heading(lanes).as_bytes()).map_err(ReportError::Write)?;
+        } else {
+            heading(inputs, out).map_err(ReportError::Write)?;
+        }
     }
-    if settings.legend && settings.format == Format::Text {
+    if settings.legend && settings.format == Format::Text && !kernel_graph::is_wanted(lanes) {
         let prefix = lanes.first().map_or(0, |lane| lane.prefix.len());
         let ticks = settings.columns.bare_ticks || lanes.iter().any(|lane| lane.unit == Unit::Raw);
         let text = legend::legend(&settings.columns, settings.style.compat, ticks, prefix);
@@ -228,6 +234,10 @@ fn emit<'a, 'd, 't>(
 ) -> Result<(), ReportError> {
     let (compat, origins) = (settings.style.compat, merge.origins());
     let written = match settings.format {
+        Format::Text if kernel_graph::is_wanted(lanes) => {
+            let mut graph = kernel_graph::KernelGraph::new(lanes, &origins, skip);
+            until_it_fails(merge, pool, |batch| graph.take(&batch, out))
+        }
         Format::Text => {
             let lines = line::TextLines::new(lanes, origins, &settings.columns, compat, settings.dump);
             render(merge, pool, skip, &lines, out)
@@ -253,17 +263,7 @@ fn emit<'a, 'd, 't>(
         Format::Latency => {
             let latency = latency::Latency::new(lanes, origins, &settings.latency);
             let mut latency = latency.map_err(ReportError::NoPair)?;
-            let failed = std::cell::OnceCell::new();
-            let next = || merge.batch(pool).filter(|_| failed.get().is_none());
-            pool.consume(next, |batch| {
-                if let Err(error) = latency.take(&batch, out) {
-                    let _ = failed.set(error);
-                }
-            });
-            match failed.into_inner() {
-                Some(error) => Err(error),
-                None => latency.print(out),
-            }
+            until_it_fails(merge, pool, |batch| latency.take(&batch, out)).and_then(|()| latency.print(out))
         }
         Format::Profile => {
             let profiler = profile::Profiler::new(inputs, lanes, origins, &settings.profile, compat);
@@ -279,6 +279,22 @@ fn emit<'a, 'd, 't>(
         }
     };
     written.map_err(ReportError::Write)
+}
+
+/// Hands over batch by batch, up to the first error.
+fn until_it_fails<'d>(
+    merge: &mut Merge<'_, 'd, '_>,
+    pool: &Pool<'d, Batch>,
+    mut take: impl FnMut(Batch) -> io::Result<()>,
+) -> io::Result<()> {
+    let failed = OnceCell::new();
+    let next = || merge.batch(pool).filter(|_| failed.get().is_none());
+    pool.consume(next, |batch| {
+        if let Err(error) = take(batch) {
+            let _ = failed.set(error);
+        }
+    });
+    failed.into_inner().map_or(Ok(()), Err)
 }
 
 /// Prints all but the first `skip` records.

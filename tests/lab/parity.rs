@@ -10,6 +10,7 @@ xtask::lab_tests! {
     probes_and_stacks_are_printed_alike,
     instances_are_printed_alike,
     odd_clocks_are_printed_alike,
+    the_kernel_s_own_graph_is_printed_alike,
 }
 
 /// A guest's emulated processor takes its time.
@@ -98,4 +99,53 @@ fn odd_clocks_are_printed_alike(guest: &mut Guest) -> Result<()> {
         .collect();
     assert!(words.len() >= 8, "{offered}");
     compare(guest, "true", &words.iter().map(String::as_str).collect::<Vec<_>>(), &["", "-t --ts-diff"])
+}
+
+/// Shows the same records by the kernel's `trace` file and, once trace-cmd has taken them out, by `-O fgraph:kernel`.
+fn the_kernel_s_own_graph_is_printed_alike(guest: &mut Guest) -> Result<()> {
+    let record = "cd /sys/kernel/tracing; echo 0 > tracing_on; echo 8192 > buffer_size_kb; echo > trace
+        for f in do_sys_openat2 vfs_read schedule; do echo $f >> set_graph_function; done
+        echo function_graph > current_tracer; echo 1 > events/sched/enable; echo 1 > events/irq/enable
+        echo 1 > tracing_on; (cat /etc/passwd; sleep 0.01; ls /; echo words > trace_marker) > /dev/null &
+        cat /proc/interrupts > /dev/null; ls / > /dev/null; wait; echo 0 > tracing_on; echo 0 > events/enable";
+    guest.run(&Request::sh(record).timeout(PATIENCE))?.check()?;
+    let views = [
+        ("", ""),
+        ("funcgraph-abstime", "-O fgraph:abstime"),
+        ("funcgraph-proc", "-O fgraph:proc"),
+        ("funcgraph-proc funcgraph-abstime", "-O fgraph:proc -O fgraph:abstime"),
+        ("funcgraph-tail", "-O fgraph:tailprint"),
+        ("nofuncgraph-cpu", "-O fgraph:cpu=0"),
+        ("nofuncgraph-duration", "-O fgraph:duration=0"),
+    ];
+    for (number, (options, _)) in views.iter().enumerate() {
+        let back = options
+            .split_whitespace()
+            .map(|option| option.strip_prefix("no").map_or(format!("no{option}"), str::to_owned));
+        let back = back.collect::<Vec<_>>().join(" ");
+        let script = format!(
+            "cd /sys/kernel/tracing; for o in {options}; do echo $o > trace_options; done
+             cat trace > /tmp/theirs.{number}; for o in {back}; do echo $o > trace_options; done"
+        );
+        guest.run(&Request::sh(&script).timeout(PATIENCE))?.check()?;
+    }
+    let extract =
+        "cd /tmp; trace-cmd extract -o k.dat > /dev/null 2>&1; cd /sys/kernel/tracing; echo nop > current_tracer
+        echo > set_graph_function; echo > trace; echo 1408 > buffer_size_kb; echo 1 > tracing_on";
+    guest.run(&Request::sh(extract).timeout(PATIENCE))?.check()?;
+    let mut differences = Vec::new();
+    for (number, (_, view)) in views.iter().enumerate() {
+        let script = format!(
+            "cd /tmp; rtrec report -O fgraph:kernel {view} k.dat > ours || exit 2
+             cmp -s ours theirs.{number} || {{ wc -l ours theirs.{number}; diff theirs.{number} ours | head -20; }}"
+        );
+        let said = guest.run(&Request::sh(&script).timeout(PATIENCE))?.check()?.stdout_text();
+        if !said.is_empty() {
+            differences.push(format!("{view}:\n{said}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    let lines: usize = guest.text("grep -c '/\\* words \\*/' /tmp/theirs.0; grep -c '=>  ' /tmp/theirs.0 | sed 's/^0$/none/'; wc -l < /tmp/theirs.0")?.lines().filter_map(|line| line.trim().parse::<usize>().ok()).filter(|count| *count > 0).count();
+    assert_eq!(lines, 3, "a mark, banners, lines");
+    Ok(())
 }

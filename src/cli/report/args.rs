@@ -163,7 +163,9 @@ pub(super) struct Flat {
     #[arg(short = 'L', help_heading = "Layout")]
     pub(super) no_system_plugins: bool,
     /// Set an option of a plugin; without a value it is turned: ftrace:parent, ftrace:indent, ftrace:offset (of functions
-    /// and stacks), fgraph:tailprint, fgraph:depth, fgraph:retval-skip, fgraph:retval-dec, fgraph:retval-hex
+    /// and stacks), fgraph:tailprint, fgraph:depth, fgraph:retval-skip, fgraph:retval-dec, fgraph:retval-hex; fgraph:kernel shows
+    /// function graphs as the kernel's trace file does, with columns by fgraph:abstime, fgraph:proc, fgraph:cpu=0 and
+    /// fgraph:duration=0
     #[arg(short = 'O', value_name = "[PLUGIN:]VAR[=VALUE]", help_heading = "Layout")]
     pub(super) option: Vec<String>,
     /// Narrow layout
