@@ -52,6 +52,16 @@ fn help_names_every_option_of_every_plugin() {
 }
 
 #[test]
+fn files_of_slow_windows_are_not_rotated() {
+    for inside in ["--only-slow", "--in-kernel"] {
+        let words = ["record", "--window-marker", inside, "--rotate", "1M", "true"];
+        let output = Command::new(env!("CARGO_BIN_EXE_rtrec")).args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{inside}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--tail and --max-size"), "{inside}");
+    }
+}
+
+#[test]
 fn a_wrong_command_line_ends_with_2() {
     for words in
         [&[][..], &["no-such-command"], &["record", "--no-such-option"], &["record", "-b", "0", "-e", "sched", "true"]]

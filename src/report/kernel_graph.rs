@@ -19,7 +19,7 @@ use std::io::{self, Write};
 use super::Lane;
 use super::line::slice;
 use super::merge::{Batch, Item, Mark, NO_EXIT};
-use crate::plugins::{Decoder, Scene, mark};
+use crate::plugins::{Compat, Decoder, Scene, mark};
 use crate::wire::abi::Abi;
 use crate::wire::format::EventFormat;
 use crate::wire::record::Record;
@@ -74,9 +74,11 @@ pub(super) struct KernelGraph<'a, 't> {
     out: Vec<u8>,
 }
 
-/// Whether this is how the graph is to be shown.
+/// Whether this is how the graph is to be shown. trace-cmd does not know it.
 pub(super) fn is_wanted(lanes: &[Lane<'_>]) -> bool {
-    lanes.first().is_some_and(|lane| lane.decoders.is_on("fgraph", "kernel"))
+    let asked =
+        |lane: &Lane<'_>| lane.decoders.style().compat == Compat::Rtrec && lane.decoders.is_on("fgraph", "kernel");
+    lanes.first().is_some_and(asked)
 }
 
 /// The names of the columns.
