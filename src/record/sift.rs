@@ -30,6 +30,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::cpu::{CpuHarvest, Progress};
 use super::error::Error;
 use super::in_kernel::Judge;
+use super::in_kernel::watch::EARLY_NS;
 use super::own_files::{Growing, replace};
 use super::priority::Standing;
 use super::signals;
@@ -412,11 +413,14 @@ impl Sifter {
     fn put_in_files(&mut self, settled: u64, most: usize) -> io::Result<()> {
         while let Some((time, cpu, data)) = self.kept.waiting.take(settled, most) {
             let Some(at) = self.taps.iter().position(|tap| tap.cpu == cpu) else { continue };
-            if time < self.taps[at].written {
+            let missed = self.taps[at].written.saturating_sub(time);
+            // Records of a snapshot may be early, so that they seem to be older than those before them.
+            if missed > if self.kept.judged { EARLY_NS } else { 0 } {
                 // It would have to stand before what is in the file already.
                 self.kept.counts.dropped += 1;
                 continue;
             }
+            let time = time + missed;
             self.taps[at].written = time;
             if let Some((on, count)) = self.kept.waiting.take_loss(time, cpu)
                 && let Some(tap) = self.taps.iter_mut().find(|tap| tap.cpu == on)

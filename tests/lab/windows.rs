@@ -190,7 +190,17 @@ fn a_killed_session_is_put_back(guest: &mut Guest) -> Result<()> {
 
 fn every_source_of_windows_passes_its_own_test(guest: &mut Guest) -> Result<()> {
     let before = first_snapshot(guest)?;
-    let test = sh(guest, "rtrec rt selftest")?;
+    let mut test = sh(guest, "rtrec rt selftest")?;
+    for _ in 0..2 {
+        // An emulated machine may stand still for so long that a snapshot comes too late.
+        if test.success()
+            || test.stdout_text().lines().any(|line| line.contains("FAILED") && !line.starts_with("in-kernel"))
+        {
+            break;
+        }
+        println!("once more: {test}");
+        test = sh(guest, "rtrec rt selftest")?;
+    }
     let said = test.stdout_text();
     assert!(test.success(), "{test}");
     for way in ["magic", "syscall", "tracepoint", "probe", "in-kernel"] {
