@@ -102,3 +102,10 @@ fn long_text_goes_through_the_pager_and_ends_with_it() {
     assert!(status.success());
     assert_eq!(shown.trim_end(), expected.lines().next().unwrap());
 }
+
+#[test]
+fn what_cannot_be_shown_is_said_without_a_pager() {
+    let folder = tempfile::tempdir().unwrap();
+    let (shown, status) = on_terminal(folder.path(), &["no-such-file"], &[("PAGER", "cat; echo a pager")]);
+    assert_eq!((shown.as_str(), status.code()), ("", Some(2)));
+}

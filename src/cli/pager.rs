@@ -3,25 +3,33 @@
 //! `RTREC_PAGER`, else `PAGER`, else less if it is there; an empty name or `cat` means none.
 
 use std::env;
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{self, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, Signal, signal};
+
+use crate::record::child::find_program;
 
 /// What less does unless the user has told it otherwise: show colours, end at once if all fits on the screen, leave it there.
 const LESS: &str = "FRX";
 
 /// A running pager.
 #[derive(Debug)]
-pub(super) struct Pager(Child);
+pub(super) struct Pager {
+    input: Option<ChildStdin>,
+    /// All has been written.
+    complete: Arc<AtomicBool>,
+    waiter: Option<JoinHandle<()>>,
+}
 
 impl Pager {
     /// Starts the user's pager; `None` if there is none to start. Standard output is a terminal.
     ///
-    /// From then on the keyboard's interrupts are the pager's: whoever quits it ends the report. To be called before other
-    /// threads are started.
+    /// From then on the keyboard's interrupts are the pager's. Whoever leaves it has seen enough, so that ends the process,
+    /// whatever is still to be read.
     pub(super) fn start() -> Option<Pager> {
         let program = program()?;
         let mut command = Command::new("sh");
@@ -29,25 +37,34 @@ impl Pager {
         if env::var_os("LESS").is_none() {
             command.env("LESS", LESS);
         }
-        let child = command.spawn().ok()?;
-        let mut keys = SigSet::empty();
-        keys.add(Signal::SIGINT);
-        keys.add(Signal::SIGQUIT);
-        let _ = keys.thread_block();
-        Some(Pager(child))
+        let mut child = command.spawn().ok()?;
+        for keys in [Signal::SIGINT, Signal::SIGQUIT] {
+            // SAFETY: no handler is installed; the signals are ignored. The child has been started without that.
+            let _ = unsafe { signal(keys, SigHandler::SigIgn) };
+        }
+        let (input, complete) = (child.stdin.take(), Arc::new(AtomicBool::new(false)));
+        let is_complete = Arc::clone(&complete);
+        let waiter = thread::spawn(move || {
+            let _ = child.wait();
+            if !is_complete.load(Ordering::Acquire) {
+                process::exit(0);
+            }
+        });
+        Some(Pager { input, complete, waiter: Some(waiter) })
     }
 
     /// Where its text goes.
     pub(super) fn input(&self) -> Option<BorrowedFd<'_>> {
-        self.0.stdin.as_ref().map(AsFd::as_fd)
+        self.input.as_ref().map(AsFd::as_fd)
     }
 }
 
 /// Waits until the user has seen enough.
 impl Drop for Pager {
     fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        let _ = self.0.wait();
+        self.complete.store(true, Ordering::Release);
+        self.input = None;
+        let _ = self.waiter.take().map(JoinHandle::join);
     }
 }
 
@@ -58,14 +75,6 @@ fn program() -> Option<String> {
     let named = ["RTREC_PAGER", "PAGER"].into_iter().find_map(|name| env::var(name).ok());
     match named {
         Some(program) => Some(program).filter(|program| !matches!(program.trim(), "" | "cat")),
-        None => is_there("less").then(|| "less".to_owned()),
+        None => find_program("less".as_ref()).ok().map(|_| "less".to_owned()),
     }
-}
-
-fn is_there(program: &str) -> bool {
-    let folders = env::var_os("PATH").unwrap_or_default();
-    let runs = |path: std::path::PathBuf| {
-        fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
-    env::split_paths(&folders).any(|folder| runs(folder.join(program)))
 }

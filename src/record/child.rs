@@ -206,7 +206,7 @@ impl RunningChild {
 }
 
 /// The file that exec would run, searched along `PATH` like a shell does.
-fn find_program(name: &OsStr) -> io::Result<PathBuf> {
+pub fn find_program(name: &OsStr) -> io::Result<PathBuf> {
     if name.as_bytes().contains(&b'/') {
         return runnable(Path::new(name));
     }

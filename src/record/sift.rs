@@ -411,11 +411,12 @@ impl Sifter {
 
     /// Puts what is settled, and older than what `most` bytes hold, into the trace, and the rest beside it.
     fn put_in_files(&mut self, settled: u64, most: usize) -> io::Result<()> {
+        // Records of a snapshot may be early, so that they seem to be older than those before them.
+        let tolerated = if self.kept.judged { EARLY_NS } else { 0 };
         while let Some((time, cpu, data)) = self.kept.waiting.take(settled, most) {
             let Some(at) = self.taps.iter().position(|tap| tap.cpu == cpu) else { continue };
             let missed = self.taps[at].written.saturating_sub(time);
-            // Records of a snapshot may be early, so that they seem to be older than those before them.
-            if missed > if self.kept.judged { EARLY_NS } else { 0 } {
+            if missed > tolerated {
                 // It would have to stand before what is in the file already.
                 self.kept.counts.dropped += 1;
                 continue;

@@ -31,8 +31,7 @@ use crate::wire::tables::Kallsyms;
 
 /// Runs `rtrec report`.
 pub fn run(args: ReportArgs) -> ExitCode {
-    let pager = if is_terminal() && !args.flat.no_pager { Pager::start() } else { None };
-    let mut out = Stdout { failed: None, pager };
+    let mut out = Stdout { failed: None, pager: None, wants_pager: is_terminal() && !args.flat.no_pager };
     let result = report(&args, &mut out);
     // Nobody reads what is said behind a pager.
     out.finish();
@@ -55,6 +54,8 @@ pub fn run(args: ReportArgs) -> ExitCode {
 struct Stdout {
     failed: Option<io::Error>,
     pager: Option<Pager>,
+    /// One is to be started once there is something to show.
+    wants_pager: bool,
 }
 
 impl Stdout {
@@ -66,6 +67,9 @@ impl Stdout {
 
 impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if std::mem::take(&mut self.wants_pager) {
+            self.pager = Pager::start();
+        }
         // Sizes are ours: nothing between us and the descriptor that would cut them into lines.
         let own = io::stdout();
         let fd = self.pager.as_ref().and_then(Pager::input).unwrap_or_else(|| own.as_fd());

@@ -42,7 +42,7 @@ pub(super) fn resolve(text: &str, inputs: &[Input], lanes: &[Lane<'_>]) -> Resul
 }
 
 fn length(inputs: &[Input], lanes: &[Lane<'_>]) -> i64 {
-    span(inputs, lanes).and_then(|(first, last)| i64::try_from(last - first).ok()).unwrap_or(0)
+    span(inputs, lanes).and_then(|(first, last)| i64::try_from(last.saturating_sub(first)).ok()).unwrap_or(0)
 }
 
 fn unreadable(text: &str) -> Failure {
