@@ -14,6 +14,8 @@
 
 pub mod cli;
 pub mod dat;
+pub mod decode;
+pub mod live;
 pub mod plugins;
 pub mod record;
 pub mod report;

@@ -45,7 +45,7 @@ fn help_and_version_work_on_any_machine() {
 fn help_names_every_option_of_every_plugin() {
     let output = Command::new(env!("CARGO_BIN_EXE_rtrec")).args(["report", "--help"]).output().unwrap();
     let help = String::from_utf8(output.stdout).unwrap();
-    for option in rtrec::plugins::options() {
+    for option in rtrec::plugins::REGISTRY.options() {
         let name = format!("{}:{}", option.plugin, option.name);
         assert!(help.contains(&name), "{name}");
     }

@@ -9,12 +9,10 @@ use clap::{ArgMatches, Args};
 use super::record::{SetupArgs, Stderr, setup, status};
 use super::units::duration;
 use super::{explain, say, say_raw};
-use crate::plugins::Trace;
+use crate::live::{self, LiveReport};
+use crate::plugins::REGISTRY;
 use crate::record::{self, Outcome, Round, Sink, StreamTexts};
-use crate::report::live::{Live, LiveError};
-use crate::report::{Format, RawEvents, ReportError, Selection, Settings};
-use crate::wire::abi::Abi;
-use crate::wire::tables::{Kallsyms, PrintkFormats};
+use crate::report::{ExportSettings, Format, OwnedView, RawEvents, ReadSettings, ReportError, TextSettings, export};
 
 /// Record and print at once
 ///
@@ -44,7 +42,7 @@ pub(super) struct StreamArgs {
     ts_diff: bool,
     /// text, json or csv
     #[arg(long, value_name = "FORMAT", value_parser = format, default_value = "text", help_heading = "Layout")]
-    format: Format,
+    format: RecordFormat,
     /// Fields of each record for --format json or csv; comma separated
     #[arg(long, value_delimiter = ',', value_name = "FIELD", help_heading = "Layout")]
     fields: Vec<String>,
@@ -114,11 +112,34 @@ impl OutputArgs {
     }
 }
 
-pub(super) fn format(word: &str) -> Result<Format, String> {
+/// The form of records: lines of text, or a format for programs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum RecordFormat {
+    Text,
+    Export(&'static Format),
+}
+
+impl RecordFormat {
+    /// What comes out of records in this form.
+    pub(super) fn view(self, text: TextSettings, fields: Vec<String>) -> OwnedView {
+        match self {
+            RecordFormat::Text => OwnedView::Text(text),
+            RecordFormat::Export(format) => OwnedView::Export(format, ExportSettings { fields, heading: true }),
+        }
+    }
+
+    /// Whether it is this format.
+    pub(super) fn is(self, name: &str) -> bool {
+        matches!(self, RecordFormat::Export(format) if format.name == name)
+    }
+}
+
+pub(super) fn format(word: &str) -> Result<RecordFormat, String> {
     match word {
-        "text" => Ok(Format::Text),
-        "json" => Ok(Format::Json),
-        "csv" => Ok(Format::Csv),
+        "text" => Ok(RecordFormat::Text),
+        "json" | "csv" => {
+            export::named(word).map(RecordFormat::Export).ok_or_else(|| format!("{word} is not built in"))
+        }
         _ => Err("there are text, json and csv".to_owned()),
     }
 }
@@ -140,8 +161,7 @@ pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> Exit
     let quiet = args.setup.quiet;
     let verbose = !quiet && (verbose || args.setup.is_verbose() || idle_invert);
     let watch = Stderr { name: "stream", quiet, verbose, live: false, started: None };
-    let mut printer =
-        Printer { settings: layout(&args), live: None, to_stderr: args.setup.stderr, failed: None, nameless: false };
+    let mut printer = Printer::new(view(&args), args.setup.stderr, false);
     match record::stream(&settings, args.delay, &watch, &mut printer) {
         Ok(outcome) => {
             watch.tell(&outcome, &settings);
@@ -156,64 +176,73 @@ pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> Exit
 }
 
 /// Whoever read us has seen enough, or something is wrong.
-pub(super) fn failure(error: &LiveError, outcome: &Outcome) -> u8 {
+pub(super) fn failure(error: &ReportError, outcome: &Outcome) -> u8 {
     match error {
-        LiveError::Report(ReportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
+        ReportError::Write(error) if error.kind() == ErrorKind::BrokenPipe => {
             outcome.ending.filter(|_| outcome.stop != record::Stop::OutputClosed).map_or(0, |_| status(outcome))
         }
-        LiveError::Report(error) => {
+        error => {
             say!("rtrec: {error}");
             2
         }
-        LiveError::Select(_) => 2,
     }
 }
 
-fn layout(args: &StreamArgs) -> Settings {
-    // Threads that come and go would be in the trace.
-    let mut settings = Settings { threads: 1, format: args.format, fields: args.fields.clone(), ..Settings::default() };
-    settings.columns.full_time = args.full_time;
-    settings.columns.latency = args.narrow;
-    settings.columns.diff = args.ts_diff;
+fn view(args: &StreamArgs) -> OwnedView {
+    let mut text = TextSettings::default();
+    text.columns.full_time = args.full_time;
+    text.columns.latency = args.narrow;
+    text.columns.diff = args.ts_diff;
     if args.raw {
-        settings.columns.raw = RawEvents::all();
+        text.columns.raw = RawEvents::all();
     }
-    settings.heading = args.format == Format::Csv;
-    settings
+    args.format.view(text, args.fields.clone())
 }
 
 /// Prints the rounds.
 pub(super) struct Printer {
-    pub(super) settings: Settings,
-    pub(super) live: Option<Live>,
-    pub(super) to_stderr: bool,
-    pub(super) failed: Option<LiveError>,
+    view: Option<OwnedView>,
+    live: Option<LiveReport>,
+    to_stderr: bool,
+    pub(super) failed: Option<ReportError>,
     /// Lines do not say which buffer they are from.
-    pub(super) nameless: bool,
+    nameless: bool,
+}
+
+impl Printer {
+    pub(super) fn new(view: OwnedView, to_stderr: bool, nameless: bool) -> Printer {
+        Printer { view: Some(view), live: None, to_stderr, failed: None, nameless }
+    }
+
+    fn print(&mut self, mut round: Round) -> Result<(), ReportError> {
+        let Some(live) = &mut self.live else { return Err(ReportError::NoRecords) };
+        round.buffers.iter_mut().filter(|_| self.nameless).for_each(|buffer| buffer.name.clear());
+        let mut text = Vec::new();
+        live.round(round, &mut text)?;
+        if self.to_stderr {
+            io::stderr().write_all(&text)?
+        } else {
+            write_out(&text)?
+        }
+        Ok(())
+    }
 }
 
 impl Sink for Printer {
     fn begin(&mut self, texts: StreamTexts) {
-        let mut trace = Trace::new(Abi::HOST);
-        for (system, text) in &texts.formats {
-            trace.formats.push(system, text);
+        // Threads that come and go would be in the trace.
+        let reading = live::reading(texts, REGISTRY, ReadSettings { threads: 1, ..ReadSettings::default() });
+        match (reading, self.view.take()) {
+            (Ok(reading), Some(view)) => self.live = Some(LiveReport::new(reading, view)),
+            (Err(error), _) => self.failed = Some(error.into()),
+            (_, None) => {}
         }
-        trace.printk = PrintkFormats::new(texts.printk);
-        trace.kallsyms = Kallsyms::new(texts.kallsyms);
-        trace.btf = Some(texts.types).filter(|types| !types.is_empty());
-        let settings = self.settings.clone();
-        self.live = Some(Live::new(trace, texts.layout, settings, Selection::default(), texts.tsc2nsec));
     }
 
-    fn round(&mut self, mut round: Round) -> bool {
-        round.buffers.iter_mut().filter(|_| self.nameless).for_each(|buffer| buffer.name.clear());
-        let Some(live) = &mut self.live else { return false };
-        let mut text = Vec::new();
-        let printed = live.round(round.buffers, round.names, round.cut, &mut text).and_then(|_| {
-            let written = if self.to_stderr { io::stderr().write_all(&text) } else { write_out(&text) };
-            written.map_err(|error| LiveError::Report(ReportError::Write(error)))
-        });
-        self.failed = printed.err();
+    fn round(&mut self, round: Round) -> bool {
+        if self.failed.is_none() {
+            self.failed = self.print(round).err();
+        }
         self.failed.is_none()
     }
 }

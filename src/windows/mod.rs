@@ -12,7 +12,6 @@
 
 pub mod engine;
 pub mod marker;
-pub mod roles;
 pub mod samples;
 pub mod spec;
 pub mod syscalls;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::super::stream::RecordFormat;
 use super::super::units::{duration, size_kb};
-use crate::report::Format;
 
 /// What both kinds of probes take.
 #[derive(Debug, Args)]
@@ -68,7 +68,7 @@ pub(in crate::cli) struct LiveArgs {
     pub(super) delay: Duration,
     /// text, json or csv
     #[arg(long, value_name = "FORMAT", value_parser = super::super::stream::format, default_value = "text")]
-    pub(super) format: Format,
+    pub(super) format: RecordFormat,
     /// Print all digits of the time
     #[arg(short = 't', long)]
     pub(super) full_time: bool,

@@ -10,7 +10,6 @@ use super::args::LiveArgs;
 use super::live;
 use crate::record::probe::{ProbeError, Spec};
 use crate::record::{self, Outcome, Settings};
-use crate::report::Format;
 
 /// The stack pointer, by which each return finds its entry.
 const STACK_POINTER: &str = "sp=%sp:x64";
@@ -55,7 +54,7 @@ fn told(args: &LiveArgs, settings: &Settings, watch: &Stderr, outcome: &Outcome)
     watch.tell(outcome, settings);
     let path: Option<&PathBuf> = outcome.files.last();
     let reported =
-        path.map_or(ExitCode::SUCCESS, |path| report::durations(path, args.threshold, args.format == Format::Json));
+        path.map_or(ExitCode::SUCCESS, |path| report::durations(path, args.threshold, args.format.is("json")));
     // Its own trouble counts where the command had none.
     if status(outcome) == 0 { reported } else { ExitCode::from(status(outcome)) }
 }

@@ -11,7 +11,7 @@ use super::count::Counter;
 use super::{latency, list};
 use crate::record::probe::{self, Kind, ProbeError, Resolver, Spec};
 use crate::record::{self, BufferSettings, EventSettings, Outcome, Settings, Sink};
-use crate::report;
+use crate::report::{OwnedView, TextSettings};
 use crate::tracefs::Tracefs;
 
 /// Runs `rtrec uprobe`.
@@ -69,8 +69,7 @@ fn run(
             status(outcome)
         });
     }
-    let mut printer =
-        Printer { settings: layout(args), live: None, to_stderr: args.stderr, failed: None, nameless: true };
+    let mut printer = Printer::new(view(args), args.stderr, true);
     let outcome = trace(&settings, args, &watch, &mut printer);
     ended(name, outcome, &settings, &watch, |outcome| {
         printer.failed.as_ref().map_or_else(|| status(outcome), |error| failure(error, outcome))
@@ -181,9 +180,8 @@ pub(super) fn settings(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) 
     }
 }
 
-fn layout(args: &LiveArgs) -> report::Settings {
-    let mut settings = report::Settings { threads: 1, format: args.format, ..report::Settings::default() };
-    settings.columns.full_time = args.full_time;
-    settings.heading = args.format == report::Format::Csv;
-    settings
+fn view(args: &LiveArgs) -> OwnedView {
+    let mut text = TextSettings::default();
+    text.columns.full_time = args.full_time;
+    args.format.view(text, Vec::new())
 }

@@ -7,7 +7,7 @@ use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 use super::super::windows::{ViewArgs, WindowArgs};
 use super::failure::Failure;
 use crate::report::FilterArg;
-use crate::report::latency::PairWord;
+use crate::report::analysis::latency::PairWord;
 
 /// The options as clap sees them.
 #[derive(Args, Debug, Clone, Default)]

@@ -1,7 +1,10 @@
 //! What went wrong in a report, in words.
 
-use crate::report::windows::WindowError;
-use crate::report::{ReportError, SelectError};
+use std::error::Error;
+
+use crate::report::analysis::latency::NoPair;
+use crate::report::analysis::windows::WindowError;
+use crate::report::{ReadError, ReportError, SelectError};
 
 /// What went wrong, in the words of style: what, where, and what to do.
 pub(super) struct Failure {
@@ -33,20 +36,31 @@ pub(super) fn pattern_failure(error: crate::wire::pattern::PatternError) -> Fail
 
 pub(super) fn report_failure(error: ReportError) -> Failure {
     match error {
-        ReportError::Style(error) => Failure::new("an option of a plugin was refused")
+        ReportError::Read(ReadError::Style(error)) => Failure::new("an option of a plugin was refused")
             .with("reason", error.to_string())
             .with("try", "rtrec report --help lists them at -O"),
-        error @ ReportError::NoWallClock(_) => {
+        ReportError::Read(error @ ReadError::NoWallClock(_)) => {
             Failure::new(error.to_string()).with("try", "recording with rtrec, or with trace-cmd record --date")
         }
-        error @ ReportError::NoPair(_) => Failure::new(error.to_string())
-            .with("try", "rtrec report -E lists the events, --pair START..STOP names two of them"),
-        ReportError::Windows(error @ WindowError::NoWindows(_)) => Failure::new(error.to_string())
-            .with("try", "naming them: --window-marker, --window-syscall 0:read, --window START..STOP"),
-        ReportError::Windows(error @ WindowError::NoSamples(_)) => {
-            Failure::new(error.to_string()).with("try", "recording with --sample 1ms; --time off-cpu needs none")
-        }
+        ReportError::Read(ReadError::Select(error)) => select_failure(&error),
+        ReportError::Analysis(error) => analysis_failure(&*error),
         error => Failure::new(error.to_string()),
+    }
+}
+
+fn analysis_failure(error: &(dyn Error + Send + Sync + 'static)) -> Failure {
+    let failure = Failure::new(error.to_string());
+    if error.is::<NoPair>() {
+        return failure.with("try", "rtrec report -E lists the events, --pair START..STOP names two of them");
+    }
+    match error.downcast_ref::<WindowError>() {
+        Some(WindowError::NoWindows(_)) => {
+            failure.with("try", "naming them: --window-marker, --window-syscall 0:read, --window START..STOP")
+        }
+        Some(WindowError::NoSamples(_)) => {
+            failure.with("try", "recording with --sample 1ms; --time off-cpu needs none")
+        }
+        _ => failure,
     }
 }
 

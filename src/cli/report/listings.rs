@@ -7,7 +7,9 @@ use super::Stdout;
 use super::args::Flat;
 use super::failure::{Failure, pattern_failure};
 use crate::dat::ids;
-use crate::report::{self, Input, lists};
+use crate::report::Input;
+use crate::report::reading::heading::cpu_counts;
+use crate::report::text::lists;
 use crate::wire::abi::Endian;
 use crate::wire::pattern::Pattern;
 
@@ -61,7 +63,7 @@ pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Res
                 return Ok(());
             }
             if !headed {
-                report::heading(inputs, out)?;
+                cpu_counts(inputs, out)?;
                 headed = true;
             }
             let text = |id: u16| if id == ids::UNAME { &dat.options.uname } else { &dat.options.version };
@@ -77,7 +79,7 @@ pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Res
     }
     if flat.stat {
         if !headed {
-            let _ = report::heading(inputs, out);
+            let _ = cpu_counts(inputs, out);
         }
         let _ = lists::stat(inputs, out);
     }

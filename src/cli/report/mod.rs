@@ -8,6 +8,7 @@ mod failure;
 mod listings;
 mod moment;
 mod settings;
+mod view;
 mod windows;
 
 use std::fs;
@@ -24,10 +25,11 @@ use settings::is_terminal;
 
 use super::pager::Pager;
 use crate::dat::own;
-use crate::report::select::describe;
-use crate::report::{self, Format, Gate, Input, Lane, Selection, Settings, lists};
+use crate::plugins::REGISTRY;
+use crate::report::reading::select::describe;
+use crate::report::text::lists;
+use crate::report::{self, Input, OwnedView, Reading, Selection};
 use crate::symbols::names::UserNames;
-use crate::wire::tables::Kallsyms;
 
 /// Runs `rtrec report`.
 pub fn run(args: ReportArgs) -> ExitCode {
@@ -100,7 +102,7 @@ fn name_users(inputs: &mut [Input]) {
             let tip = "so user addresses have no names (rtrec record --proc-map stores them)";
             eprintln!("rtrec report: {} stores no memory maps, {tip}", input.path);
         }
-        input.trace.user = Some(users);
+        input.name_users(users);
     }
 }
 
@@ -127,57 +129,54 @@ fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
     if flat.user_symbols {
         name_users(&mut inputs);
     }
-    let mut settings = settings::settings(flat, &plan)?;
-    if flat.shows_windows() {
-        settings.format = Format::Windows;
-        settings.windows = windows::window_settings(flat, &inputs)?;
-    }
+    let settings = settings::read_settings(flat, &plan)?;
+    let windows = flat.shows_windows().then(|| windows::window_settings(flat, &inputs)).transpose()?;
+    let compat = settings.style.compat;
+    let mut view = view::view(flat, compat, windows)?;
     // Errors of writing are kept in `out`.
     if let Some(code) = listings::file_lists(flat, &inputs, out)? {
         return Ok(code);
     }
-    let mut selection = settings::selection(flat, &plan)?;
-    if flat.shows_windows() {
-        // Who woke a thread and what ran in its place belongs to its windows, so threads are not picked by their records.
-        settings.windows.threads = std::mem::take(&mut selection.pids);
-        if !selection.comms.is_empty() || !selection.filters.is_empty() || !selection.events.is_empty() {
-            return Err(Failure::new("windows need all records of the file")
-                .with("try", "--pid PID for the windows of a thread or process, --min and --top for fewer of them"));
-        }
+    let selection = settings::selection(flat, &plan)?;
+    if flat.shows_windows()
+        && !(selection.comms.is_empty() && selection.filters.is_empty() && selection.events.is_empty())
+    {
+        return Err(Failure::new("windows need all records of the file")
+            .with("try", "--pid PID for the windows of a thread or process, --min and --top for fewer of them"));
     }
     if flat.filter_test {
-        let lines = describe(&inputs, &selection, settings.style.compat).map_err(|error| select_failure(&error))?;
+        let lines = describe(&inputs, &selection, compat).map_err(|error| select_failure(&error))?;
         for line in lines {
             let _ = writeln!(out, " '{line}'");
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let names = report::names(&inputs);
-    let lanes = report::lanes(&inputs, &names, &settings).map_err(report_failure)?;
+    let reading = Reading::new(inputs, REGISTRY, settings, &Selection::default());
+    let mut reading = reading.map_err(|error| report_failure(error.into()))?;
     if flat.cpus || flat.first_event || flat.last_event {
-        let _ = lists::cpus(&inputs, &lanes, (flat.first_event, flat.last_event), flat.full_time, out);
+        let _ = lists::cpus(reading.opened(), (flat.first_event, flat.last_event), flat.full_time, out);
         return Ok(ExitCode::SUCCESS);
     }
-    print_records(flat, &inputs, &lanes, selection, settings, out)
+    print_records(flat, &mut reading, selection, &mut view, out)
 }
 
-fn print_records<'t>(
+fn print_records(
     flat: &Flat,
-    inputs: &'t [Input],
-    lanes: &[Lane<'t>],
+    reading: &mut Reading,
     mut selection: Selection,
-    mut settings: Settings,
+    view: &mut OwnedView,
     out: &mut Stdout,
 ) -> Result<ExitCode, Failure> {
-    let time = |text: &Option<String>| text.as_ref().map(|text| moment::resolve(text, inputs, lanes)).transpose();
+    let time = |text: &Option<String>| text.as_ref().map(|text| moment::resolve(text, reading.opened())).transpose();
     selection.from = time(&flat.from)?.unwrap_or(0);
-    settings.to = time(&flat.to)?;
-    let gate = Gate::new(inputs, lanes, &selection, settings.style.compat).map_err(|error| select_failure(&error))?;
-    let outcome = report::run(inputs, lanes, gate, &settings, out).map_err(report_failure)?;
+    let to = time(&flat.to)?;
+    reading.select(&selection, to).map_err(|error| report_failure(error.into()))?;
+    let outcome = report::print(reading, view.view(), out).map_err(report_failure)?;
     out.finish();
     if flat.quiet {
         return Ok(ExitCode::SUCCESS);
     }
+    let inputs = reading.opened().inputs;
     for missing in inputs.iter().filter_map(|input| input.trace.user.as_ref()).flat_map(|users| users.missing()) {
         eprintln!("rtrec report: no names: {missing}");
     }
@@ -206,14 +205,7 @@ fn add_symbols(inputs: &mut [Input], path: &Path) -> Result<(), Failure> {
     let more = fs::read(path).map_err(|error| {
         Failure::new(format!("{} could not be read", path.display())).with("reason", error.to_string())
     })?;
-    for input in inputs {
-        let mut text = input.trace.kallsyms.text().to_vec();
-        if text.last().is_some_and(|byte| *byte != b'\n') {
-            text.push(b'\n');
-        }
-        text.extend_from_slice(&more);
-        input.trace.kallsyms = Kallsyms::new(text);
-    }
+    inputs.iter_mut().for_each(|input| input.add_symbols(&more));
     Ok(())
 }
 

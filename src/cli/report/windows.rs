@@ -4,7 +4,7 @@ use super::super::windows::{ByArg, Resolve, SortArg, TimeArg};
 use super::args::{Flat, FormatArg};
 use super::failure::Failure;
 use crate::report::Input;
-use crate::report::windows::{By, FoldedTime, Form, Sort, WindowSettings, stored_session};
+use crate::report::analysis::windows::{By, FoldedTime, Sort, WindowSettings, stored_session};
 use crate::windows::spec::{Place, PlacedWindow};
 use crate::windows::syscalls::Machine;
 use crate::windows::{Point, Session, Source};
@@ -47,7 +47,8 @@ pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSet
         sessions,
         threshold_ns: flat.window.threshold,
         min_ns: flat.view.min,
-        threads: Vec::new(),
+        // Who woke a thread and what ran in its place belongs to its windows, so threads are not picked by their records.
+        threads: flat.pid.clone(),
         all_steps: flat.view.all_steps,
         user_symbols: flat.user_symbols,
         top: flat.view.top,
@@ -61,11 +62,9 @@ pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSet
             Some(ByArg::Thread) => By::Thread,
             Some(ByArg::Label) => By::Label,
         },
-        form: match flat.format {
-            FormatArg::Text => Form::Text,
-            FormatArg::Json => Form::Json,
-            FormatArg::Folded => Form::Folded,
-            FormatArg::Flamegraph => Form::FlameGraph,
+        stacks: match flat.format {
+            FormatArg::Text | FormatArg::Json => false,
+            FormatArg::Folded | FormatArg::Flamegraph => true,
             FormatArg::Csv => {
                 return Err(Failure::new("windows have no CSV").with("try", "--format json, one object a window"));
             }

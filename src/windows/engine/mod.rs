@@ -11,9 +11,9 @@ mod acts;
 use std::collections::HashMap;
 
 use self::acts::{Act, Point};
-use super::roles::{Edge, Role, could_go_on};
 use super::thread::{Open, State, Thread};
 use super::{Definition, Session, Source, Split, Threshold};
+use crate::decode::meaning::{Edge, Meaning, could_go_on};
 use crate::wire::abi::Abi;
 use crate::wire::filter::FilterError;
 use crate::wire::format::{EventFormat, Field};
@@ -124,7 +124,7 @@ pub struct Origin {
 
 #[derive(Debug)]
 struct Event {
-    role: Role,
+    meaning: Meaning,
     points: Vec<Point>,
 }
 
@@ -214,8 +214,8 @@ impl Engine {
     }
 
     /// What the event says; `None` if its format is unknown.
-    pub fn role(&self, id: u16) -> Option<&Role> {
-        self.events.get(usize::from(id))?.as_ref().map(|event| &event.role)
+    pub fn meaning(&self, id: u16) -> Option<&Meaning> {
+        self.events.get(usize::from(id))?.as_ref().map(|event| &event.meaning)
     }
 
     /// What was counted so far.
@@ -272,15 +272,15 @@ impl Engine {
         let int = |field: &Field| field.int(record.data, abi).unwrap_or(0);
         let task = |field: &Field| int(field) as u32 as i32;
         let leaving = self.streams[origin.stream as usize].leaving;
-        match event.role {
-            Role::Stack { .. } => return self.stack(origin, record),
+        match event.meaning {
+            Meaning::Stack { .. } => return self.stack(origin, record),
             // Whoever takes samples of threads that leave copies their stacks: that is no sign that they run again.
-            Role::Fault { kernel: true } if leaving == Some(pid) => return,
+            Meaning::Fault { kernel: true } if leaving == Some(pid) => return,
             _ => self.streams[origin.stream as usize].leaving = None,
         }
         let mut other = None;
-        match &event.role {
-            Role::Switch { prev, state, next } => {
+        match &event.meaning {
+            Meaning::Switch { prev, state, next, .. } => {
                 let (prev, next) = (task(prev), task(next));
                 self.prove(prev, now);
                 self.streams[origin.stream as usize].leaving = Some(prev);
@@ -293,28 +293,28 @@ impl Engine {
                 (stream.whose, stream.idle_since) = ([Some(prev), None], (next == 0).then_some(now));
                 self.now_idle = next == 0;
             }
-            Role::Wake { pid: woken } => {
+            Meaning::Wake { pid: woken, .. } => {
                 let woken = task(woken);
                 self.prove(pid, now);
                 self.thread(woken).woken(now);
                 other = Some(woken);
             }
-            Role::Interrupt(edge) => {
+            Meaning::Interrupt(edge) => {
                 self.prove(pid, now);
                 self.thread(pid).interrupt(*edge == Edge::Entry, now);
             }
-            Role::SysEnter { .. } | Role::SysExit { .. } => {
+            Meaning::SyscallEnter { .. } | Meaning::SyscallExit { .. } => {
                 self.prove(pid, now);
                 self.thread(pid).no_interrupt(now);
             }
-            Role::Born { child, flags } => {
+            Meaning::Born { child, flags, .. } => {
                 self.prove(pid, now);
                 self.born(pid, task(child), flags.as_ref().map(int));
             }
             _ => self.prove(pid, now),
         }
         let acts = self.acts(event, origin, record);
-        if !matches!(event.role, Role::Switch { .. }) {
+        if !matches!(event.meaning, Meaning::Switch { .. }) {
             let whose = [Some(pid), other.filter(|other| *other != pid)];
             whose.into_iter().flatten().for_each(|tid| self.step(tid, origin, record));
             self.streams[origin.stream as usize].whose = whose;
@@ -325,7 +325,7 @@ impl Engine {
                 false => self.stop(&act, origin, record, finds),
             }
         }
-        if let Role::Exit { pid } = &event.role {
+        if let Meaning::Exit { pid } = &event.meaning {
             self.exit(task(pid), now);
         }
     }
