@@ -5,6 +5,7 @@
 mod explain;
 mod explain_probe;
 mod limits;
+pub mod manual;
 mod pager;
 mod probe;
 mod record;
