@@ -15,8 +15,7 @@ pub(in crate::cli) struct WindowArgs {
     /// probes.
     #[arg(long, value_name = "WINDOW", help_heading = "Windows")]
     pub(super) window: Vec<String>,
-    /// Define a window around a system call of a process: PID:NAME or PID:NUMBER, then [:THRESHOLD]; PID 0 is the
-    /// command
+    /// Define a window around a system call: PID:NAME or PID:NUMBER, then [:THRESHOLD]; PID 0 is the command
     #[arg(long, value_name = "PID:CALL", help_heading = "Windows")]
     pub(super) window_syscall: Vec<String>,
     /// Read windows from text in trace_marker: start [TID] [TIME] [LABEL], stop [TID] [LABEL]

@@ -82,8 +82,7 @@ pub(super) struct Flat {
     /// Show how long it takes from one event to the other, as --latency does: START..STOP, each [SYSTEM:]EVENT
     #[arg(long, value_name = "START..STOP", value_parser = pair, help_heading = "Instead of records")]
     pub(super) pair: Vec<PairWord>,
-    /// Show where tasks spend their time: asleep, waiting to run, in interrupts, system calls and functions, with
-    /// stacks
+    /// Show where tasks spend their time (asleep, waiting, in interrupts, system calls, functions), with stacks
     #[arg(long, help_heading = "Instead of records")]
     pub(super) profile: bool,
     /// With --profile: count interrupts for their CPU, not for the task that they interrupted

@@ -50,8 +50,9 @@ pub(in crate::cli) struct InsideArgs {
     /// Let the kernel judge which windows are slow; rtrec reads only a snapshot of the buffer for each slow one
     #[arg(long, conflicts_with = "only_slow", help_heading = "Windows")]
     in_kernel: bool,
-    /// With --only-slow or --in-kernel: keep at most this many KiB of records for a thread whose window is open, 200
-    /// to 10240 [default: 200]
+    /// Keep at most this many KiB of records for a thread in an open window, 200 to 10240 [default: 200]
+    ///
+    /// Needs --only-slow or --in-kernel.
     #[arg(long, value_name = "KB", value_parser = window_buffer, help_heading = "Windows")]
     window_buffer: Option<u64>,
 }
