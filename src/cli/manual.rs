@@ -36,7 +36,7 @@ const TRACEFS: Row = (
     "/sys/kernel/tracing",
     "The kernel's control files (tracefs). rtrec uses it where it is mounted, also below a debugfs, or mounts it here.",
 );
-const KALLSYMS: Row = ("/proc/kallsyms", "Addresses of kernel functions, which become part of the trace.");
+const KALLSYMS: Row = ("/proc/kallsyms", "Addresses and names of kernel functions; traces store them.");
 const FTRACE_ENABLED: Row =
     ("/proc/sys/kernel/ftrace_enabled", "Switches function tracing for the whole system; restored at the end.");
 const TEMPORARY: Row = (
@@ -44,8 +44,10 @@ const TEMPORARY: Row = (
     "Temporary files beside the output file NAME, or in the folder of --temp: data of each CPU, and the journal of what \
      was changed. rtrec restore completes a trace from them, rtrec reset reads the journal.",
 );
-const JOURNALS: Row =
-    ("/run/rtrec/PID", "A link to the journal of the recorder with process id PID, as long as it runs.");
+const JOURNALS: Row = (
+    "/run/rtrec/PID",
+    "A link to the journal of the recorder with process id PID; a recorder that is killed leaves it.",
+);
 const STREAM_JOURNAL: Row = ("/run/rtrec/.stream.rtrec-PID.journal", "The journal of a recorder that writes no file.");
 const BTF: Row = ("/sys/kernel/btf", "Types of the kernel and its modules, for arguments by name.");
 const DEBUG_FILES: Row =
@@ -90,7 +92,11 @@ pub const PAGES: &[Page] = &[
     Page {
         command: "record",
         exit_status: &[
-            ("0", "The trace is complete, and COMMAND, if there is one, returned 0. With --daemonize: recording runs."),
+            (
+                "0",
+                "The trace is complete, and COMMAND, if there is one, returned 0; without COMMAND also after Ctrl-C. \
+                 With --daemonize: recording runs.",
+            ),
             ("1", "An error ended the recording early; the file holds what was recorded up to then."),
             REFUSED,
             NOT_RUN,
@@ -394,7 +400,10 @@ pub const PAGES: &[Page] = &[
     Page {
         command: "rt",
         exit_status: &[
-            ("0", "The trace is complete, and COMMAND, if there is one, returned 0."),
+            (
+                "0",
+                "The trace is complete, and COMMAND, if there is one, returned 0; without COMMAND also after Ctrl-C.",
+            ),
             ("1", "An error ended the recording early; the file holds what was recorded up to then."),
             REFUSED,
             NOT_RUN,
