@@ -6,31 +6,33 @@ use super::units::{BytesOrDuration, bytes, bytes_or_duration, size_kb};
 use crate::record::{Limits, Rotation, Tail};
 
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Long recordings")]
 pub(super) struct LimitArgs {
-    /// Keep about the last so many KiB of each CPU; 64M and 1G are understood
-    #[arg(short = 'm', long = "max-cpu-size", value_name = "KB", value_parser = size_kb, conflicts_with = "tail")]
+    /// Keep about the last N KiB of each CPU; also 64M, 1G
+    #[arg(short = 'm', long = "max-cpu-size", value_name = "KB", value_parser = size_kb, conflicts_with = "tail",
+        help_heading = "Limits")]
     max_cpu_size: Option<u64>,
-    /// Flight recorder: keep at least the last so much, as a time (30s, 10min) or a size over all CPUs (64M, 1G)
-    #[arg(long, value_name = "TIME|SIZE", value_parser = bytes_or_duration)]
+    /// Flight recorder: keep at least the last part, as a time (30s, 10min) or a size over all CPUs (64M, 1G)
+    #[arg(long, value_name = "TIME|SIZE", value_parser = bytes_or_duration, help_heading = "Limits")]
     tail: Option<BytesOrDuration>,
-    /// Begin a new file (FILE.0001, FILE.0002, …) whenever so much time has passed or so much was written
-    #[arg(long, value_name = "TIME|SIZE", value_parser = bytes_or_duration, conflicts_with_all = ["tail", "max_cpu_size"])]
+    /// Start a new file (FILE.0001, FILE.0002, …) each time this much time has passed or this much was written
+    #[arg(long, value_name = "TIME|SIZE", value_parser = bytes_or_duration, conflicts_with_all = ["tail", "max_cpu_size"],
+        help_heading = "Limits")]
     rotate: Option<BytesOrDuration>,
-    /// Keep the last N of the files of --rotate
-    #[arg(long, value_name = "N", requires = "rotate", value_parser = clap::value_parser!(u32).range(1..))]
+    /// With --rotate: keep the last N files and remove older ones
+    #[arg(long, value_name = "N", requires = "rotate", value_parser = clap::value_parser!(u32).range(1..),
+        help_heading = "Limits")]
     keep_files: Option<u32>,
-    /// Stop when so much was written
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    /// Stop when this much has been written to disk: 512K, 64M, 1G; bytes without a unit
+    #[arg(long, value_name = "SIZE", value_parser = bytes, help_heading = "Limits")]
     max_size: Option<u64>,
-    /// Stop when the disk has less than so much left [default: 64M, or 5 % of a small disk]
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    /// Stop when the disk has less free space than this [default: 64M, or 5 % of a small disk]
+    #[arg(long, value_name = "SIZE", value_parser = bytes, help_heading = "Limits")]
     free_space: Option<u64>,
-    /// Stop when this event happens: SYSTEM:EVENT, or SYSTEM:EVENT if FILTER
-    #[arg(long, value_name = "EVENT")]
+    /// Stop when this event happens: SYSTEM:EVENT, or 'SYSTEM:EVENT if FILTER'
+    #[arg(long, value_name = "EVENT", help_heading = "Limits")]
     until: Option<String>,
-    /// Throw the trace away unless COMMAND fails
-    #[arg(long, requires = "command")]
+    /// Remove the trace unless COMMAND fails
+    #[arg(long, requires = "command", help_heading = "Limits")]
     only_if_failed: bool,
 }
 

@@ -5,6 +5,7 @@
 mod explain;
 mod explain_probe;
 mod limits;
+pub mod manual;
 mod pager;
 mod probe;
 mod record;
@@ -26,8 +27,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "rtrec", version, max_term_width = 100, infer_long_args = true)]
 struct Cli {
-    /// Say more about what is done
-    #[arg(short = 'v', long = "verbose")]
+    /// Print more about what rtrec does
+    #[arg(short = 'v', long = "verbose", help_heading = "Output")]
     verbose: bool,
     #[command(subcommand)]
     command: Command,
@@ -42,7 +43,7 @@ enum Command {
     Probe(probe::ProbeArgs),
     Symbolize(symbols::SymbolizeArgs),
     Debuginfo(symbols::DebuginfoArgs),
-    /// Print trace.dat files as text
+    /// Print trace.dat files: as text, JSON or CSV, or analysed
     Report(Box<report::ReportArgs>),
     Rt(Box<rt::RtArgs>),
     Restore(restore::RestoreArgs),

@@ -14,10 +14,10 @@ use crate::plugins::REGISTRY;
 use crate::record::{self, Outcome, Round, Sink, StreamTexts};
 use crate::report::{ExportSettings, Format, OwnedView, RawEvents, ReadSettings, ReportError, TextSettings, export};
 
-/// Record and print at once
+/// Record and print records as they come
 ///
-/// Sets the kernel up as `rtrec record` does and prints what comes as `rtrec report` would, in order of time, until
-/// COMMAND ends; without a command, until Ctrl-C or until the processes of -P end. Nothing is written to a file.
+/// Sets up tracing as rtrec record does and prints records as rtrec report does, in order of time, until COMMAND ends;
+/// without a command, until Ctrl-C or until the processes of -P end. It writes no file.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  rtrec stream -e sched:sched_switch -F make\n  rtrec stream -e 'irq:*' --format json | head -100\n  rtrec stream -p function -l 'vfs_*' -P 4711 --delay 100ms"
@@ -25,25 +25,25 @@ use crate::report::{ExportSettings, Format, OwnedView, RawEvents, ReadSettings, 
 pub(super) struct StreamArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// How late a record may be printed, so that all CPUs' records are in order
+    /// Wait this long before printing a record, so that the records of all CPUs are in order of time
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "500ms", help_heading = "Layout")]
     delay: Duration,
-    /// Print all digits of the time
+    /// Print all nine decimals of the time
     #[arg(short = 't', long, help_heading = "Layout")]
     full_time: bool,
-    /// Print raw fields of all events
+    /// Print the raw fields of all events
     #[arg(long, help_heading = "Layout")]
     raw: bool,
-    /// Narrow layout
+    /// Print the narrow layout of latency traces
     #[arg(long = "narrow", help_heading = "Layout")]
     narrow: bool,
     /// Add the time since the line before
     #[arg(long, help_heading = "Layout")]
     ts_diff: bool,
-    /// text, json or csv
+    /// Print in this format: text, json or csv
     #[arg(long, value_name = "FORMAT", value_parser = format, default_value = "text", help_heading = "Layout")]
     format: RecordFormat,
-    /// Fields of each record for --format json or csv; comma separated
+    /// With --format json or csv: print these fields of each record; commas separate several
     #[arg(long, value_delimiter = ',', value_name = "FIELD", help_heading = "Layout")]
     fields: Vec<String>,
     #[command(flatten)]

@@ -9,20 +9,24 @@ use crate::windows::{DEFAULT_THRESHOLD_NS, Definition, Point, Session, Source, T
 /// Which windows there are.
 #[derive(Args, Debug, Clone, Default)]
 pub(in crate::cli) struct WindowArgs {
-    /// Window between two points, or around a function: START..STOP[@PID][:THRESHOLD]; a point is SYSTEM:EVENT, perhaps with
-    /// [FILTER] behind it, or a place for a probe
+    /// Define a window from START to STOP, or around a function: START..STOP or FUNCTION, then [@PID][:THRESHOLD]
+    ///
+    /// START and STOP are events, SYSTEM:EVENT or SYSTEM:EVENT[FILTER] with the brackets written, or places for
+    /// probes.
     #[arg(long, value_name = "WINDOW", help_heading = "Windows")]
     pub(super) window: Vec<String>,
-    /// Window around each such system call of a process: PID:NAME or PID:NUMBER, perhaps with :THRESHOLD; PID 0 is the command
+    /// Define a window around a system call: PID:NAME or PID:NUMBER, then [:THRESHOLD]; PID 0 is the command
     #[arg(long, value_name = "PID:CALL", help_heading = "Windows")]
     pub(super) window_syscall: Vec<String>,
-    /// Windows told by texts in trace_marker: start [TID] [TIME] [LABEL], stop [TID] [LABEL]
+    /// Read windows from text in trace_marker: start [TID] [TIME] [LABEL], stop [TID] [LABEL]
     #[arg(long, help_heading = "Windows")]
     pub(super) window_marker: bool,
-    /// Windows told by the marker system calls 761203101 and 761203102 of programs built for diagnose-tools
+    /// Read windows from the system calls 761203101 and 761203102 of programs built for diagnose-tools
     #[arg(long, help_heading = "Windows")]
     pub(super) window_magic: bool,
-    /// From when on a window is slow: 20ms, 500us, 2s; the window or its start may say otherwise [default: 500ms]
+    /// Call a window slow if it lasts this long: 20ms, 500us, 2s; milliseconds without a unit [default: 500ms]
+    ///
+    /// A threshold in the definition of a window, or at its start, takes precedence.
     #[arg(long, value_name = "TIME", value_parser = threshold, help_heading = "Windows")]
     pub(super) threshold: Option<u64>,
 }
@@ -114,45 +118,51 @@ fn tracepoint(place: &Place, resolve: &dyn Resolve) -> Option<Point> {
 /// How windows are shown.
 #[derive(Args, Debug, Clone, Default)]
 pub(in crate::cli) struct ViewArgs {
-    /// Show only windows that took so long, whatever their threshold
+    /// Show only windows that lasted at least this long, whatever their threshold
     #[arg(long, value_name = "TIME", value_parser = threshold, help_heading = "Windows")]
     pub(super) min: Option<u64>,
     /// Show only the N longest windows
     #[arg(long, value_name = "N", help_heading = "Windows")]
     pub(super) top: Option<usize>,
-    /// Order: windows as they began, the longest first, or within each window the longest steps first
+    /// Sort the windows, or the steps of each window [default: start]
     #[arg(long, value_enum, value_name = "ORDER", help_heading = "Windows")]
     pub(super) sort: Option<SortArg>,
-    /// What the tables are about
+    /// Group the tables by this [default: kind]
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Windows")]
     pub(super) by: Option<ByArg>,
-    /// Show every entry and exit of interrupts and timers, also of those that changed nothing
+    /// Show every entry and exit of interrupts and timers, even if it changed nothing
     #[arg(long, help_heading = "Windows")]
     pub(super) all_steps: bool,
-    /// With --format folded or flamegraph: which time of slow windows [default: wall]
+    /// With --format folded or flamegraph: show this time of slow windows [default: wall]
     #[arg(long, value_enum, value_name = "TIME", help_heading = "Windows")]
     pub(super) time: Option<TimeArg>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SortArg {
+    /// Windows in the order in which they began
     Start,
+    /// The longest windows first
     Duration,
+    /// In each window, the longest steps first
     Gap,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ByArg {
+    /// The definition of the window
     Kind,
+    /// The thread
     Thread,
+    /// The label of the marker
     Label,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TimeArg {
-    /// Running, as samples tell
+    /// Time on a CPU, by samples
     OnCpu,
-    /// From leaving the CPU until it runs again
+    /// Time from leaving a CPU to running again
     OffCpu,
     /// Both
     Wall,

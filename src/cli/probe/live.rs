@@ -47,7 +47,7 @@ fn run(
         return dry_run(name, &specs, args);
     }
     if args.only_command && command.is_empty() {
-        say!("rtrec {name}: -F is the command's hits only, but there is no command; put it behind --");
+        say!("rtrec {name}: -F is the command's hits only, but there is no command; put it after --");
         return ExitCode::from(2);
     }
     if args.latency {

@@ -32,23 +32,27 @@ const MOST_STACK_BYTES: u32 = 65_528;
 /// What is recorded inside of windows.
 #[derive(Args, Debug, Clone, Default)]
 pub(in crate::cli) struct InsideArgs {
-    /// Take a sample of stacks whenever a thread has used so much CPU time, at least 10us
+    /// Sample the stacks of a thread each time it has used this much CPU time: 1ms; at least 10us
     #[arg(long, value_name = "TIME", value_parser = period, help_heading = "Windows")]
     sample: Option<Duration>,
-    /// Stacks of programs in samples, and where threads leave their CPU: none, fp (frame pointers), or dwarf[,BYTES] (a copy of
-    /// the stack, for programs without)
+    /// Record user stacks in samples and where threads leave their CPU: none, fp or dwarf[,BYTES]
+    ///
+    /// fp follows frame pointers; dwarf copies BYTES of the stack (8192 by default), for programs without frame
+    /// pointers.
     #[arg(long, value_name = "HOW", value_parser = user_stack, default_value = "fp", help_heading = "Windows")]
     user_stack: UserStack,
-    /// Take samples as often as --sample says, whatever it costs
+    /// Sample as often as --sample says, whatever it costs
     #[arg(long, requires = "sample", help_heading = "Windows")]
     force_sample: bool,
-    /// Keep only what happened in slow windows: for days, in constant memory. SIGUSR1 tells the counts so far
+    /// Keep only the records of slow windows: runs for days in constant memory; SIGUSR1 prints the counts so far
     #[arg(long, help_heading = "Windows")]
     only_slow: bool,
-    /// Let the kernel judge which windows are slow: nothing is read but a snapshot of the buffer for each of those
+    /// Let the kernel judge which windows are slow; rtrec reads only a snapshot of the buffer for each slow one
     #[arg(long, conflicts_with = "only_slow", help_heading = "Windows")]
     in_kernel: bool,
-    /// With --only-slow or --in-kernel: what a thread's records may take while a window is open, in KiB; 200 to 10240 [default: 200]
+    /// Keep at most this many KiB of records for a thread in an open window, 200 to 10240 [default: 200]
+    ///
+    /// Needs --only-slow or --in-kernel.
     #[arg(long, value_name = "KB", value_parser = window_buffer, help_heading = "Windows")]
     window_buffer: Option<u64>,
 }
@@ -62,8 +66,8 @@ impl InsideArgs {
 
 /// Record response-time windows
 ///
-/// Records all that threads do around windows: switches and wake-ups with stacks, system calls, interrupts, page faults,
-/// samples. rtrec report --windows then shows where the time of slow ones went.
+/// Records what threads do in windows and around them: switches and wake-ups with stacks, system calls, interrupts,
+/// page faults and samples. rtrec report --windows then shows where slow windows spent their time.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  rtrec rt --window-magic --threshold 20ms ./server\n  rtrec rt --window-syscall 0:fsync:10ms --sample 1ms -- postgres -D data\n  rtrec rt --window-marker -p 4711 --duration 30s\n  rtrec rt --in-kernel --window vfs_write:100ms --duration 1min\n  rtrec report --windows"
@@ -83,34 +87,34 @@ struct RecordingArgs {
     windows: WindowArgs,
     #[command(flatten)]
     inside: InsideArgs,
-    /// More events to record, besides those that time lines are made of
-    #[arg(long, value_name = "EVENT", value_delimiter = ',')]
+    /// Record these events too, besides those of the time lines; commas separate several
+    #[arg(long, value_name = "EVENT", value_delimiter = ',', help_heading = "What to record")]
     with: Vec<String>,
-    /// Processes that are running: all their threads, and what they start
-    #[arg(short = 'p', long, value_name = "PID", value_delimiter = ',')]
+    /// Record these running processes: all their threads, and what they start; commas separate several
+    #[arg(short = 'p', long, value_name = "PID", value_delimiter = ',', help_heading = "What to record")]
     pid: Vec<i32>,
-    /// Output file [default: trace.dat, or NAME.dat of a session]
-    #[arg(short = 'o', long, value_name = "FILE")]
+    /// Write the trace to this file [default: trace.dat, or NAME.dat of a session]
+    #[arg(short = 'o', long, value_name = "FILE", help_heading = "File")]
     output: Option<PathBuf>,
-    /// Size of each CPU's buffer in KiB; 64M and 1G are understood [default: 8M]
-    #[arg(short = 'b', long = "buffer-size", value_name = "KB", value_parser = size_kb)]
+    /// Set the size of each CPU's buffer: KiB, or 64M, 1G [default: 8M]
+    #[arg(short = 'b', long = "buffer-size", value_name = "KB", value_parser = size_kb, help_heading = "Buffers")]
     buffer_size: Option<u64>,
-    /// End the recording after this time: 30s, 10min, 500ms; a bare number is seconds
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// Stop recording after this time: 30s, 10min, 500ms; seconds without a unit. COMMAND goes on
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
     duration: Option<Duration>,
-    /// Run the command as this user
-    #[arg(long, value_name = "NAME")]
+    /// Run COMMAND as this user, with the user's groups, HOME, USER and LOGNAME
+    #[arg(long, value_name = "NAME", help_heading = "Process")]
     user: Option<String>,
-    /// The tracefs folder, if not the mounted one
-    #[arg(long, value_name = "DIR")]
+    /// Use the tracefs in this folder, not the mounted one
+    #[arg(long, value_name = "DIR", help_heading = "Kernel settings")]
     tracefs: Option<PathBuf>,
-    /// No words but errors
-    #[arg(short = 'q', long)]
+    /// Print nothing but errors
+    #[arg(short = 'q', long, help_heading = "Output")]
     quiet: bool,
-    /// Say more about what is done
-    #[arg(long)]
+    /// Print more about what rtrec does
+    #[arg(long, help_heading = "Output")]
     verbose: bool,
-    /// The command and its arguments
+    /// Command to run, and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     command: Vec<OsString>,
 }
@@ -118,15 +122,15 @@ struct RecordingArgs {
 /// Recordings with a name, in the background.
 #[derive(Debug, Subcommand)]
 enum SessionCommand {
-    /// Record in the background, under a name
+    /// Record a session in the background, under a name
     Start(Box<session::StartArgs>),
-    /// Show the sessions that run
+    /// Show the running sessions
     Status(session::StatusArgs),
     /// End a session and complete its file
     Stop(session::StopArgs),
     /// Show the windows of a session, running or ended, or of a file
     Report(session::ReportArgs),
-    /// Check each source of windows on this machine, with a program whose windows are known
+    /// Check every source of windows on this machine with a program whose windows are known
     Selftest(selftest::SelftestArgs),
 }
 

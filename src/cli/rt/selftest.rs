@@ -32,7 +32,7 @@ pub(super) struct SelftestArgs {
     #[arg(long, hide = true, num_args = 2, value_names = ["HOW", "FILE"])]
     load: Option<Vec<String>>,
     /// Keep the traces in this folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "File")]
     keep: Option<PathBuf>,
 }
 

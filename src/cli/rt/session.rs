@@ -30,7 +30,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(120);
 /// Arguments of `rt start`.
 #[derive(Debug, Args)]
 pub(super) struct StartArgs {
-    /// Name of the session
+    /// Name of the session: letters, digits, - _ and ., at most 64
     #[arg(value_name = "NAME", value_parser = name)]
     name: String,
     #[command(flatten)]
@@ -40,11 +40,11 @@ pub(super) struct StartArgs {
 /// Arguments of `rt status`.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Only this session
+    /// Show only this session
     #[arg(value_name = "NAME", value_parser = name)]
     name: Option<String>,
-    /// One JSON object a session
-    #[arg(long)]
+    /// Print one JSON object for each session
+    #[arg(long, help_heading = "Layout")]
     json: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct ReportArgs {
     /// Name of a session, or a file [default: trace.dat]
     #[arg(value_name = "NAME|FILE")]
     what: Option<String>,
-    /// Options of rtrec report
+    /// Options for rtrec report
     #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }
@@ -252,13 +252,13 @@ pub(super) fn stop(args: &StopArgs) -> ExitCode {
         return ExitCode::from(2);
     };
     if let Err(errno) = kill(Pid::from_raw(state.pid), Signal::SIGINT) {
-        say!("rtrec rt: process {} cannot be told to stop: {}", state.pid, errno.desc());
+        say!("rtrec rt: process {} cannot be stopped: {}", state.pid, errno.desc());
         return ExitCode::from(2);
     }
     let asked = Instant::now();
     while is_active(&args.name) {
         if asked.elapsed() > LONGEST_STOP {
-            say!("rtrec rt: process {} was told to stop, but still completes {}", state.pid, state.output.display());
+            say!("rtrec rt: process {} is ending, but still completes {}", state.pid, state.output.display());
             return ExitCode::from(1);
         }
         std::thread::sleep(Duration::from_millis(20));
