@@ -1,11 +1,9 @@
 //! Names over time and the time of day, which every recording brings, on the running kernel.
 
-mod common;
-
 use std::path::Path;
 use std::process::Command;
 
-use common::{Alone, rtrec, run, stderr, stdout};
+use crate::common::{Alone, rtrec, run, stderr, stdout};
 use rtrec::dat::Dat;
 
 fn report(dir: &Path, words: &[&str]) -> String {

@@ -117,7 +117,7 @@ fn each_line_has_the_promised_fields_in_the_promised_order() {
 fn every_field_can_be_asked_for_and_is_in_the_document() {
     const ALL: [&str; 12] =
         ["schema", "ts", "time", "cpu", "pid", "comm", "system", "event", "flags", "text", "buffer", "file"];
-    let document = include_str!("../docs/json.md");
+    let document = include_str!("../../docs/json.md");
     for name in ALL {
         assert!(document.contains(&format!("`{name}`")), "{name}");
     }

@@ -1,12 +1,10 @@
 //! The options of `record`, one by one, on the running kernel; tracefs is compared before and after each.
 
-mod common;
-
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
+use crate::common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rtrec::dat::Dat;

@@ -3,14 +3,12 @@
 //! Each test prints a row of the fault table: fault, tries, expected, recovered, tracefs as before. `cargo xtask faults`
 //! runs them with many tries and shows the table.
 
-mod common;
-
 use std::fs;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::faults::{Load, Small, bytes_in_whole_chunks, events, raw_bytes, row, tries};
-use common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
+use crate::common::faults::{Load, Small, bytes_in_whole_chunks, events, raw_bytes, row, tries};
+use crate::common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
 use nix::sys::signal::Signal;
 
 /// Makes enough records to fill a few megabytes, and ends with status 3.

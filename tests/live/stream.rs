@@ -1,12 +1,10 @@
 //! `rtrec stream` on the running kernel: the same lines as a file gives, in order, soon, and tracefs left as it was.
 
-mod common;
-
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::Instant;
 
-use common::{Alone, rtrec, run, stderr, stdout};
+use crate::common::{Alone, rtrec, run, stderr, stdout};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -42,7 +40,7 @@ fn every_record_is_printed_once_and_in_order() {
         let names = ["sched_switch:", "sched_process_exec:", " sleep-"];
         assert!(names.iter().all(|name| text.contains(name)), "{delay}");
     }
-    assert!(common::listing(folder.path()).is_empty());
+    assert!(crate::common::listing(folder.path()).is_empty());
 }
 
 #[test]

@@ -3,13 +3,11 @@
 //! The machine may be busy, so nothing here depends on how long anything takes: the program writes down when each of its
 //! windows began and ended, and what rtrec reports must lie between its readings.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Alone, Recorder, run, stderr, stdout, wait_until};
+use crate::common::{Alone, Recorder, run, stderr, stdout, wait_until};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -346,7 +344,7 @@ fn whoever_may_not_trace_is_told_so() {
     let folder = folder.path();
     std::fs::set_permissions(folder, PermissionsExt::from_mode(0o777)).unwrap();
     let binary = folder.join("rtrec");
-    std::fs::copy(common::rtrec().get_program(), &binary).unwrap();
+    std::fs::copy(crate::common::rtrec().get_program(), &binary).unwrap();
     let before = alone.snapshot();
     for (words, file) in [
         (&["--window-magic", "true"][..], "/tracing"),
@@ -359,7 +357,7 @@ fn whoever_may_not_trace_is_told_so() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(file) && said.contains("ermission denied") && said.contains("root"), "{said}");
     }
-    assert_eq!(common::listing(folder), ["rtrec"]);
+    assert_eq!(crate::common::listing(folder), ["rtrec"]);
     alone.assert_as_before(&before);
 }
 
@@ -388,7 +386,7 @@ fn of_two_sessions_of_one_name_one_records() {
     assert_eq!(codes, [Some(0), Some(2)], "{outputs:?}");
     assert!(stderr(&outputs[1]).contains("already"), "{outputs:?}");
     assert!(stopped.status.success() && !again.status.success(), "{stopped:?}, {again:?}");
-    assert_eq!(common::listing(folder).len(), 1, "{:?}", common::listing(folder));
+    assert_eq!(crate::common::listing(folder).len(), 1, "{:?}", crate::common::listing(folder));
 }
 
 #[test]

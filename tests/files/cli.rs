@@ -93,7 +93,7 @@ fn man_pages_say_what_help_says() {
             stale.push(name);
         }
     }
-    assert!(stale.is_empty(), "stale man pages: {stale:?}; RTREC_BLESS=1 cargo test --test cli rewrites them");
+    assert!(stale.is_empty(), "stale man pages: {stale:?}; RTREC_BLESS=1 cargo test --test files cli:: rewrites them");
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! Probes by name on the running kernel: every hit counted, arguments right, nothing left behind.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Alone, Recorder, listing, records, run, stderr, stdout, wait_until};
+use crate::common::{Alone, Recorder, listing, records, run, stderr, stdout, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

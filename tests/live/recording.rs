@@ -2,12 +2,10 @@
 //!
 //! These tests need root and tracefs, nothing else of the kernel. Where it has function_graph or not makes no difference.
 
-mod common;
-
 use std::os::unix::process::ExitStatusExt;
 use std::process::Child;
 
-use common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
+use crate::common::{Alone, Recorder, listing, records, rtrec, run, stderr, stdout, wait_until};
 use nix::sys::signal::Signal;
 
 fn report(dir: &std::path::Path, words: &[&str]) -> String {

@@ -1,15 +1,13 @@
 //! A file system that fails on command while a recorder writes to it.
 
-mod common;
-
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::faults::{Load, events, row};
-use common::{Alone, Recorder, listing, records, run, stderr, wait_until};
+use crate::common::faults::{Load, events, row};
+use crate::common::{Alone, Recorder, listing, records, run, stderr, wait_until};
 
 /// An ext4 file system in a file, gone when dropped.
 struct Ext4 {

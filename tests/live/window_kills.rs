@@ -3,15 +3,13 @@
 //! A report of the recording under way shows some windows, then the recorder is killed: whatever was shown is there yet,
 //! in a report of what it left as well as once that is restored, without a word about windows.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use common::{Alone, Recorder, listing, run, stderr, stdout, wait_until};
+use crate::common::{Alone, Recorder, listing, run, stderr, stdout, wait_until};
 use serde_json::Value;
 
 /// A program with windows that goes on until it is dropped.

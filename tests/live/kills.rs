@@ -3,15 +3,13 @@
 //! The moments lie where things happen: while it starts, while it records, rotates, and completes the file. Few tries
 //! unless `RTREC_FAULT_TRIES` says how many all tests together make.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use common::faults::{Load, Random, Small, bytes_in_whole_chunks, data_of_cpus, events, raw_bytes, row, tries};
-use common::{Alone, Recorder, assert_same, listing, records, run, stderr, stdout, wait_until};
+use crate::common::faults::{Load, Random, Small, bytes_in_whole_chunks, data_of_cpus, events, raw_bytes, row, tries};
+use crate::common::{Alone, Recorder, assert_same, listing, records, run, stderr, stdout, wait_until};
 use nix::sys::signal::Signal;
 
 /// What is recorded here, and so what the brief snapshots look at.
