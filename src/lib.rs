@@ -13,10 +13,14 @@
 //! | roof | [`cli`] | arguments, words for errors, exit codes |
 
 pub mod cli;
+pub mod control;
 pub mod dat;
 pub mod plugins;
+pub mod probe;
 pub mod record;
 pub mod report;
+pub mod rt;
+pub mod setup;
 pub mod spread;
 pub mod symbols;
 pub mod tracefs;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use byteorder::{BigEndian, LittleEndian};
 use rtrec::dat::{Dat, ids};
 use rtrec::plugins::{Compat, PluginSet};
-use rtrec::record::probe::{Kind, Spec};
+use rtrec::probe::{Kind, Spec};
 use rtrec::report::{self, FilterArg, Format, Gate, Input, RawEvents, Selection, Settings, lists};
 use rtrec::spread::StoredSpread;
 use rtrec::symbols::btf::Btf;

@@ -202,7 +202,7 @@ pub(in crate::cli) struct AddArgs {
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
     /// How many places a glob may mean
-    #[arg(long, value_name = "N", default_value_t = crate::record::probe::USUAL_LIMIT)]
+    #[arg(long, value_name = "N", default_value_t = crate::probe::USUAL_LIMIT)]
     pub(super) max_probes: usize,
     /// Print the lines, and do nothing
     #[arg(long)]
