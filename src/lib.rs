@@ -13,12 +13,16 @@
 //! | roof | [`cli`] | arguments, words for errors, exit codes |
 
 pub mod cli;
+pub mod control;
 pub mod dat;
 pub mod decode;
 pub mod live;
 pub mod plugins;
+pub mod probe;
 pub mod record;
 pub mod report;
+pub mod rt;
+pub mod setup;
 pub mod spread;
 pub mod symbols;
 pub mod tracefs;

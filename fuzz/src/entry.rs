@@ -7,7 +7,7 @@ use byteorder::{BigEndian, LittleEndian};
 use rtrec::dat::{Dat, ids};
 use rtrec::decode::{Compat, PluginSet};
 use rtrec::plugins::REGISTRY;
-use rtrec::record::probe::{Kind, Spec};
+use rtrec::probe::{Kind, Spec};
 use rtrec::report::analysis::graph_stats::GraphStats;
 use rtrec::report::analysis::summary::Summary;
 use rtrec::report::text::lists;

@@ -5,9 +5,9 @@ use std::io::ErrorKind;
 
 use nix::errno::Errno;
 
-use crate::record::cpu::Way;
-use crate::record::in_kernel::Refusal;
+use crate::record::capture::reader::Way;
 use crate::record::{Emptiness, Error, Note};
+use crate::rt::in_kernel::Refusal;
 use crate::tracefs;
 
 /// An error in words, with the exit status it deserves.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use super::explain::{Explained, io_text};
-use crate::record::probe::ProbeError;
+use crate::probe::ProbeError;
 use crate::symbols::{BinaryError, Verdict};
 
 /// An error of a probe in words.

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::{SigHandler, Signal, signal};
 
-use crate::record::child::find_program;
+use crate::record::capture::child::find_program;
 
 /// What less does unless the user has told it otherwise: show colours, end at once if all fits on the screen, leave it there.
 const LESS: &str = "FRX";

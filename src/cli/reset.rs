@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::say;
-use crate::record::journal::{Fate, Leftover};
+use crate::control::journal::{Fate, Leftover};
 use crate::tracefs::undo::Step;
 
 /// Reset the control files that killed recorders left changed

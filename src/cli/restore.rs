@@ -7,9 +7,9 @@ use clap::Args;
 
 use super::units::human_bytes;
 use super::{say, say_raw};
+use crate::control::journal::Leftover;
 use crate::dat::unsealed::Family;
-use crate::record::journal::Leftover;
-use crate::record::restore;
+use crate::record::file::restore;
 
 /// Complete the trace of a recorder that was killed or ran out of disk
 ///

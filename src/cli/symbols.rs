@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::{explain_probe, say, say_raw};
-use crate::record::probe::{ProbeError, binaries_of};
+use crate::probe::{ProbeError, binaries_of};
 use crate::symbols::names::{Areas, Named, Names, line_of};
 use crate::symbols::{Binary, Verdict};
 

@@ -1,7 +1,7 @@
 //! Recordings whose recorder died: the files it left, and how a trace is put together from them.
 //!
 //! Owns: the names of the temporary files, the data half of the journal, putting together.
-//! Does not own: the control files to put back, which are the other half (see `record::journal`).
+//! Does not own: the control files to put back, which are the other half (see `control::journal`).
 //!
 //! While it records, a file `DIR/NAME` is a family of files in one folder:
 //! ```text

@@ -5,8 +5,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::in_kernel::Refusal;
-use super::probe::ProbeError;
+use crate::probe::ProbeError;
+use crate::rt::in_kernel::Refusal;
 use crate::tracefs;
 use crate::tracefs::events::EventName;
 use crate::tracefs::functions::FunctionList;
@@ -202,15 +202,15 @@ pub enum Error {
 }
 
 impl Error {
-    pub(super) fn setup(step: &'static str) -> impl FnOnce(tracefs::Error) -> Error {
+    pub(crate) fn setup(step: &'static str) -> impl FnOnce(tracefs::Error) -> Error {
         move |source| Error::Setup { step, source }
     }
 
-    pub(super) fn probe(source: ProbeError) -> Error {
+    pub(crate) fn probe(source: ProbeError) -> Error {
         Error::Probe(Box::new(source))
     }
 
-    pub(super) fn system<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
+    pub(crate) fn system<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> Error {
         move |source| Error::System { step, source: source.into() }
     }
 }

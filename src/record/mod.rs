@@ -2,42 +2,17 @@
 //!
 //! [`run`] is the list of the steps; each step has a file of its own.
 
-pub mod child;
-mod configure;
-pub mod cpu;
-mod error;
-mod extras;
-mod history;
-mod hurry;
-pub mod in_kernel;
-pub mod journal;
-mod keep;
-mod limits;
-mod maps;
-mod metadata;
-pub mod names;
-mod outcome;
-mod output;
-mod own_files;
-mod perf;
-mod plan;
-mod priority;
-mod privilege;
-pub mod probe;
-pub mod restore;
-mod rotate;
-mod seal;
-mod session;
+pub mod along;
+pub mod capture;
+pub mod error;
+pub mod file;
+pub mod outcome;
+pub mod privilege;
+pub mod session;
 pub mod settings;
-mod sift;
-mod signals;
 mod stream;
-mod stretches;
-mod texts;
-mod tsc;
-mod waiting;
-mod watch;
-pub mod windows;
+mod tee;
+pub mod watch;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -49,7 +24,7 @@ use std::time::Duration;
 use nix::fcntl::Flock;
 
 pub use error::Error;
-pub use metadata::configured_cpus;
+pub use file::metadata::configured_cpus;
 pub use outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome, Stop};
 pub use settings::{
     BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, Limits, ReaderChoice, Rotation, Settings,
@@ -58,19 +33,23 @@ pub use settings::{
 pub use stream::{Round, Sink, StreamTexts, stream, stream_and_keep};
 pub use watch::{Note, Progress, Silent, Watch};
 
-use child::{HeldChild, RunningChild};
-use cpu::{CpuHarvest, Orders};
-use extras::Extra;
-use hurry::Hurry;
-use journal::Leftover;
-use output::Output;
-use plan::BufferPlan;
+use crate::control::journal::Leftover;
+use crate::rt::sampling as perf;
+use crate::setup::configure;
+use crate::setup::plan::{self, BufferPlan};
+use along::gathered::Extra;
+use capture::child::{HeldChild, RunningChild};
+use capture::reader::{CpuHarvest, Orders};
+use capture::second_signal::Hurry;
+use capture::signals::{self, Caught, Signals};
+use capture::{child, limits, priority};
+use file::first_sections::{TextsThread, Wanted};
+use file::metadata;
+use file::output::Output;
+use file::rotation::Rotor;
+use file::seal::{self, Closing};
 use privilege::Identity;
-use rotate::Rotor;
-use seal::Closing;
 use session::{Harvest, Session, open_buffer};
-use signals::{Caught, Signals};
-use texts::{TextsThread, Wanted};
 
 use crate::dat::own;
 use crate::dat::unsealed::{Begin, Entry};

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::child::Ending;
-use super::error::Error;
+use crate::record::capture::child::Ending;
+use crate::record::error::Error;
 use crate::tracefs::buffer::BufferStats;
 
 /// What a recording has brought.

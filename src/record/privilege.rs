@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgid, getuid};
 
-use super::error::Error;
+use crate::record::error::Error;
 
 /// Refuses to run as a setuid or setgid program: rtrec runs commands and opens files for its user, never for its owner.
 pub fn refuse_elevated() -> Result<(), Error> {

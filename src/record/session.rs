@@ -10,46 +10,47 @@ use std::time::{Duration, Instant};
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::child::{HeldChild, RunningChild};
-use super::cpu::{self, CpuHarvest, CpuReader, Delivery, Desk, Orders};
-use super::error::Error;
-use super::extras::Extra;
-use super::in_kernel::Judge;
-use super::limits::{self, Figures, Guard};
-use super::maps::Maps;
-use super::outcome::Stop;
-use super::output::Output;
-use super::plan::BufferPlan;
-use super::privilege;
-use super::rotate::{self, BufferData, Rotor};
-use super::seal::{self, Closing};
-use super::settings::Settings;
-use super::sift::{Parts, Shared, Sifter};
-use super::signals::{self, Caught, Signals};
-use super::stretches::{self, Files, Stretches};
-use super::texts::TextsThread;
-use super::watch::{Note, Progress, Watch};
-use super::{configure, metadata};
 use crate::dat::own;
 use crate::dat::unsealed::{BufferEntry, Entry, stretch_kind};
 use crate::dat::writer::Room;
+use crate::record::along::gathered::Extra;
+use crate::record::along::maps::Maps;
+use crate::record::capture::child::{HeldChild, RunningChild};
+use crate::record::capture::limits::{self, Figures, Guard};
+use crate::record::capture::reader::{self, CpuHarvest, CpuReader, Delivery, Desk, Orders};
+use crate::record::capture::signals::{self, Caught, Signals};
+use crate::record::error::Error;
+use crate::record::file::first_sections::TextsThread;
+use crate::record::file::metadata;
+use crate::record::file::output::Output;
+use crate::record::file::rotation::{self, BufferData, Rotor};
+use crate::record::file::seal::{self, Closing};
+use crate::record::file::segments::{self, Files, Stretches};
+use crate::record::outcome::Stop;
+use crate::record::privilege;
+use crate::record::settings::Settings;
+use crate::record::watch::{Note, Progress, Watch};
+use crate::rt::in_kernel::Judge;
+use crate::rt::only_slow::{Parts, Shared, Sifter};
+use crate::setup::configure;
+use crate::setup::plan::BufferPlan;
 use crate::tracefs::{Instance, Undo};
 
 /// How often the live line is renewed.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(250);
 
 /// A buffer with its readers, ready to run.
-pub(super) struct OpenBuffer {
+pub(crate) struct OpenBuffer {
     readers: Vec<CpuReader>,
     /// In place of readers, where only slow windows are kept.
     sifter: Option<Sifter>,
-    progress: Vec<cpu::Progress>,
+    progress: Vec<reader::Progress>,
     files: Vec<Files>,
     subbuf_bytes: usize,
 }
 
 /// Opens a CPU's way out for each traced CPU.
-pub(super) fn open_buffer(
+pub(crate) fn open_buffer(
     plan: &BufferPlan<'_>,
     settings: &Settings,
     output: &Output,
@@ -89,7 +90,7 @@ pub(super) fn open_buffer(
         let files = Files::new(output.family().clone(), name, cpu);
         let stretches = Stretches::begin(files.clone(), settings.compression, subbuf_bytes, settings.limits.tail)
             .map_err(failed)?;
-        open.progress.push(cpu::Progress::default());
+        open.progress.push(reader::Progress::default());
         open.files.push(files);
         if sifted.is_some() {
             taps.push((cpu, raw, stretches));
@@ -120,37 +121,37 @@ pub(super) fn open_buffer(
 }
 
 /// The part between "all is set" and "all is taken".
-pub(super) struct Session<'a> {
-    pub(super) signals: &'a Signals,
-    pub(super) processes: Vec<OwnedFd>,
-    pub(super) plans: &'a [BufferPlan<'a>],
-    pub(super) top: &'a Instance,
-    pub(super) watch: &'a dyn Watch,
-    pub(super) settings: &'a Settings,
-    pub(super) output: &'a Output,
+pub(crate) struct Session<'a> {
+    pub(crate) signals: &'a Signals,
+    pub(crate) processes: Vec<OwnedFd>,
+    pub(crate) plans: &'a [BufferPlan<'a>],
+    pub(crate) top: &'a Instance,
+    pub(crate) watch: &'a dyn Watch,
+    pub(crate) settings: &'a Settings,
+    pub(crate) output: &'a Output,
     /// Where the maps of the command go, if they are wanted.
-    pub(super) maps: Option<&'static Maps>,
-    pub(super) orders: &'a Orders,
+    pub(crate) maps: Option<&'static Maps>,
+    pub(crate) orders: &'a Orders,
     /// Made readable when recording has ended, for whoever listens for a second signal.
-    pub(super) closing: &'a EventFd,
+    pub(crate) closing: &'a EventFd,
 }
 
 /// What the session has brought.
-pub(super) struct Harvest {
-    pub(super) child: Option<RunningChild>,
-    pub(super) stop: Stop,
-    pub(super) failure: Option<Error>,
-    pub(super) buffers: Vec<Vec<CpuHarvest>>,
-    pub(super) elapsed: Duration,
+pub struct Harvest {
+    pub(crate) child: Option<RunningChild>,
+    pub(crate) stop: Stop,
+    pub(crate) failure: Option<Error>,
+    pub(crate) buffers: Vec<Vec<CpuHarvest>>,
+    pub(crate) elapsed: Duration,
     /// A buffer was found switched off before it was to be.
-    pub(super) was_switched_off: bool,
+    pub(crate) was_switched_off: bool,
     /// Files that were completed on the way, and who names the next.
-    pub(super) rotated: Vec<std::path::PathBuf>,
-    pub(super) rotor: Rotor,
+    pub(crate) rotated: Vec<std::path::PathBuf>,
+    pub(crate) rotor: Rotor,
 }
 
 impl Session<'_> {
-    pub(super) fn record(
+    pub(crate) fn record(
         &self,
         buffers: &mut [OpenBuffer],
         child: Option<HeldChild>,
@@ -340,7 +341,7 @@ impl Session<'_> {
         let family = self.output.family();
         let stretches = segments(&data, self.plans);
         let mut complete = || -> io::Result<()> {
-            let copy = rotate::begin_copy(family, self.settings.compression)?;
+            let copy = rotation::begin_copy(family, self.settings.compression)?;
             let mut closing = Closing::ask(self.plans, self.top);
             closing.name_threads(&metadata::living_threads());
             // Samples and counts are in the last file.
@@ -348,18 +349,18 @@ impl Session<'_> {
             let file = seal::seal(copy, &closing, &mut data, &mut |_| Ok(Room::Plenty))?;
             privilege::hand_over(&file, self.settings.mode)?;
             let names = stretches.iter().map(|(instance, cpu, segment)| stretch_kind(instance, *cpu, *segment));
-            rotate::publish_copy(family, self.output.journal(), &path, names.collect())
+            rotation::publish_copy(family, self.output.journal(), &path, names.collect())
         };
         let failed = |source| Error::Output { path: path.clone(), source };
         if let Err(source) = complete() {
-            rotate::abandon_copy(family);
+            rotation::abandon_copy(family);
             rotor.give_back(data);
             return Err(failed(source));
         }
         for (instance, cpu, segment) in stretches {
             Files::new(family.clone(), instance, cpu).remove(segment);
         }
-        rotate::remove_old(too_old).map_err(failed)?;
+        rotation::remove_old(too_old).map_err(failed)?;
         Ok(path)
     }
 
@@ -367,7 +368,7 @@ impl Session<'_> {
     fn salvage(&self, buffer: &OpenBuffer, index: usize) -> CpuHarvest {
         let files = &buffer.files[index];
         let first = buffer.progress[index].segment.load(Acquire);
-        let data = stretches::salvage(files, self.settings.compression, buffer.subbuf_bytes, first);
+        let data = segments::salvage(files, self.settings.compression, buffer.subbuf_bytes, first);
         CpuHarvest { cpu: files.cpu(), data: data.unwrap_or_default(), wakeups: 0, lowered: 0 }
     }
 }
@@ -377,7 +378,7 @@ struct Course<'a> {
     child: Option<RunningChild>,
     alarm: BorrowedFd<'a>,
     started: Instant,
-    meters: &'a [&'a cpu::Progress],
+    meters: &'a [&'a reader::Progress],
     deliveries: &'a Receiver<Delivery>,
     texts: &'a TextsThread,
     rotor: Rotor,
@@ -406,12 +407,12 @@ fn put_in_front(data: BufferData, harvests: &mut [Vec<CpuHarvest>]) {
     }
 }
 
-fn progress(meters: &[&cpu::Progress], elapsed: Duration) -> Progress {
+fn progress(meters: &[&reader::Progress], elapsed: Duration) -> Progress {
     let figures = figures(meters);
     Progress { elapsed, bytes: figures.taken, lost: figures.overrun }
 }
 
-fn figures(meters: &[&cpu::Progress]) -> Figures {
+fn figures(meters: &[&reader::Progress]) -> Figures {
     Figures {
         written: meters.iter().map(|meter| meter.written.load(Relaxed)).sum(),
         taken: meters.iter().map(|meter| meter.bytes.load(Relaxed)).sum(),
@@ -433,11 +434,11 @@ struct Crew<'scope> {
 fn start_readers<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     readers: Vec<CpuReader>,
-    meters: &'scope [cpu::Progress],
+    meters: &'scope [reader::Progress],
     crew: Crew<'scope>,
     desk: &Desk,
 ) -> Result<Running<'scope>, Error> {
-    let start = |(reader, meter): (CpuReader, &'scope cpu::Progress)| {
+    let start = |(reader, meter): (CpuReader, &'scope reader::Progress)| {
         let (cpu, desk) = (reader.cpu(), desk.clone());
         let run = move || {
             let alarm = AlarmUnlessDone(crew.alarm);
@@ -479,7 +480,7 @@ type Sifting<'scope> = ScopedJoinHandle<'scope, io::Result<Vec<CpuHarvest>>>;
 fn start_sifter<'scope, 'env>(
     scope: &'scope Scope<'scope, 'env>,
     sifter: Sifter,
-    meters: &'scope [cpu::Progress],
+    meters: &'scope [reader::Progress],
     crew: Crew<'scope>,
     watch: &'scope dyn Watch,
 ) -> Result<Sifting<'scope>, Error> {
@@ -509,13 +510,13 @@ fn join_sifter(
     (0..cpus).map(salvage).collect()
 }
 
-pub(super) fn event_fd() -> Result<EventFd, Error> {
+pub(crate) fn event_fd() -> Result<EventFd, Error> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     EventFd::from_value_and_flags(0, flags).map_err(Error::system("opening an eventfd"))
 }
 
 /// All threads of this process, those of rayon's pool included, which are started for that.
-pub(super) fn own_threads() -> Vec<i32> {
+pub(crate) fn own_threads() -> Vec<i32> {
     rayon::broadcast(|_| ());
     let tasks = procfs::process::Process::myself().and_then(|process| process.tasks());
     tasks.map(|tasks| tasks.flatten().map(|task| task.tid).collect()).unwrap_or_default()

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use nix::poll::PollTimeout;
 
-use super::probe::Spec;
 use crate::dat::chunks::Compression;
+use crate::probe::Spec;
 use crate::windows::Session;
 
 /// One recording.

@@ -6,24 +6,25 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::child::{HeldChild, RunningChild};
-use super::configure;
-use super::error::Error;
-use super::extras;
-use super::journal::Kept;
-use super::keep::{self, Claimed, Keeper};
-use super::metadata::{self, Symbols, Texts};
-use super::outcome::{BufferOutcome, CpuOutcome, Outcome, Stop};
-use super::plan::{self, BufferPlan};
-use super::privilege::{self, Identity};
-use super::session::own_threads;
-use super::settings::{Settings, TSC2NSEC};
-use super::signals::{self, Signals};
-use super::tsc::Scale;
-use super::watch::{Note, Watch};
-use super::{claim_buffers, finish_command, priority, recorded_events, watch_processes};
+use crate::control::journal::Kept;
 use crate::dat::unsealed::BufferEntry;
 use crate::dat::{LiveBuffer, Tsc2Nsec, ids};
+use crate::record::along::gathered;
+use crate::record::capture::child::{HeldChild, RunningChild};
+use crate::record::capture::priority;
+use crate::record::capture::signals::{self, Signals};
+use crate::record::error::Error;
+use crate::record::file::metadata::{self, Symbols, Texts};
+use crate::record::outcome::{BufferOutcome, CpuOutcome, Outcome, Stop};
+use crate::record::privilege::{self, Identity};
+use crate::record::session::own_threads;
+use crate::record::settings::{Settings, TSC2NSEC};
+use crate::record::tee::{self, Claimed, Keeper};
+use crate::record::watch::{Note, Watch};
+use crate::record::{claim_buffers, finish_command, recorded_events, watch_processes};
+use crate::setup::configure;
+use crate::setup::plan::{self, BufferPlan};
+use crate::setup::tsc::Scale;
 use crate::tracefs::buffer::RawBuffer;
 use crate::tracefs::{Instance, Undo, file};
 use crate::wire::subbuf::Layout;
@@ -113,7 +114,7 @@ fn pass(
     let (mut probes, mut undo) = (journal(), journal());
     let locks = claim_buffers(&plans)?;
     let top = root.top();
-    let scale = extras::scale(settings, &plans, &root)?;
+    let scale = gathered::scale(settings, &plans, &root)?;
     claimed.iter().try_for_each(|claimed| claimed.note(settings, &plans, &top))?;
     plan::define_probes(&plans, &top, watch, &mut probes)?;
     for plan in &plans {
@@ -142,7 +143,7 @@ fn pass(
         drain(&mut taps, &mut keeper)?;
         sink.round(round(&mut taps, &top, None));
     }
-    let file = keeper.map(|keeper| keeper.complete(&plans, &top, &keep::threads(), options)).transpose()?;
+    let file = keeper.map(|keeper| keeper.complete(&plans, &top, &tee::threads(), options)).transpose()?;
     let buffers = plans.iter().zip(&taps).map(|(plan, tap)| outcome_of(plan, tap)).collect();
     drop(taps);
     drop(locks);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cpu::Way;
+use crate::record::capture::reader::Way;
 use crate::tracefs;
 use crate::windows::OnlySlow;
 

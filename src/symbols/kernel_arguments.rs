@@ -1,7 +1,7 @@
 //! Words for the arguments of kernel functions, turned into what the kernel fetches.
 //!
 //! Owns: the grammar of such words, the walk through structures, the types of what is fetched.
-//! Does not own: the types themselves (see `btf`), who defines probes (see `record::probe`).
+//! Does not own: the types themselves (see `btf`), who defines probes (see `probe`).
 //!
 //! ```text
 //!   [NAME=]PARAMETER { ->MEMBER | .MEMBER | [INDEX] } [:TYPE]

@@ -1,7 +1,7 @@
 //! Names of addresses and shapes of functions, beyond what the ground floor's tables know.
 //!
 //! Owns: the kernel's types ([`btf`]); programs and libraries with their symbols, debug information and static probes.
-//! Does not own: what is done with a place that was found (see `record::probe`, `report`).
+//! Does not own: what is done with a place that was found (see `probe`, `report`).
 
 mod binary;
 pub mod btf;

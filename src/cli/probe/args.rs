@@ -203,7 +203,7 @@ pub(in crate::cli) struct AddArgs {
     #[arg(long, value_name = "NAME", help_heading = "Probes")]
     pub(super) name: Option<String>,
     /// Fail if the glob of a probe matches more than N places
-    #[arg(long, value_name = "N", default_value_t = crate::record::probe::USUAL_LIMIT, help_heading = "Probes")]
+    #[arg(long, value_name = "N", default_value_t = crate::probe::USUAL_LIMIT, help_heading = "Probes")]
     pub(super) max_probes: usize,
     /// Print the lines that define the probes, and change nothing
     #[arg(long, help_heading = "Output")]

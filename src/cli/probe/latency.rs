@@ -8,7 +8,7 @@ use super::super::record::{Stderr, status};
 use super::super::{explain, report, say, say_raw};
 use super::args::LiveArgs;
 use super::live;
-use crate::record::probe::{ProbeError, Spec};
+use crate::probe::{ProbeError, Spec};
 use crate::record::{self, Outcome, Settings};
 
 /// The stack pointer, by which each return finds its entry.

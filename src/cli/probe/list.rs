@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::super::{explain, say, say_raw};
 use super::live::told;
-use crate::record::probe::{self, Probe, ProbeError, Symbols};
+use crate::probe::{self, Probe, ProbeError, Symbols};
 use crate::tracefs::Tracefs;
 use crate::wire::pattern::Pattern;
 

@@ -9,7 +9,7 @@ use super::super::{explain, explain_probe, say, say_raw};
 use super::args::{KprobeArgs, LiveArgs, UprobeArgs};
 use super::count::Counter;
 use super::{latency, list};
-use crate::record::probe::{self, Kind, ProbeError, Resolver, Spec};
+use crate::probe::{self, Kind, ProbeError, Resolver, Spec};
 use crate::record::{self, BufferSettings, EventSettings, Outcome, Settings, Sink};
 use crate::report::{OwnedView, TextSettings};
 use crate::tracefs::Tracefs;

@@ -7,7 +7,7 @@ use super::super::{explain, reset, say, say_raw};
 use super::args::{Action, AddArgs, DelArgs, ListArgs, ProbeArgs};
 use super::list::{print_lines, tell_notes};
 use super::live::{named, told};
-use crate::record::probe::{self, Kind, LASTING_GROUP, Resolver};
+use crate::probe::{self, Kind, LASTING_GROUP, Resolver};
 use crate::tracefs::dynamic::Definition;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{self, Instance, Tracefs, Undo};
@@ -156,7 +156,7 @@ fn show(top: &Instance, word: &str) -> ExitCode {
     let known = top.definitions().unwrap_or_default();
     let Some(definition) = known.iter().find(|known| known.group == group && known.event == name) else {
         let names: Vec<String> = known.iter().map(told_name).collect();
-        let nearest = crate::record::names::nearest(&format!("{group}:{name}"), names.iter().map(String::as_str));
+        let nearest = crate::probe::names::nearest(&format!("{group}:{name}"), names.iter().map(String::as_str));
         say!("rtrec probe: there is no probe {group}:{name}");
         if !nearest.is_empty() {
             say!("  nearest {}", nearest.join(", "));

@@ -77,7 +77,7 @@ pub(super) fn record(settings: &Settings, watch: &Stderr) -> ExitCode {
 
 /// The command's status; a recording without a command ends well by any of its stops. Trouble that left a trace is 1.
 pub(super) fn status(outcome: &Outcome) -> u8 {
-    match outcome.ending.map_or(0, record::child::Ending::status) {
+    match outcome.ending.map_or(0, record::capture::child::Ending::status) {
         0 => u8::from(outcome.trouble.is_some()),
         status => status,
     }

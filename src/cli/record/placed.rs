@@ -4,7 +4,7 @@ use clap::ArgMatches;
 
 use super::args::{RecordArgs, SetupArgs};
 use crate::dat::chunks::Compression;
-use crate::record::probe::{Kind, Spec};
+use crate::probe::{Kind, Spec};
 use crate::record::{
     BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, ReaderChoice, Settings, configured_cpus,
 };

@@ -1,0 +1,3 @@
+//! One-shot work on control files, without readers.
+
+pub mod journal;

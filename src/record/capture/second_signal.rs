@@ -1,0 +1,78 @@
+//! A second signal: whoever presses Ctrl-C again does not want to wait for the trace to be completed.
+//!
+//! The first signal ends a recording and is the coordinator's business. From then on a thread of its own listens; what
+//! it hears makes readers and sealing stop at the next step. The kernel is put back all the same.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread::Scope;
+use std::time::Duration;
+
+use nix::sys::eventfd::EventFd;
+
+use crate::record::capture::reader::Orders;
+use crate::record::capture::signals::{self, Signals};
+use crate::record::error::Error;
+use crate::record::session::event_fd;
+
+/// Listens for a second signal.
+pub(crate) struct Hurry<'a> {
+    orders: &'a Orders,
+    closing: EventFd,
+    done: EventFd,
+    signal: AtomicI32,
+}
+
+impl<'a> Hurry<'a> {
+    /// Listens to nothing yet.
+    pub(crate) fn new(orders: &'a Orders) -> Result<Self, Error> {
+        Ok(Hurry { orders, closing: event_fd()?, done: event_fd()?, signal: AtomicI32::new(0) })
+    }
+
+    /// To be made readable when recording has ended.
+    pub(crate) fn closing(&self) -> &EventFd {
+        &self.closing
+    }
+
+    /// The second signal, if one has come.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        Some(self.signal.load(Ordering::Acquire)).filter(|&signal| signal != 0)
+    }
+
+    /// Listens until what it returns is dropped.
+    pub(crate) fn listen<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        signals: &'scope Signals,
+    ) -> Done<'scope> {
+        scope.spawn(move || self.run(signals));
+        Done(&self.done)
+    }
+
+    fn run(&self, signals: &Signals) {
+        let patience = Some(Duration::from_secs(60));
+        while !signals::is_ready(self.closing.as_fd()) {
+            if signals::is_ready(self.done.as_fd()) {
+                return;
+            }
+            let _ = signals::sleep_on(&[self.closing.as_fd(), self.done.as_fd()], patience);
+        }
+        while !signals::is_ready(self.done.as_fd()) {
+            if let Some(caught) = signals.caught() {
+                self.signal.store(caught.signal as i32, Ordering::Release);
+                self.orders.abandon.store(true, Ordering::Release);
+                return;
+            }
+            let _ = signals::sleep_on(&[signals.as_fd(), self.done.as_fd()], patience);
+        }
+    }
+}
+
+/// Ends the listening.
+pub(crate) struct Done<'a>(&'a EventFd);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.write(1);
+    }
+}

@@ -1,0 +1,361 @@
+//! Windows that the kernel judges (`--in-kernel`): histograms compute their durations, a slow one takes a snapshot of the
+//! buffer, which nobody reads otherwise.
+//!
+//! Owns: setting that up, what the kernel counts, which threads it is about, arming and taking snapshots. Does not own: the
+//! words of the triggers (see [`recipe`]), what is kept of a snapshot (see `record::sift`).
+//! Units: nanoseconds of the monotonic clock.
+//!
+//! ```text
+//!   instance        events, overwritten for ever ──snapshot at a slow window──> spare buffer ──> what belongs to it is kept
+//!   instance_told   slow windows only: thread, start, duration ──> rtrec wakes
+//! ```
+//! While one snapshot is being read the kernel takes no other: rtrec takes the next one itself as soon as it can. The
+//! buffer goes on meanwhile, so a slow window is lost only if it has been overwritten by then, and that is said.
+
+pub mod recipe;
+pub mod watch;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
+
+use crate::record::error::Error;
+use crate::record::settings::Settings;
+use crate::tracefs::buffer::RawBuffer;
+use crate::tracefs::dynamic::DefinitionFile;
+use crate::tracefs::events::{EventName, Selection};
+use crate::tracefs::hist::{Hist, HistEntry};
+use crate::tracefs::instance::PidList;
+use crate::tracefs::{self, Instance, Undo};
+use crate::windows::{Session, Tally};
+use crate::wire::abi::Abi;
+use crate::wire::common::Common;
+use crate::wire::format::{EventFormat, Field};
+use crate::wire::subbuf::Layout;
+use byteorder::NativeEndian;
+use recipe::{LONG, Recipe, Set, THREADS, Trigger};
+
+/// Why windows cannot be judged in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The kernel lacks options.
+    Lacks(Vec<&'static str>),
+    /// Windows told by texts.
+    Texts,
+    /// A window with several places at one of its ends.
+    ManyPlaces(String, usize),
+    /// A window that ends where the next begins.
+    SamePoint(String),
+    /// Samples, which have to be read all the time.
+    Samples,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Lacks(options) => write!(f, "this kernel cannot judge windows: it lacks {}", options.join(", ")),
+            Refusal::Texts => write!(f, "the kernel cannot judge windows told by texts in trace_marker"),
+            Refusal::ManyPlaces(name, count) => {
+                write!(f, "the kernel cannot judge the window {name}: it has {count} places at one end")
+            }
+            Refusal::SamePoint(name) => {
+                write!(f, "the kernel cannot judge the window {name}, which ends where the next begins")
+            }
+            Refusal::Samples => write!(f, "samples have to be read all the time, which --in-kernel is there to avoid"),
+        }
+    }
+}
+
+/// Judges what was asked for, before anything is changed.
+pub fn judge(settings: &Settings, top: &Instance) -> Result<(), Error> {
+    let Some(windows) = settings.windows.as_ref().filter(|windows| windows.in_kernel) else { return Ok(()) };
+    let refuse = |refusal| Err(Error::InKernel(refusal));
+    if windows.sample.is_some() {
+        return refuse(Refusal::Samples);
+    }
+    recipe::judge(&windows.session).or_else(refuse)?;
+    let options = top.lacks().options();
+    if options.is_empty() { Ok(()) } else { refuse(Refusal::Lacks(options)) }
+}
+
+/// A slow window, as the kernel has told it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slow {
+    /// Index of its definition.
+    pub definition: usize,
+    /// Its thread.
+    pub tid: i32,
+    /// When it began.
+    pub start: u64,
+    /// When it ended.
+    pub end: u64,
+}
+
+/// The fields of the event that tells a window.
+struct Fields {
+    id: u16,
+    tid: Field,
+    start: Field,
+    dur: Field,
+    def: Field,
+}
+
+/// The kernel at work.
+pub struct Judge {
+    instance: Instance,
+    recipe: Recipe,
+    /// Where slow windows are told, and nothing else.
+    told: Vec<RawBuffer>,
+    layout: Layout,
+    common: Common,
+    fields: Fields,
+    names: Vec<String>,
+    /// What tables told that were emptied since.
+    before: Tables,
+}
+
+fn add(instance: &Instance, trigger: &Trigger, undo: &mut Undo) -> Result<(), Error> {
+    instance
+        .add_trigger(&trigger.event, &trigger.text, undo)
+        .map_err(|source| Error::TriggerRefused { event: trigger.event.clone(), source })
+}
+
+impl Judge {
+    /// Sets everything up. The instance records from here on, since threads become members by what they do.
+    pub fn begin(instance: &Instance, session: &Session, cpus: &[u32], undo: &mut Undo) -> Result<Judge, Error> {
+        let recipe = Recipe::new(session, std::process::id()).map_err(Error::InKernel)?;
+        for line in &recipe.synthetic {
+            instance
+                .define(DefinitionFile::Dynamic, line, undo)
+                .map_err(Error::setup("defining the event that tells windows"))?;
+        }
+        let told = tell(instance, &recipe.window, undo)?;
+        let set_up = Error::setup("reading the format of the event that tells windows");
+        let text = instance.event_format(&recipe.window).map_err(set_up)?;
+        let format = EventFormat::parse("synthetic", &text, Abi::HOST).map_err(|error| Error::System {
+            step: "reading the format of an event",
+            source: io::Error::other(error),
+        })?;
+        let layout = told.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
+        let open = |cpu: &u32| told.raw_buffer(*cpu, layout.subbuf_bytes as usize);
+        let told = cpus.iter().map(open).collect::<Result<_, _>>().map_err(Error::setup("opening a CPU's buffer"))?;
+        for set in &recipe.sets {
+            set.triggers.iter().try_for_each(|trigger| add(instance, trigger, undo))?;
+        }
+        instance.tracing_on().map_err(Error::setup("starting the buffer"))?;
+        seed(instance, &recipe.sets, undo)?;
+        if instance.has_pid_list(PidList::NoEvent) {
+            // What rtrec does is nobody's window. It is left out later anyway, but windows are judged from here on.
+            let set_up = Error::setup("setting the pid filter");
+            instance.add_pids(PidList::NoEvent, &crate::record::session::own_threads(), undo).map_err(set_up)?;
+        }
+        recipe.counts.iter().chain(&recipe.windows).try_for_each(|trigger| add(instance, trigger, undo))?;
+        let snapshot = Trigger { event: recipe.window.clone(), text: recipe.snapshot.clone() };
+        // However often it is armed again, this is how it ends.
+        add(instance, &snapshot, undo)?;
+        Ok(Judge {
+            instance: instance.clone(),
+            fields: Fields::of(&format).ok_or(Error::System {
+                step: "reading the format of an event",
+                source: io::Error::other("the event that tells windows has other fields than it was given"),
+            })?,
+            common: Common::of(Some(&format), Abi::HOST),
+            told,
+            layout,
+            names: session.definitions.iter().map(|definition| definition.name.clone()).collect(),
+            recipe,
+            before: Tables::default(),
+        })
+    }
+
+    /// Slow windows since the last time, in the order of their ends, those of rtrec itself left out.
+    pub fn slow(&mut self) -> io::Result<Vec<Slow>> {
+        let mut slow = Vec::new();
+        let mut page = vec![0; self.layout.subbuf_bytes as usize];
+        for raw in &mut self.told {
+            while raw.read_subbuf(&mut page).map_err(|error| error.source)? {
+                let Ok(head) = self.layout.head(&page) else { continue };
+                let mut walk = self.layout.walk(&head);
+                while let Some(Ok(found)) = walk.next::<NativeEndian>(&page) {
+                    let data = page.get(found.start as usize..(found.start + found.len) as usize).unwrap_or(&[]);
+                    if self.common.id(data) == self.fields.id {
+                        slow.extend(self.fields.read(data));
+                    }
+                }
+            }
+        }
+        slow.retain(|slow: &Slow| !std::path::Path::new(&format!("/proc/self/task/{}", slow.tid)).exists());
+        slow.sort_by_key(|slow| slow.end);
+        Ok(slow)
+    }
+
+    /// What the kernel has counted, by definition.
+    pub fn figures(&self) -> Result<Vec<(String, Tally)>, tracefs::Error> {
+        let hists = self.instance.hists(&self.recipe.window)?;
+        let [spread, longest, shortest, slow] = &hists[..] else { return Ok(Vec::new()) };
+        let mut kinds = Vec::new();
+        for (number, name) in self.names.iter().enumerate() {
+            let of = |entry: &&HistEntry| entry.key("def") == Some(number as u64);
+            let one = |hist: &Hist, value: &str| {
+                hist.entries.iter().find(of).and_then(|entry| entry.value(value)).unwrap_or(0)
+            };
+            let mut tally = Tally { slow: one(slow, "hitcount"), max_ns: one(longest, "max"), ..Tally::default() };
+            for entry in spread.entries.iter().filter(of) {
+                let count = entry.value("hitcount").unwrap_or(0);
+                tally.closed += count;
+                tally.total_ns = tally.total_ns.saturating_add(entry.value("dur").unwrap_or(0));
+                let power = entry.key("dur").unwrap_or(0) as u32;
+                *tally.powers.entry(power).or_default() += count;
+            }
+            tally.min_ns = if tally.closed > 0 { LONG.saturating_sub(one(shortest, "max")) } else { 0 };
+            kinds.push((name.clone(), tally));
+        }
+        Ok(kinds)
+    }
+
+    /// How full the tables of threads are. The kernel sorts and prints all of them for that.
+    pub fn tables(&self) -> Result<Tables, tracefs::Error> {
+        let mut tables = self.before;
+        for trigger in &self.recipe.windows {
+            let Some(hist) = self.table(trigger)? else { continue };
+            tables.unseen += hist.dropped;
+            tables.full |= hist.used > THREADS / 4 * 3;
+            tables.began += if self.recipe.starts.contains(trigger) { hist.hits } else { 0 };
+            tables.discarded += if self.recipe.exits.contains(trigger) { hist.hits } else { 0 };
+        }
+        // A process that has had so many threads has members that are not known.
+        for trigger in self.recipe.sets.iter().flat_map(|set| &set.triggers) {
+            tables.members_unseen += self.table(trigger)?.map_or(0, |hist| hist.dropped);
+        }
+        Ok(tables)
+    }
+
+    /// The histogram of a trigger.
+    fn table(&self, trigger: &Trigger) -> Result<Option<Hist>, tracefs::Error> {
+        let variable = trigger.text.split([':', ',']).find(|part| part.contains('=') && !part.starts_with("keys="));
+        let hists = self.instance.hists(&trigger.event)?;
+        Ok(hists.into_iter().find(|hist| variable.is_some_and(|variable| hist.trigger.contains(variable))))
+    }
+
+    /// Makes room for more threads: the kernel empties no table that others read. Windows that are open then are not seen.
+    pub fn empty_tables(&mut self) -> Result<(), Error> {
+        let now = self.tables().map_err(Error::setup("reading the kernel's tables"))?;
+        self.before = Tables { full: false, members_unseen: 0, ..now };
+        let renew = |trigger: &Trigger, text: &str| {
+            let renewed = self.instance.renew_trigger(&trigger.event, text);
+            renewed.map_err(|source| Error::TriggerRefused { event: trigger.event.clone(), source })
+        };
+        let tables = &self.recipe.windows;
+        tables.iter().rev().try_for_each(|table| renew(table, &format!("!{}", table.text)))?;
+        tables.iter().try_for_each(|table| renew(table, &table.text))
+    }
+
+    /// Whether the kernel has taken its snapshot.
+    pub fn has_fired(&self) -> Result<bool, tracefs::Error> {
+        self.instance.snapshot_was_taken(&self.recipe.window)
+    }
+
+    /// No snapshot is taken any more but by [`Judge::snap`].
+    pub fn disarm(&self) -> Result<(), tracefs::Error> {
+        self.instance.renew_trigger(&self.recipe.window, "!snapshot")
+    }
+
+    /// The next slow window takes a snapshot again.
+    pub fn arm(&self) -> Result<(), tracefs::Error> {
+        self.instance.renew_trigger(&self.recipe.window, &self.recipe.snapshot)
+    }
+
+    /// Takes a snapshot.
+    pub fn snap(&self) -> Result<(), tracefs::Error> {
+        self.instance.take_snapshot()
+    }
+}
+
+/// What the tables of threads tell.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tables {
+    /// Windows that began.
+    pub began: u64,
+    /// Windows whose thread ended.
+    pub discarded: u64,
+    /// Events for which there was no room in a table.
+    pub unseen: u64,
+    /// The same of tables that are never emptied.
+    pub members_unseen: u64,
+    /// A table fills up.
+    pub full: bool,
+}
+
+impl Fields {
+    fn of(format: &EventFormat) -> Option<Fields> {
+        let field = |name: &str| format.field(name).cloned();
+        Some(Fields {
+            id: format.id,
+            tid: field("tid")?,
+            start: field("start")?,
+            dur: field("dur")?,
+            def: field("def")?,
+        })
+    }
+
+    fn read(&self, data: &[u8]) -> Option<Slow> {
+        let int = |field: &Field| field.int(data, Abi::HOST);
+        let start = int(&self.start)?;
+        Some(Slow {
+            definition: int(&self.def)? as usize,
+            tid: int(&self.tid)? as u32 as i32,
+            start,
+            end: start + int(&self.dur)?,
+        })
+    }
+}
+
+/// The instance in which slow windows are told.
+fn tell(instance: &Instance, window: &EventName, undo: &mut Undo) -> Result<Instance, Error> {
+    let told = instance.beside("told");
+    told.make(undo).map_err(Error::setup("making the instance"))?;
+    told.set_clock("mono", undo).map_err(Error::setup("setting the clock"))?;
+    told.wake_for_every_record(undo).map_err(Error::setup("setting the wake-up mark"))?;
+    told.set_event_filter(window, Some(recipe::SLOW), undo)
+        .map_err(|source| Error::FilterRefused { event: window.clone(), source })?;
+    let selection = Selection { events: [window.clone()].into(), ..Selection::default() };
+    told.enable_events(&selection, true).map_err(Error::setup("enabling events"))?;
+    told.tracing_on().map_err(Error::setup("starting the buffer"))?;
+    Ok(told)
+}
+
+/// Makes the threads that there are members of their sets.
+fn seed(instance: &Instance, sets: &[Set], undo: &mut Undo) -> Result<(), Error> {
+    if sets.is_empty() {
+        return Ok(());
+    }
+    let set_up = || Error::setup("setting the pid filter");
+    let own = [nix::unistd::gettid().as_raw()];
+    // What this thread does counts only while it is traced.
+    instance.add_pids(PidList::Event, &own, undo).map_err(set_up())?;
+    let before = undo.steps().len();
+    for set in sets {
+        let seed = set.seed();
+        add(instance, &seed, undo)?;
+        let mut known = BTreeSet::new();
+        loop {
+            // Whoever is born meanwhile is told by the kernel, unless its parent was not yet known.
+            let new: Vec<i32> = threads_of(set.process).into_iter().filter(|tid| known.insert(*tid)).collect();
+            for tid in &new {
+                // Only the call itself is wanted.
+                let _ = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(*tid)));
+            }
+            if new.is_empty() {
+                break;
+            }
+        }
+        let refused = |source| Error::TriggerRefused { event: seed.event.clone(), source };
+        undo.run_back_to(before).into_iter().next().map_or(Ok(()), |source| Err(refused(source)))?;
+    }
+    Ok(())
+}
+
+fn threads_of(pid: i32) -> Vec<i32> {
+    let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks());
+    tasks.map(|tasks| tasks.flatten().map(|task| task.tid).collect()).unwrap_or_default()
+}
