@@ -171,7 +171,8 @@ impl File {
         while at < tokens.len() {
             let (word, after) = (tokens[at], tokens.get(at + 1).copied());
             let begins = |word: &str| matches!(word, "crate" | "super" | "self");
-            let follows = at > 0 && matches!(tokens[at - 1], "::" | "(" if tokens[at - 1] == "::");
+            // `pub(in crate::report)` says who may look, not what is looked at.
+            let follows = at > 0 && matches!(tokens[at - 1], "::" | "in");
             if word == "use" {
                 let own = after.is_some_and(|word| children.contains(word));
                 let before = if own { file.module.clone() } else { Vec::new() };

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod marker;
 pub mod samples;
 pub mod spec;
+mod steps;
 pub mod syscalls;
 mod thread;
 

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::lines::{self, ms, samples_of};
-use super::{FoldedTime, Page, Shown};
+use super::page::{Page, Shown};
+use super::settings::FoldedTime;
 use crate::report::export::stacks::Stacks;
 
 /// Running time of windows without samples.

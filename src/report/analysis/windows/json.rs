@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::lines::{self, samples_of};
-use super::{Page, Shown};
+use super::page::{Page, Shown};
 use crate::windows::Split;
 use crate::windows::engine::{Steps, Window};
 

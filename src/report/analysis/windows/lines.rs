@@ -1,6 +1,7 @@
 //! The time line of a window: one line a step, stacks with the step they belong to.
 
-use super::{Page, Shown, Sort};
+use super::page::{Page, Shown};
+use super::settings::Sort;
 use crate::decode::Scene;
 use crate::decode::meaning::{Edge, Meaning, could_go_on, frames};
 use crate::windows::engine::Window;

@@ -6,13 +6,15 @@
 mod folded;
 mod json;
 mod lines;
+mod page;
+mod settings;
 mod table;
 mod text;
 
-use std::collections::HashMap;
-use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
+
+pub use settings::{By, FoldedTime, Sort, WindowError, WindowSettings};
 
 use super::interface::{Analysis, AnalysisError, Findings};
 use crate::dat::{Dat, own};
@@ -23,175 +25,14 @@ use crate::report::reading::input::Input;
 use crate::report::reading::lane::Lane;
 use crate::report::reading::record::{Loss, Opened, Record};
 use crate::symbols::names::{Names, bytes_of};
-use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
+use crate::windows::Session;
+use crate::windows::engine::{Engine, Finds, Origin};
 use crate::windows::samples::Samples;
-use crate::windows::{Kept, OnlySlow, Session, Unrecorded};
+use page::{Found, Page, Shown};
 use crate::wire::subbuf::Lost;
 
 /// Bytes of records that a thread may have in open windows.
 const MOST_BYTES: usize = 256 << 20;
-
-/// In which order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
-    /// Windows as they began.
-    #[default]
-    Start,
-    /// The longest window first.
-    Duration,
-    /// As they began; inside of each, the steps that took longest first.
-    Gap,
-}
-
-/// What the tables are about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum By {
-    /// Kinds of windows and their labels.
-    #[default]
-    Kind,
-    /// Threads.
-    Thread,
-    /// Labels alone.
-    Label,
-}
-
-/// Which time stacks are folded for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FoldedTime {
-    /// Samples.
-    OnCpu,
-    /// From switch-out to running again.
-    OffCpu,
-    /// Both.
-    #[default]
-    Wall,
-}
-
-/// What of it.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct WindowSettings {
-    /// What windows are; as the file says if `None`.
-    pub sessions: Vec<Option<Session>>,
-    /// A threshold for windows that say nothing else, in place of the recording's.
-    pub threshold_ns: Option<u64>,
-    /// Only windows that took so long are shown, whatever their threshold.
-    pub min_ns: Option<u64>,
-    /// Only windows of these threads or processes, if any are named.
-    pub threads: Vec<i32>,
-    /// At most so many windows.
-    pub top: Option<usize>,
-    /// Their order.
-    pub sort: Sort,
-    /// Tables.
-    pub by: By,
-    /// Stacks are asked for: those of CPU time need samples.
-    pub stacks: bool,
-    /// Look up functions of programs that had no name when they were sampled, in the same builds of their files.
-    pub user_symbols: bool,
-    /// Show every interrupt and timer, not one line for each that changed nothing.
-    pub all_steps: bool,
-    /// Which time of stacks.
-    pub time: FoldedTime,
-}
-
-/// Why there is no such report.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum WindowError {
-    /// The file was recorded without windows, and none were named.
-    NoWindows(String),
-    /// Stacks of CPU time were wanted, but the file has no samples.
-    NoSamples(String),
-    /// Its clock does not count nanoseconds.
-    Clock(String),
-    /// The filter of a point.
-    Filter(String, String),
-}
-
-impl fmt::Display for WindowError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WindowError::NoWindows(file) => write!(f, "{file} was recorded without windows"),
-            WindowError::NoSamples(file) => write!(f, "{file} has no samples, so the stacks of CPU time are not known"),
-            WindowError::Clock(file) => write!(f, "the clock of {file} does not tell nanoseconds"),
-            WindowError::Filter(text, error) => write!(f, "the filter {text:?} was refused: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for WindowError {}
-
-/// A closed window, slow or not.
-#[derive(Clone, Debug)]
-struct Closed {
-    definition: u32,
-    label: u32,
-    tid: i32,
-    start: u64,
-    end: u64,
-    slow: bool,
-    lost: u64,
-}
-
-/// A window to show.
-struct Shown {
-    window: Window,
-    steps: Steps,
-    open: bool,
-    /// Its place among the closed ones.
-    place: usize,
-}
-
-/// The windows found so far.
-#[derive(Default)]
-struct Found {
-    closed: Vec<Closed>,
-    labels: Vec<Option<String>>,
-    shown: Vec<Shown>,
-    min_ns: Option<u64>,
-    threads: Vec<i32>,
-    /// Where only slow windows were kept: those of which the recorder knew, by thread, start and definition.
-    known: HashMap<(i32, u64, usize), Kept>,
-}
-
-impl Found {
-    fn kept(&self, window: &Window) -> Option<&Kept> {
-        self.known.get(&(window.tid, window.start, window.definition))
-    }
-
-    fn wants(&self, window: &Window) -> bool {
-        let named = |pid: i32| self.threads.contains(&pid);
-        self.threads.is_empty() || named(window.tid) || window.tgid.is_some_and(named)
-    }
-}
-
-impl Finds for Found {
-    fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
-        // A recorder that was killed, or is at work, has not written every stop; one of later does not stand for it.
-        if !self.wants(&window) || self.kept(&window).is_some_and(|kept| kept.end != window.end) {
-            return;
-        }
-        let label = self.labels.iter().position(|label| *label == window.label).unwrap_or_else(|| {
-            self.labels.push(window.label.clone());
-            self.labels.len() - 1
-        });
-        let slow = self.min_ns.map_or(window.is_slow(), |min| window.duration() >= min);
-        let place = self.closed.len();
-        self.closed.push(Closed {
-            definition: window.definition as u32,
-            label: label as u32,
-            tid: window.tid,
-            start: window.start,
-            end: window.end,
-            slow,
-            lost: window.lost,
-        });
-        if slow {
-            self.shown.push(Shown { window, steps: steps(), open: false, place });
-        }
-    }
-}
 
 /// The windows of one file.
 struct FileWindows {
@@ -277,57 +118,6 @@ impl Findings for Pages<'_> {
         let mut times = folded::Times::default();
         self.pages.iter().for_each(|page| times.add(page));
         Some(times.stacks(self.settings.time))
-    }
-}
-
-/// What is needed to show the windows of a file.
-struct Page<'p> {
-    file: Option<&'p str>,
-    opened: Opened<'p>,
-    number: usize,
-    session: &'p Session,
-    engine: &'p Engine,
-    found: &'p Found,
-    samples: Option<&'p Samples>,
-    settings: &'p WindowSettings,
-    machine: Option<crate::windows::syscalls::Machine>,
-    /// Slow windows, in the order asked for.
-    shown: Vec<Shown>,
-    /// Windows that had not ended.
-    open: Vec<Shown>,
-}
-
-impl<'p> Page<'p> {
-    /// CPU and lane of a stream.
-    fn origin(&self, stream: u32) -> Option<(u32, &'p Lane)> {
-        let origin = self.opened.origins.get(stream as usize)?;
-        Some((origin.cpu, self.opened.lanes.get(origin.lane as usize)?))
-    }
-
-    /// The name of a thread then.
-    fn comm(&self, tid: i32, time: u64) -> String {
-        let lane = self.opened.lane_of(self.number);
-        lane.map_or_else(String::new, |lane| String::from_utf8_lossy(lane.comm(tid, u64::MAX, time)).into_owned())
-    }
-
-    /// What the recording counted of windows it did not keep.
-    fn only_slow(&self) -> Option<&'p OnlySlow> {
-        self.session.only_slow.as_ref()
-    }
-
-    /// Slow windows that the kernel has told, but whose records it had overwritten.
-    fn unrecorded(&self) -> Vec<&'p Unrecorded> {
-        let kernel = self.only_slow().and_then(|kept| kept.in_kernel.as_ref());
-        let wanted = |one: &&Unrecorded| {
-            let named = |pid: i32| self.settings.threads.contains(&pid);
-            let min = self.settings.min_ns.is_none_or(|min| one.end.saturating_sub(one.start) >= min);
-            min && (self.settings.threads.is_empty() || named(one.tid) || self.engine.tgid(one.tid).is_some_and(named))
-        };
-        kernel.map_or(Vec::new(), |kernel| kernel.unrecorded.iter().filter(wanted).collect())
-    }
-
-    fn kind(&self, definition: usize) -> &'p str {
-        self.session.definitions.get(definition).map_or("", |definition| definition.name.as_str())
     }
 }
 

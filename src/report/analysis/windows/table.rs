@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::lines::ms;
-use super::{By, Page};
+use super::page::Page;
+use super::settings::By;
 use crate::spread::Spread;
 use crate::windows::{NS_PER_ROW, Tally};
 

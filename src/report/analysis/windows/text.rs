@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::lines::{self, Line, ms, samples_of};
-use super::{Page, Shown, table};
+use super::page::{Page, Shown};
+use super::table;
 
 pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
     if let Some(name) = page.file {
