@@ -2,9 +2,9 @@
 
 use super::fields::{Memory, Rows, Spelling};
 use super::format::{ExportSettings, Format, RecordWriter};
-use crate::report::reading::batch::Batch;
+use crate::report::reading::batch::{Batch, Walk};
 use crate::report::reading::pool::Render;
-use crate::report::reading::record::{Opened, Step};
+use crate::report::reading::record::{Opened, Record};
 use crate::wire::abi::Abi;
 use crate::wire::format::Value;
 use crate::wire::text;
@@ -70,13 +70,22 @@ impl RecordWriter for Csv<'_> {
 
 impl Render<Batch> for Csv<'_> {
     fn render(&self, batch: &Batch, out: &mut Vec<u8>) {
-        let mut memory = Memory::new();
-        for step in batch.steps(self.rows.opened, false) {
-            if let Step::Record(record) = step {
-                self.rows.row(&record, &mut memory, out);
-                out.push(b'\n');
-            }
-        }
+        batch.walk(self.rows.opened, false, &mut Lines { form: self, memory: Memory::new(), out });
+    }
+}
+
+/// The lines of one batch.
+struct Lines<'l> {
+    form: &'l Csv<'l>,
+    memory: Memory,
+    out: &'l mut Vec<u8>,
+}
+
+impl Walk for Lines<'_> {
+    #[inline]
+    fn record(&mut self, record: &Record<'_>) {
+        self.form.rows.row(record, &mut self.memory, self.out);
+        self.out.push(b'\n');
     }
 }
 

@@ -6,9 +6,9 @@
 use super::fields::{Event, Memory, Rows, Spelling};
 use super::format::{ExportSettings, Format, RecordWriter};
 use crate::decode::Decoder;
-use crate::report::reading::batch::Batch;
+use crate::report::reading::batch::{Batch, Walk};
 use crate::report::reading::pool::Render;
-use crate::report::reading::record::{Loss, Opened, Record, Step};
+use crate::report::reading::record::{Loss, Opened, Record};
 use crate::wire::abi::Abi;
 use crate::wire::format::Value;
 use crate::wire::subbuf::Lost;
@@ -200,14 +200,25 @@ impl RecordWriter for Json<'_> {}
 
 impl Render<Batch> for Json<'_> {
     fn render(&self, batch: &Batch, out: &mut Vec<u8>) {
-        let mut recent = Recent::new();
-        for step in batch.steps(self.rows.opened, false) {
-            match step {
-                Step::Record(record) => self.record(&record, &mut recent, out),
-                Step::Lost(loss) => lost(&loss, out),
-                Step::SubBuffer(_) => {}
-            }
-        }
+        batch.walk(self.rows.opened, false, &mut Lines { form: self, recent: Recent::new(), out });
+    }
+}
+
+/// The lines of one batch.
+struct Lines<'l> {
+    form: &'l Json<'l>,
+    recent: Recent,
+    out: &'l mut Vec<u8>,
+}
+
+impl Walk for Lines<'_> {
+    #[inline]
+    fn record(&mut self, record: &Record<'_>) {
+        self.form.record(record, &mut self.recent, self.out);
+    }
+
+    fn lost(&mut self, loss: &Loss<'_>) {
+        lost(loss, self.out);
     }
 }
 

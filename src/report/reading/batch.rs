@@ -1,11 +1,12 @@
 //! Records in order of time, some thousands at a time, and the bytes they lie in.
 //!
-//! Owns: where the records of a batch are, what is to be said before them, and the walk over both: [`Batch::steps`]. Everything
+//! Owns: where the records of a batch are, what is to be said before them, and the walk over both: [`Batch::walk`]. Everything
 //! that looks at records goes through it, on whatever thread.
 
 use std::sync::Arc;
 
-use super::record::{Loss, Opened, Record, Step};
+use super::lane::Lane;
+use super::record::{Loss, Opened, Record};
 use super::stream::Chunk;
 use crate::wire::record::Record as Bytes;
 use crate::wire::subbuf::Lost;
@@ -76,28 +77,6 @@ impl Batch {
         self.bytes(item.chunk, item.start, item.len)
     }
 
-    /// The record at `index`.
-    #[inline]
-    pub(in crate::report) fn record<'r>(&'r self, index: usize, opened: Opened<'r>) -> Option<Record<'r>> {
-        let item = self.items.get(index)?;
-        let origin = opened.origins.get(item.stream as usize)?;
-        let lane = opened.lanes.get(origin.lane as usize)?;
-        let exit = self.exits.get(item.exit as usize).filter(|_| item.exit != NO_EXIT);
-        let exit = exit.map(|exit| Bytes {
-            ticks: exit.ticks,
-            cpu: origin.cpu,
-            data: self.bytes(exit.chunk, exit.start, exit.len),
-        });
-        Some(Record {
-            bytes: Bytes { ticks: item.time, cpu: origin.cpu, data: self.data(item) },
-            lane,
-            stream: item.stream,
-            seq: self.first + index as u64,
-            exit,
-            aux: item.aux,
-        })
-    }
-
     /// Where the bytes of one of its records are.
     pub(in crate::report) fn item(&self, record: &Record<'_>) -> Option<&Item> {
         self.items.get(self.index(record))
@@ -124,11 +103,62 @@ impl Batch {
         at.ok().and_then(|at| self.waits.get(at)).map(|wait| wait.1)
     }
 
-    /// Records, and before them what is to be said, from the first or from the first that is printed.
-    pub(in crate::report) fn steps<'r>(&'r self, opened: Opened<'r>, with_skipped: bool) -> Steps<'r> {
-        let index = if with_skipped { 0 } else { self.skip };
-        let mark = self.marks.partition_point(|mark| (mark.0 as usize) < index);
-        Steps { batch: self, opened, index, mark }
+    /// Walks over the records, and what is to be said before them: from the first one on, or from the first that is printed.
+    #[inline]
+    pub(in crate::report) fn walk(&self, opened: Opened<'_>, with_skipped: bool, walker: &mut impl Walk) {
+        let start = if with_skipped { 0 } else { self.skip };
+        let mut mark = self.marks.partition_point(|mark| (mark.0 as usize) < start);
+        let marked = |mark: usize| self.marks.get(mark).map_or(usize::MAX, |mark| mark.0 as usize);
+        let mut next_mark = marked(mark);
+        // Records of a stream come in runs.
+        let (mut last, mut place) = (u32::MAX, None);
+        for (index, item) in self.items.iter().enumerate().skip(start) {
+            if item.stream != last {
+                last = item.stream;
+                let origin = opened.origins.get(last as usize);
+                place = origin.and_then(|origin| Some((origin.cpu, opened.lanes.get(origin.lane as usize)?)));
+            }
+            let Some((cpu, lane)) = place else { continue };
+            while index >= next_mark {
+                self.say(mark, &self.record(index, item, cpu, lane), walker);
+                mark += 1;
+                next_mark = marked(mark);
+            }
+            walker.record(&self.record(index, item, cpu, lane));
+        }
+    }
+
+    #[inline(always)]
+    fn record<'r>(&'r self, index: usize, item: &Item, cpu: u32, lane: &'r Lane) -> Record<'r> {
+        Record {
+            bytes: Bytes { ticks: item.time, cpu, data: self.data(item) },
+            lane,
+            stream: item.stream,
+            seq: self.first + index as u64,
+            exit: if item.exit == NO_EXIT { None } else { self.exit(item, cpu) },
+            aux: item.aux,
+        }
+    }
+
+    #[cold]
+    fn say(&self, mark: usize, record: &Record<'_>, walker: &mut impl Walk) {
+        match self.marks.get(mark) {
+            Some((_, Mark::SubBuffer)) => walker.sub_buffer(record),
+            Some((_, Mark::Lost(lost))) => walker.lost(&Loss {
+                lost: *lost,
+                lane: record.lane,
+                stream: record.stream,
+                cpu: record.bytes.cpu,
+                time: record.bytes.ticks,
+            }),
+            None => {}
+        }
+    }
+
+    #[cold]
+    fn exit(&self, item: &Item, cpu: u32) -> Option<Bytes<'_>> {
+        let exit = self.exits.get(item.exit as usize)?;
+        Some(Bytes { ticks: exit.ticks, cpu, data: self.bytes(exit.chunk, exit.start, exit.len) })
     }
 
     /// Lets go of chunks of which little is printed: batches wait to be rendered, and many chunks would wait with them.
@@ -152,35 +182,18 @@ impl Batch {
     }
 }
 
-/// The walk over a batch.
-pub(in crate::report) struct Steps<'r> {
-    batch: &'r Batch,
-    opened: Opened<'r>,
-    index: usize,
-    mark: usize,
-}
+/// Takes what a walk over a batch meets.
+pub(in crate::report) trait Walk {
+    /// The next record.
+    fn record(&mut self, record: &Record<'_>);
 
-impl<'r> Iterator for Steps<'r> {
-    type Item = Step<'r>;
+    /// Records were lost before the next one.
+    fn lost(&mut self, loss: &Loss<'_>) {
+        let _ = loss;
+    }
 
-    #[inline]
-    fn next(&mut self) -> Option<Step<'r>> {
-        if let Some((_, mark)) = self.batch.marks.get(self.mark).filter(|mark| mark.0 as usize <= self.index) {
-            self.mark += 1;
-            let record = self.batch.record(self.index, self.opened)?;
-            return Some(match mark {
-                Mark::SubBuffer => Step::SubBuffer(record),
-                Mark::Lost(lost) => Step::Lost(Loss {
-                    lost: *lost,
-                    lane: record.lane,
-                    stream: record.stream,
-                    cpu: record.bytes.cpu,
-                    time: record.bytes.ticks,
-                }),
-            });
-        }
-        let record = self.batch.record(self.index, self.opened)?;
-        self.index += 1;
-        Some(Step::Record(record))
+    /// A sub-buffer begins with the next record.
+    fn sub_buffer(&mut self, record: &Record<'_>) {
+        let _ = record;
     }
 }

@@ -50,14 +50,14 @@ mod tail;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use batch::{Batch, Steps};
+use batch::{Batch, Walk};
 use error::ReadError;
 use input::Input;
 use lane::Lane;
 use live::Live;
 use merge::Progress;
 use pass::{Asked, Pass};
-use record::{Loss, Opened, Origin, Record, Step};
+use record::{Loss, Opened, Origin, Record};
 use select::{Gate, Selection};
 use settings::ReadSettings;
 
@@ -85,24 +85,33 @@ pub trait Take {
 
     /// Takes some thousand records. There is no need to write this: it hands over one after the other.
     fn take_all(&mut self, records: Records<'_>) {
-        for step in records.steps {
-            match step {
-                Step::Record(record) => self.take(&record),
-                Step::Lost(loss) => self.lost(&loss),
-                Step::SubBuffer(_) => {}
-            }
-        }
+        records.batch.walk(records.opened, false, &mut Taking(self));
     }
 }
 
 /// Records in order of time, and the losses between them.
 pub struct Records<'r> {
-    steps: Steps<'r>,
+    batch: &'r Batch,
+    opened: Opened<'r>,
 }
 
 impl<'r> Records<'r> {
     pub(in crate::report) fn of(batch: &'r Batch, opened: Opened<'r>) -> Records<'r> {
-        Records { steps: batch.steps(opened, false) }
+        Records { batch, opened }
+    }
+}
+
+/// Hands what a walk meets to whoever takes records.
+struct Taking<'t, T: ?Sized>(&'t mut T);
+
+impl<T: Take + ?Sized> Walk for Taking<'_, T> {
+    #[inline]
+    fn record(&mut self, record: &Record<'_>) {
+        self.0.take(record);
+    }
+
+    fn lost(&mut self, loss: &Loss<'_>) {
+        self.0.lost(loss);
     }
 }
 

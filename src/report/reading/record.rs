@@ -165,13 +165,3 @@ pub struct Loss<'r> {
     /// When the next record of the stream was written.
     pub time: u64,
 }
-
-/// One step of the walk over records.
-pub(in crate::report) enum Step<'r> {
-    /// A sub-buffer begins with this record.
-    SubBuffer(Record<'r>),
-    /// Records were lost.
-    Lost(Loss<'r>),
-    /// The next record.
-    Record(Record<'r>),
-}

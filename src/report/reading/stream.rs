@@ -97,6 +97,7 @@ impl Finder {
         let bytes = std::mem::take(&mut chunk.bytes);
         chunk.records.reserve(bytes.len() / 40);
         let size = self.layout.subbuf_bytes as usize;
+        let (wants, common): (&[Want], _) = (&self.wants, self.common);
         for (number, page) in bytes.chunks(size).enumerate() {
             let base = number * size;
             let here = || offset + base as u64;
@@ -118,9 +119,9 @@ impl Finder {
                 match next {
                     Ok(found) => {
                         let data = page.get(found.start as usize..(found.start + found.len) as usize).unwrap_or(&[]);
-                        let (start, id) = (base as u32 + found.start, self.common.id(data));
+                        let (start, id) = (base as u32 + found.start, common.id(data));
                         let mut leading = false;
-                        match self.wants.get(usize::from(id)).copied().unwrap_or(Want::Yes) {
+                        match wants.get(usize::from(id)).copied().unwrap_or(Want::Yes) {
                             Want::Yes => chunk.dropping = Some(false),
                             Want::No => {
                                 chunk.dropping = Some(true);

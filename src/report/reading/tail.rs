@@ -13,10 +13,10 @@
 //! are indented below their callers. When there is such a record among the last ones, or when an account of all records
 //! is kept, everything is read.
 
-use super::batch::Batch;
+use super::batch::{Batch, Walk};
 use super::merge::{How, Merge, Progress};
 use super::pool::Pool;
-use super::record::{Opened, Step};
+use super::record::{Opened, Record};
 use super::seek::{Starts, Timelines};
 use super::select::Gate;
 use super::settings::ReadSettings;
@@ -116,29 +116,41 @@ impl Search<'_> {
         let mut progress = Progress::new(self.opened.lanes, Vec::new());
         let mut counted = Counted::default();
         let mut merge = Merge::new(self.opened.lanes, (self.streams)(starts), &mut progress, gate, self.how, self.pool);
-        self.pool.consume(|| merge.batch(self.pool), |batch| self.take(&batch, time, &mut counted));
+        self.pool.consume(|| merge.batch(self.pool), |batch| {
+            let (history, counted) = (&*self.history, &mut counted);
+            batch.walk(self.opened, true, &mut Counting { history, time, counted, named: (u32::MAX, 0) });
+        });
         gate.forget();
         counted
     }
+}
 
-    fn take(&self, batch: &Batch, time: u64, counted: &mut Counted) {
-        let mut before = (u32::MAX, 0);
-        for step in batch.steps(self.opened, true) {
-            let Step::Record(record) = step else { continue };
-            counted.all += 1;
-            counted.late += u64::from(record.time() >= time);
-            let Some(learned) = self.history.get(record.lane.file) else { continue };
-            let pid = record.pid();
-            if learned.learns && before != (record.stream, pid) {
-                if record.lane.names.is_stored(pid) {
-                    before = (record.stream, pid);
-                } else {
-                    counted.dependent = counted.all;
-                }
-            }
-            if !learned.ids.is_empty() && learned.ids.contains(&record.id()) {
+/// Counts the records of batches.
+struct Counting<'c> {
+    history: &'c [Learned],
+    /// The time in question.
+    time: u64,
+    counted: &'c mut Counted,
+    /// Stream and task of the last record whose task has a stored name.
+    named: (u32, i32),
+}
+
+impl Walk for Counting<'_> {
+    fn record(&mut self, record: &Record<'_>) {
+        let counted = &mut *self.counted;
+        counted.all += 1;
+        counted.late += u64::from(record.time() >= self.time);
+        let Some(learned) = self.history.get(record.lane.file) else { return };
+        let named = (record.stream, record.pid());
+        if learned.learns && self.named != named {
+            if record.lane.names.is_stored(named.1) {
+                self.named = named;
+            } else {
                 counted.dependent = counted.all;
             }
+        }
+        if !learned.ids.is_empty() && learned.ids.contains(&record.id()) {
+            counted.dependent = counted.all;
         }
     }
 }

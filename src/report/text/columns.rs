@@ -7,11 +7,11 @@ use std::sync::OnceLock;
 use super::dump;
 use super::settings::Columns;
 use crate::decode::{Compat, Decoder};
-use crate::report::reading::batch::Batch;
+use crate::report::reading::batch::{Batch, Walk};
 use crate::report::reading::clock::{Unit, micros, write_time};
 use crate::report::reading::lane::{Lane, slots};
 use crate::report::reading::pool::Render;
-use crate::report::reading::record::{Loss, Opened, Origin, Record, Step};
+use crate::report::reading::record::{Loss, Opened, Origin, Record};
 use crate::wire::record::Record as Bytes;
 use crate::wire::subbuf::Lost;
 use crate::wire::text;
@@ -368,24 +368,37 @@ fn unknown(id: u16, data: &[u8], out: &mut Vec<u8>) {
 impl Render<Batch> for TextLines<'_> {
     fn render(&self, batch: &Batch, out: &mut Vec<u8>) {
         out.reserve(batch.items.len() * 150);
-        let (mut memory, mut marked) = (Memory::new(), false);
-        for step in batch.steps(self.opened, false) {
-            match step {
-                Step::Record(record) => {
-                    self.record(batch, &record, marked, &mut memory, out);
-                    marked = false;
-                }
-                Step::Lost(loss) => {
-                    self.begin_mark(loss.lane, marked, out);
-                    self.lost(&loss, out);
-                    marked = true;
-                }
-                Step::SubBuffer(record) => {
-                    self.begin_mark(record.lane, marked, out);
-                    self.sub_buffer(batch, &record, out);
-                    marked = true;
-                }
-            }
-        }
+        let mut lines = Lines { form: self, batch, memory: Memory::new(), marked: false, out };
+        batch.walk(self.opened, false, &mut lines);
+    }
+}
+
+/// The lines of one batch.
+struct Lines<'l, 'r> {
+    form: &'l TextLines<'r>,
+    batch: &'l Batch,
+    memory: Memory,
+    /// Something stands before the next record.
+    marked: bool,
+    out: &'l mut Vec<u8>,
+}
+
+impl Walk for Lines<'_, '_> {
+    #[inline]
+    fn record(&mut self, record: &Record<'_>) {
+        let marked = std::mem::take(&mut self.marked);
+        self.form.record(self.batch, record, marked, &mut self.memory, self.out);
+    }
+
+    fn lost(&mut self, loss: &Loss<'_>) {
+        self.form.begin_mark(loss.lane, self.marked, self.out);
+        self.form.lost(loss, self.out);
+        self.marked = true;
+    }
+
+    fn sub_buffer(&mut self, record: &Record<'_>) {
+        self.form.begin_mark(record.lane, self.marked, self.out);
+        self.form.sub_buffer(self.batch, record, self.out);
+        self.marked = true;
     }
 }

@@ -17,9 +17,9 @@
 use std::io::{self, Write};
 
 use crate::decode::{Compat, Decoder};
-use crate::report::reading::batch::Batch;
+use crate::report::reading::batch::{Batch, Walk};
 use crate::report::reading::lane::Lane;
-use crate::report::reading::record::{Loss, Opened, Origin, Record, Step};
+use crate::report::reading::record::{Loss, Opened, Origin, Record};
 use crate::wire::abi::Abi;
 use crate::wire::format::EventFormat;
 use crate::wire::subbuf::Lost;
@@ -108,21 +108,8 @@ impl<'r> KernelGraph<'r> {
     pub(super) fn take(&mut self, batch: &Batch, to: &mut dyn Write) -> io::Result<()> {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
-        let mut left = batch.skip;
-        for step in batch.steps(self.opened, true) {
-            match step {
-                Step::Lost(loss) if left == 0 => lost(&loss, &mut out),
-                Step::Lost(_) | Step::SubBuffer(_) => {}
-                Step::Record(record) => {
-                    let start = out.len();
-                    self.record(&record, &mut out);
-                    if left > 0 {
-                        left -= 1;
-                        out.truncate(start);
-                    }
-                }
-            }
-        }
+        let opened = self.opened;
+        batch.walk(opened, true, &mut Lines { graph: self, left: batch.skip, out: &mut out });
         let written = to.write_all(&out);
         self.out = out;
         written
@@ -202,6 +189,31 @@ impl<'r> KernelGraph<'r> {
             }
         }
         out.push(b'\n');
+    }
+}
+
+/// The lines of one batch.
+struct Lines<'l, 'r> {
+    graph: &'l mut KernelGraph<'r>,
+    /// Records that are still left out.
+    left: usize,
+    out: &'l mut Vec<u8>,
+}
+
+impl Walk for Lines<'_, '_> {
+    fn record(&mut self, record: &Record<'_>) {
+        let start = self.out.len();
+        self.graph.record(record, self.out);
+        if self.left > 0 {
+            self.left -= 1;
+            self.out.truncate(start);
+        }
+    }
+
+    fn lost(&mut self, loss: &Loss<'_>) {
+        if self.left == 0 {
+            lost(loss, self.out);
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use super::interface::{Analysis, AnalysisError, Findings, Wants};
 use crate::decode::meaning::Meaning;
 use crate::report::reading::Take;
-use crate::report::reading::batch::Batch;
-use crate::report::reading::record::{Opened, Record, Step};
+use crate::report::reading::batch::{Batch, Walk};
+use crate::report::reading::record::{Opened, Record};
 use crate::wire::format::Field;
 use crate::wire::text;
 
@@ -118,15 +118,25 @@ impl Wakeups {
 
     /// Notes at each switch of a batch how long its next task waited.
     pub(in crate::report) fn note(&mut self, batch: &mut Batch, opened: Opened<'_>) {
-        let mut waits = Vec::new();
-        for (index, step) in batch.steps(opened, true).filter(|step| matches!(step, Step::Record(_))).enumerate() {
-            if let Step::Record(record) = step
-                && let Some(wait) = self.observe(&record)
-            {
-                waits.push((index as u32, wait));
-            }
-        }
-        batch.waits = waits;
+        let mut noting = Noting { wakeups: self, at: 0, waits: Vec::new() };
+        batch.walk(opened, true, &mut noting);
+        batch.waits = noting.waits;
+    }
+}
+
+/// Looks at the records of one batch.
+struct Noting<'w> {
+    wakeups: &'w mut Wakeups,
+    /// Index of the next record.
+    at: u32,
+    waits: Vec<(u32, u64)>,
+}
+
+impl Walk for Noting<'_> {
+    fn record(&mut self, record: &Record<'_>) {
+        let wait = self.wakeups.observe(record);
+        self.waits.extend(wait.map(|wait| (self.at, wait)));
+        self.at += 1;
     }
 }
 
