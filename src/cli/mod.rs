@@ -2,11 +2,8 @@
 //!
 //! One file per subcommand. Only this module knows clap and writes to standard output or chooses an exit code.
 
-mod explain;
-mod explain_probe;
-mod limits;
+mod common;
 pub mod manual;
-mod pager;
 mod probe;
 mod record;
 pub mod report;
@@ -15,10 +12,7 @@ mod restore;
 mod rt;
 mod stream;
 mod symbols;
-mod units;
-mod windows;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -77,16 +71,3 @@ pub fn main() -> ExitCode {
         Command::Reset(args) => reset::run(&args, cli.verbose),
     }
 }
-
-/// Writes to stderr as it is. Nobody reading it is no reason to lose a recording.
-fn say_raw(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-/// A line for stderr, as `eprintln!`, that survives a closed stderr.
-macro_rules! say {
-    ($($arg:tt)*) => {
-        $crate::cli::say_raw(&format!("{}\n", format_args!($($arg)*)))
-    };
-}
-use say;

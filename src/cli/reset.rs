@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::say;
+use super::common::say::say;
 use crate::control::journal::{Fate, Leftover};
 use crate::tracefs::undo::Step;
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::units::human_bytes;
-use super::{say, say_raw};
+use super::common::say::{say, say_raw};
+use super::common::units::human_bytes;
 use crate::control::journal::Leftover;
 use crate::dat::unsealed::Family;
 use crate::record::file::restore;

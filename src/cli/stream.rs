@@ -1,18 +1,19 @@
 //! `rtrec stream`: the set-up of `record`, printed live as `report` would.
 
-use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args};
 
-use super::record::{SetupArgs, Stderr, setup, status};
-use super::units::duration;
-use super::{explain, say, say_raw};
-use crate::live::{self, LiveReport};
-use crate::plugins::REGISTRY;
-use crate::record::{self, Outcome, Round, Sink, StreamTexts};
-use crate::report::{ExportSettings, Format, OwnedView, RawEvents, ReadSettings, ReportError, TextSettings, export};
+use super::common::explain;
+use super::common::live::{Printer, RecordFormat, failure, format};
+use super::common::recording::status;
+use super::common::say::{say, say_raw};
+use super::common::stderr::Stderr;
+use super::common::units::duration;
+use super::record::{SetupArgs, setup};
+use crate::record;
+use crate::report::{OwnedView, RawEvents, TextSettings};
 
 /// Record and print records as they come
 ///
@@ -112,38 +113,6 @@ impl OutputArgs {
     }
 }
 
-/// The form of records: lines of text, or a format for programs.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum RecordFormat {
-    Text,
-    Export(&'static Format),
-}
-
-impl RecordFormat {
-    /// What comes out of records in this form.
-    pub(super) fn view(self, text: TextSettings, fields: Vec<String>) -> OwnedView {
-        match self {
-            RecordFormat::Text => OwnedView::Text(text),
-            RecordFormat::Export(format) => OwnedView::Export(format, ExportSettings { fields, heading: true }),
-        }
-    }
-
-    /// Whether it is this format.
-    pub(super) fn is(self, name: &str) -> bool {
-        matches!(self, RecordFormat::Export(format) if format.name == name)
-    }
-}
-
-pub(super) fn format(word: &str) -> Result<RecordFormat, String> {
-    match word {
-        "text" => Ok(RecordFormat::Text),
-        "json" | "csv" => {
-            export::named(word).map(RecordFormat::Export).ok_or_else(|| format!("{word} is not built in"))
-        }
-        _ => Err("there are text, json and csv".to_owned()),
-    }
-}
-
 /// Runs the subcommand.
 pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
     let judged = args.output.reason().and_then(|()| setup(&args.setup, &[], matches));
@@ -168,22 +137,9 @@ pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> Exit
             ExitCode::from(printer.failed.as_ref().map_or_else(|| status(&outcome), |error| failure(error, &outcome)))
         }
         Err(error) => {
-            let explained = explain::record_error(&error);
+            let explained = explain::record::error(&error);
             say_raw(&explained.text("stream"));
             ExitCode::from(explained.status)
-        }
-    }
-}
-
-/// Whoever read us has seen enough, or something is wrong.
-pub(super) fn failure(error: &ReportError, outcome: &Outcome) -> u8 {
-    match error {
-        ReportError::Write(error) if error.kind() == ErrorKind::BrokenPipe => {
-            outcome.ending.filter(|_| outcome.stop != record::Stop::OutputClosed).map_or(0, |_| status(outcome))
-        }
-        error => {
-            say!("rtrec: {error}");
-            2
         }
     }
 }
@@ -197,58 +153,4 @@ fn view(args: &StreamArgs) -> OwnedView {
         text.columns.raw = RawEvents::all();
     }
     args.format.view(text, args.fields.clone())
-}
-
-/// Prints the rounds.
-pub(super) struct Printer {
-    view: Option<OwnedView>,
-    live: Option<LiveReport>,
-    to_stderr: bool,
-    pub(super) failed: Option<ReportError>,
-    /// Lines do not say which buffer they are from.
-    nameless: bool,
-}
-
-impl Printer {
-    pub(super) fn new(view: OwnedView, to_stderr: bool, nameless: bool) -> Printer {
-        Printer { view: Some(view), live: None, to_stderr, failed: None, nameless }
-    }
-
-    fn print(&mut self, mut round: Round) -> Result<(), ReportError> {
-        let Some(live) = &mut self.live else { return Err(ReportError::NoRecords) };
-        round.buffers.iter_mut().filter(|_| self.nameless).for_each(|buffer| buffer.name.clear());
-        let mut text = Vec::new();
-        live.round(round, &mut text)?;
-        if self.to_stderr {
-            io::stderr().write_all(&text)?
-        } else {
-            write_out(&text)?
-        }
-        Ok(())
-    }
-}
-
-impl Sink for Printer {
-    fn begin(&mut self, texts: StreamTexts) {
-        // Threads that come and go would be in the trace.
-        let reading = live::reading(texts, REGISTRY, ReadSettings { threads: 1, ..ReadSettings::default() });
-        match (reading, self.view.take()) {
-            (Ok(reading), Some(view)) => self.live = Some(LiveReport::new(reading, view)),
-            (Err(error), _) => self.failed = Some(error.into()),
-            (_, None) => {}
-        }
-    }
-
-    fn round(&mut self, round: Round) -> bool {
-        if self.failed.is_none() {
-            self.failed = self.print(round).err();
-        }
-        self.failed.is_none()
-    }
-}
-
-/// Nothing is left in a buffer of ours when a round is over.
-fn write_out(text: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text).and_then(|()| out.flush())
 }

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{explain_probe, say, say_raw};
+use super::common::explain;
+use super::common::say::{say, say_raw};
 use crate::probe::{ProbeError, binaries_of};
 use crate::symbols::names::{Areas, Named, Names, line_of};
 use crate::symbols::{Binary, Verdict};
@@ -105,7 +106,7 @@ pub(super) fn symbolize(args: SymbolizeArgs) -> ExitCode {
 }
 
 fn refused(command: &str, error: &ProbeError) -> ExitCode {
-    let explained = explain_probe::explain(error);
+    let explained = explain::probe::error(error);
     say_raw(&explained.text(command));
     ExitCode::from(explained.status)
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::super::stream::RecordFormat;
-use super::super::units::{duration, size_kb};
+use super::super::common::live::RecordFormat;
+use super::super::common::units::{duration, size_kb};
 
 /// What both kinds of probes take.
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(in crate::cli) struct LiveArgs {
     #[arg(long, conflicts_with_all = ["count", "returns", "both"], help_heading = "Instead of records")]
     pub(super) latency: bool,
     /// With --latency: also print each call that took this long: 10ms, 500us; milliseconds without a unit
-    #[arg(long, value_name = "TIME", requires = "latency", value_parser = super::super::windows::threshold,
+    #[arg(long, value_name = "TIME", requires = "latency", value_parser = super::super::common::windows::threshold,
         help_heading = "Instead of records")]
     pub(super) threshold: Option<u64>,
     /// Print the lines for uprobe_events or kprobe_events, and change nothing
@@ -68,7 +68,7 @@ pub(in crate::cli) struct LiveArgs {
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "500ms", help_heading = "Layout")]
     pub(super) delay: Duration,
     /// Print in this format: text, json or csv
-    #[arg(long, value_name = "FORMAT", value_parser = super::super::stream::format, default_value = "text",
+    #[arg(long, value_name = "FORMAT", value_parser = super::super::common::live::format, default_value = "text",
         help_heading = "Layout")]
     pub(super) format: RecordFormat,
     /// Print all nine decimals of the time

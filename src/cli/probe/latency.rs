@@ -4,8 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::super::record::{Stderr, status};
-use super::super::{explain, report, say, say_raw};
+use super::super::common::explain;
+use super::super::common::recording::status;
+use super::super::common::say::{say, say_raw};
+use super::super::common::stderr::Stderr;
+use super::super::report;
 use super::args::LiveArgs;
 use super::live;
 use crate::probe::{ProbeError, Spec};
@@ -43,7 +46,7 @@ pub(super) fn run(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> Ex
     match record::run(&settings, &watch) {
         Ok(outcome) => told(args, &settings, &watch, &outcome),
         Err(error) => {
-            let explained = explain::record_error(&error);
+            let explained = explain::record::error(&error);
             say_raw(&explained.text(name));
             ExitCode::from(explained.status)
         }

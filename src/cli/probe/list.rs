@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::super::{explain, say, say_raw};
+use super::super::common::explain;
+use super::super::common::say::{say, say_raw};
 use super::live::told;
 use crate::probe::{self, Probe, ProbeError, Symbols};
 use crate::tracefs::Tracefs;
@@ -86,7 +87,7 @@ pub(super) fn of_kernel(pattern: &str, dir: Option<&Path>) -> ExitCode {
         Ok(functions) => functions,
         Err(source) => {
             let explained =
-                explain::record_error(&crate::record::Error::Setup { step: "listing the functions", source });
+                explain::record::error(&crate::record::Error::Setup { step: "listing the functions", source });
             say_raw(&explained.text("kprobe"));
             return ExitCode::from(explained.status);
         }

@@ -3,9 +3,11 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use super::super::record::{Stderr, status};
-use super::super::stream::{Printer, failure};
-use super::super::{explain, explain_probe, say, say_raw};
+use super::super::common::explain;
+use super::super::common::live::{Printer, failure};
+use super::super::common::recording::status;
+use super::super::common::say::{say, say_raw};
+use super::super::common::stderr::Stderr;
 use super::args::{KprobeArgs, LiveArgs, UprobeArgs};
 use super::count::Counter;
 use super::{latency, list};
@@ -97,7 +99,7 @@ fn ended(
             ExitCode::from(status)
         }
         Err(error) => {
-            let explained = explain::record_error(&error);
+            let explained = explain::record::error(&error);
             say_raw(&explained.text(name));
             ExitCode::from(explained.status)
         }
@@ -105,7 +107,7 @@ fn ended(
 }
 
 pub(super) fn told(name: &str, error: &ProbeError) -> ExitCode {
-    let explained = explain_probe::explain(error);
+    let explained = explain::probe::error(error);
     say_raw(&explained.text(name));
     ExitCode::from(explained.status)
 }

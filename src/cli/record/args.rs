@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::super::limits::LimitArgs;
-use super::super::rt::InsideArgs;
-use super::super::units::{duration, octal, size_kb};
-use super::super::windows::WindowArgs;
+use super::super::common::inside::InsideArgs;
+use super::super::common::limits::LimitArgs;
+use super::super::common::units::{duration, octal, size_kb};
+use super::super::common::windows::WindowArgs;
 use crate::dat::chunks::Compression;
 use crate::record::{FileVersion, ReaderChoice};
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
-use super::super::windows::{ViewArgs, WindowArgs};
-use super::failure::Failure;
+use super::super::common::explain::Explained;
+use super::super::common::windows::{ViewArgs, WindowArgs};
 use crate::report::FilterArg;
 use crate::report::analysis::latency::PairWord;
 
@@ -350,14 +350,14 @@ pub(super) struct Plan {
     pub(super) filters: Vec<FilterArg>,
 }
 
-pub(super) fn plan(args: &ReportArgs) -> Result<Plan, Failure> {
+pub(super) fn plan(args: &ReportArgs) -> Result<Plan, Explained> {
     let mut plan = Plan { paths: Vec::new(), offsets: Vec::new(), hz: Vec::new(), filters: Vec::new() };
     if !args.flat.input.is_empty() && !args.flat.files.is_empty() {
-        return Err(Failure::new("files are given both with -i and without").with("try", "give all of them with -i"));
+        return Err(Explained::new("files are given both with -i and without").row("try", "give all of them with -i"));
     }
     if args.flat.invert.len() > 1 {
         return Err(
-            Failure::new("-v may be given once").with("try", "put it before the first -F that is to drop records")
+            Explained::new("-v may be given once").row("try", "put it before the first -F that is to drop records")
         );
     }
     let (mut all_hz, mut all_offset, mut negative) = (None, 0_i64, false);

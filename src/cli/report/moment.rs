@@ -12,7 +12,7 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
-use super::failure::Failure;
+use super::super::common::explain::Explained;
 use crate::report::Opened;
 use crate::report::reading::clock::Unit;
 use crate::report::reading::moment::{Moment, first_wall, span};
@@ -21,7 +21,7 @@ use crate::windows::spec::time as duration;
 const SECOND: u64 = 1_000_000_000;
 
 /// The time that a text means in these files, as printed.
-pub(super) fn resolve(text: &str, opened: Opened<'_>) -> Result<u64, Failure> {
+pub(super) fn resolve(text: &str, opened: Opened<'_>) -> Result<u64, Explained> {
     let raw = opened.lanes.iter().any(|lane| lane.unit == Unit::Raw);
     let here = TimeZone::system();
     let moment = match text.contains(':') {
@@ -46,17 +46,17 @@ fn length(opened: Opened<'_>) -> i64 {
     span(opened).and_then(|(first, last)| i64::try_from(last.saturating_sub(first)).ok()).unwrap_or(0)
 }
 
-fn unreadable(text: &str) -> Failure {
-    Failure::new("a time could not be read").with("time", text).with(
+fn unreadable(text: &str) -> Explained {
+    Explained::new("a time could not be read").row("time", text).row(
         "try",
         "seconds as printed (12.345), +1.5s after the first record, -1s before the last, or 10:31:05 by the time of day",
     )
 }
 
-fn timeless(opened: Opened<'_>) -> Failure {
+fn timeless(opened: Opened<'_>) -> Explained {
     let path = opened.inputs.first().map_or("", |input| input.path.as_str());
-    Failure::new(format!("{path} does not tell the time of day"))
-        .with("try", "seconds as printed, or +1.5s after the first record")
+    Explained::new(format!("{path} does not tell the time of day"))
+        .row("try", "seconds as printed, or +1.5s after the first record")
 }
 
 /// All but times of day.

@@ -3,8 +3,8 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
+use super::super::common::explain::{Explained, report as explain};
 use super::args::{ColorArg, CompatArg, Flat, Plan};
-use super::failure::{Failure, pattern_failure};
 use crate::decode::{Compat, Ignore, PluginSet, PluginSetting, Style};
 use crate::report::analysis::profile::Hook;
 use crate::report::{ExportSettings, RawEvents, ReadSettings, Selection, TextSettings};
@@ -16,7 +16,7 @@ pub(super) fn is_terminal() -> bool {
 }
 
 /// How files are read.
-pub(super) fn read_settings(flat: &Flat, plan: &Plan) -> Result<ReadSettings, Failure> {
+pub(super) fn read_settings(flat: &Flat, plan: &Plan) -> Result<ReadSettings, Explained> {
     let mut settings = ReadSettings::default();
     if let Some(threads) = flat.threads {
         settings.threads = threads.clamp(1, 256);
@@ -35,7 +35,7 @@ pub(super) fn read_settings(flat: &Flat, plan: &Plan) -> Result<ReadSettings, Fa
 }
 
 /// How events look.
-fn style(flat: &Flat) -> Result<Style, Failure> {
+fn style(flat: &Flat) -> Result<Style, Explained> {
     let mut style = Style { nanoseconds: flat.full_time, ..Style::default() };
     style.compat = match flat.compat {
         None => Compat::Rtrec,
@@ -58,7 +58,7 @@ fn style(flat: &Flat) -> Result<Style, Failure> {
 }
 
 /// How lines of text look.
-pub(super) fn text_settings(flat: &Flat) -> Result<TextSettings, Failure> {
+pub(super) fn text_settings(flat: &Flat) -> Result<TextSettings, Explained> {
     let mut settings = TextSettings { heading: true, legend: flat.legend, ..TextSettings::default() };
     settings.columns.full_time = flat.full_time;
     settings.columns.latency = flat.narrow;
@@ -86,28 +86,28 @@ pub(super) fn export_settings(flat: &Flat) -> ExportSettings {
     ExportSettings { fields: flat.fields.clone(), heading: true }
 }
 
-pub(super) fn hooks(texts: &[String]) -> Result<Vec<Hook>, Failure> {
+pub(super) fn hooks(texts: &[String]) -> Result<Vec<Hook>, Explained> {
     let read = |text: &String| {
         Hook::parse(text).map_err(|error| {
-            Failure::new("a hook could not be read")
-                .with("reason", error.to_string())
-                .with("try", "-H hrtimer_expire_entry,hrtimer/hrtimer_expire_exit,hrtimer")
+            Explained::new("a hook could not be read")
+                .row("reason", error.to_string())
+                .row("try", "-H hrtimer_expire_entry,hrtimer/hrtimer_expire_exit,hrtimer")
         })
     };
     texts.iter().map(read).collect()
 }
 
-fn words(patterns: &[String]) -> Result<Vec<Pattern>, Failure> {
-    patterns.iter().map(|text| Pattern::whole(text).map_err(pattern_failure)).collect()
+fn words(patterns: &[String]) -> Result<Vec<Pattern>, Explained> {
+    patterns.iter().map(|text| Pattern::whole(text).map_err(explain::pattern)).collect()
 }
 
-pub(super) fn selection(flat: &Flat, plan: &Plan) -> Result<Selection, Failure> {
+pub(super) fn selection(flat: &Flat, plan: &Plan) -> Result<Selection, Explained> {
     let mut cpus = Vec::new();
     for list in &flat.cpu {
         match cpu_list(list) {
             Some(more) => cpus.extend(more),
             None => {
-                return Err(Failure::new("a list of CPUs could not be read").with("list", list).with("try", "0,2-5"));
+                return Err(Explained::new("a list of CPUs could not be read").row("list", list).row("try", "0,2-5"));
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! A new analysis of `rtrec report` is one line in [`ANALYSES`].
 
+use super::super::common::explain::Explained;
 use super::args::{Flat, FormatArg};
-use super::failure::Failure;
 use super::settings::{export_settings, hooks, text_settings};
 use crate::decode::Compat;
 use crate::report::analysis::graph_stats::GraphStats;
@@ -16,7 +16,7 @@ use crate::report::{Analysis, Format, OwnedView, Show, export};
 /// An analysis on the command line.
 struct Question {
     is_asked: fn(&Flat) -> bool,
-    make: fn(&Flat, Compat) -> Result<Box<dyn Analysis>, Failure>,
+    make: fn(&Flat, Compat) -> Result<Box<dyn Analysis>, Explained>,
     show: fn(&Flat) -> Show,
 }
 
@@ -39,18 +39,18 @@ fn text_or_json(flat: &Flat) -> Show {
     if flat.format == FormatArg::Json { Show::Json } else { BARE }
 }
 
-fn latency(flat: &Flat, _: Compat) -> Result<Box<dyn Analysis>, Failure> {
+fn latency(flat: &Flat, _: Compat) -> Result<Box<dyn Analysis>, Explained> {
     let settings = LatencySettings { pairs: flat.pair.clone(), threshold: flat.window.threshold };
     Ok(Box::new(Latency::new(settings)))
 }
 
-fn profile(flat: &Flat, compat: Compat) -> Result<Box<dyn Analysis>, Failure> {
+fn profile(flat: &Flat, compat: Compat) -> Result<Box<dyn Analysis>, Explained> {
     let settings = ProfileSettings { global: flat.global, by_comm: flat.by_comm, hooks: hooks(&flat.hook)? };
     Ok(Box::new(Profiler::new(settings, compat)))
 }
 
 /// What comes out. `windows` is what is to be shown of windows, if they are asked for.
-pub(super) fn view(flat: &Flat, compat: Compat, windows: Option<WindowSettings>) -> Result<OwnedView, Failure> {
+pub(super) fn view(flat: &Flat, compat: Compat, windows: Option<WindowSettings>) -> Result<OwnedView, Explained> {
     let format = records(flat, windows.is_some())?;
     let question = ANALYSES.iter().rev().find(|question| (question.is_asked)(flat));
     let view = match (windows, question, format) {
@@ -60,14 +60,14 @@ pub(super) fn view(flat: &Flat, compat: Compat, windows: Option<WindowSettings>)
         (None, None, None) => OwnedView::Text(text_settings(flat)?),
     };
     if flat.wakeup && !matches!(view, OwnedView::Text(_)) {
-        return Err(Failure::new("-w adds to the text of records and has no place in other formats")
-            .with("try", "--format json --fields time,event,pid,next_pid"));
+        return Err(Explained::new("-w adds to the text of records and has no place in other formats")
+            .row("try", "--format json --fields time,event,pid,next_pid"));
     }
     Ok(view)
 }
 
 /// The format of records; `None`: lines of text.
-fn records(flat: &Flat, shows_windows: bool) -> Result<Option<&'static Format>, Failure> {
+fn records(flat: &Flat, shows_windows: bool) -> Result<Option<&'static Format>, Explained> {
     Ok(match flat.format {
         FormatArg::Text => None,
         FormatArg::Json => export::named("json"),
@@ -75,8 +75,8 @@ fn records(flat: &Flat, shows_windows: bool) -> Result<Option<&'static Format>, 
         FormatArg::Folded | FormatArg::Flamegraph if shows_windows => None,
         FormatArg::Folded | FormatArg::Flamegraph => {
             let word = if flat.format == FormatArg::Folded { "folded" } else { "flamegraph" };
-            return Err(Failure::new(format!("--format {word} is for windows"))
-                .with("try", format!("rtrec report --windows --format {word}")));
+            return Err(Explained::new(format!("--format {word} is for windows"))
+                .row("try", format!("rtrec report --windows --format {word}")));
         }
     })
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 
-use super::super::say;
+use super::super::common::say::{print_line, say};
 use crate::rt::in_kernel::watch::EARLY_NS;
 use crate::tracefs::Tracefs;
 use crate::windows::{MAGIC_START, MAGIC_STOP};
@@ -87,7 +87,7 @@ pub(super) fn run(args: &SelftestArgs) -> ExitCode {
                 }
             },
         };
-        println!("{:<11} {verdict:<8} {words}", way.name);
+        print_line(&format!("{:<11} {verdict:<8} {words}", way.name));
     }
     ExitCode::from(u8::from(failed > 0))
 }

@@ -15,10 +15,11 @@ use nix::unistd::{AccessFlags, Pid, access};
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::super::record::daemon;
-use super::super::{explain, say};
+use super::super::common::recording::record;
+use super::super::common::say::{print_line, say};
+use super::super::common::stderr::Stderr;
+use super::super::common::{daemon, explain};
 use super::{RecordingArgs, settings};
-use crate::cli::record::{Stderr, record};
 use crate::spread::StoredSpread;
 use crate::windows::OnlySlow;
 
@@ -200,14 +201,14 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
         let threads = state.pids.iter().map(|pid| threads(*pid)).sum();
         let seen = Seen { state, active, threads, counts };
         let text = if args.json { serde_json::to_string(&seen).unwrap_or_default() } else { seen.text() };
-        println!("{text}");
+        print_line(&text);
     }
     if !shown && let Some(name) = &args.name {
         say!("rtrec rt: there is no session {name}");
         return ExitCode::from(2);
     }
     if !shown && !args.json {
-        println!("no session is being recorded");
+        print_line("no session is being recorded");
     }
     ExitCode::SUCCESS
 }
@@ -238,7 +239,7 @@ impl Seen {
             text.push_str(&format!("\n  command    {}", state.command.join(" ")));
         }
         if let Some(counts) = &self.counts {
-            text.push_str(&format!("\n  so far     {}", explain::window_counts(counts)));
+            text.push_str(&format!("\n  so far     {}", explain::record::window_counts(counts)));
         }
         text
     }
@@ -263,7 +264,7 @@ pub(super) fn stop(args: &StopArgs) -> ExitCode {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!("{}", state.output.display());
+    print_line(&state.output.display().to_string());
     ExitCode::SUCCESS
 }
 

@@ -116,10 +116,13 @@ impl Search<'_> {
         let mut progress = Progress::new(self.opened.lanes, Vec::new());
         let mut counted = Counted::default();
         let mut merge = Merge::new(self.opened.lanes, (self.streams)(starts), &mut progress, gate, self.how, self.pool);
-        self.pool.consume(|| merge.batch(self.pool), |batch| {
-            let (history, counted) = (&*self.history, &mut counted);
-            batch.walk(self.opened, true, &mut Counting { history, time, counted, named: (u32::MAX, 0) });
-        });
+        self.pool.consume(
+            || merge.batch(self.pool),
+            |batch| {
+                let (history, counted) = (&*self.history, &mut counted);
+                batch.walk(self.opened, true, &mut Counting { history, time, counted, named: (u32::MAX, 0) });
+            },
+        );
         gate.forget();
         counted
     }

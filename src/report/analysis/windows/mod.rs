@@ -28,8 +28,8 @@ use crate::symbols::names::{Names, bytes_of};
 use crate::windows::Session;
 use crate::windows::engine::{Engine, Finds, Origin};
 use crate::windows::samples::Samples;
-use page::{Found, Page, Shown};
 use crate::wire::subbuf::Lost;
+use page::{Found, Page, Shown};
 
 /// Bytes of records that a thread may have in open windows.
 const MOST_BYTES: usize = 256 << 20;

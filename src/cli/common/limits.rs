@@ -6,7 +6,7 @@ use super::units::{BytesOrDuration, bytes, bytes_or_duration, size_kb};
 use crate::record::{Limits, Rotation, Tail};
 
 #[derive(Debug, Default, Args)]
-pub(super) struct LimitArgs {
+pub(in crate::cli) struct LimitArgs {
     /// Keep about the last N KiB of each CPU; also 64M, 1G
     #[arg(short = 'm', long = "max-cpu-size", value_name = "KB", value_parser = size_kb, conflicts_with = "tail",
         help_heading = "Limits")]
@@ -38,12 +38,12 @@ pub(super) struct LimitArgs {
 
 impl LimitArgs {
     /// Whether the recording is to be in several files.
-    pub(super) fn rotates(&self) -> bool {
+    pub(in crate::cli) fn rotates(&self) -> bool {
         self.rotate.is_some()
     }
 
     /// What they mean on a machine of so many CPUs.
-    pub(super) fn settings(&self, cpus: u64) -> Limits {
+    pub(in crate::cli) fn settings(&self, cpus: u64) -> Limits {
         let rotation = self.rotate.map(|by| match by {
             BytesOrDuration::Bytes(bytes) => Rotation { bytes: Some(bytes), time: None, keep: self.keep_files },
             BytesOrDuration::Duration(time) => Rotation { bytes: None, time: Some(time), keep: self.keep_files },

@@ -18,7 +18,7 @@ const LESS: &str = "FRX";
 
 /// A running pager.
 #[derive(Debug)]
-pub(super) struct Pager {
+pub(in crate::cli) struct Pager {
     input: Option<ChildStdin>,
     /// All has been written.
     complete: Arc<AtomicBool>,
@@ -30,7 +30,7 @@ impl Pager {
     ///
     /// From then on the keyboard's interrupts are the pager's. Whoever leaves it has seen enough, so that ends the process,
     /// whatever is still to be read.
-    pub(super) fn start() -> Option<Pager> {
+    pub(in crate::cli) fn start() -> Option<Pager> {
         let program = program()?;
         let mut command = Command::new("sh");
         command.args(["-c", &program]).stdin(Stdio::piped());
@@ -54,7 +54,7 @@ impl Pager {
     }
 
     /// Where its text goes.
-    pub(super) fn input(&self) -> Option<BorrowedFd<'_>> {
+    pub(in crate::cli) fn input(&self) -> Option<BorrowedFd<'_>> {
         self.input.as_ref().map(AsFd::as_fd)
     }
 }

@@ -5,77 +5,14 @@ use std::io::ErrorKind;
 
 use nix::errno::Errno;
 
+use super::{Explained, io_text};
 use crate::record::capture::reader::Way;
 use crate::record::{Emptiness, Error, Note};
 use crate::rt::in_kernel::Refusal;
 use crate::tracefs;
 
-/// An error in words, with the exit status it deserves.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Explained {
-    what: String,
-    rows: Vec<(&'static str, String)>,
-    pub(super) status: u8,
-}
-
-impl Explained {
-    pub(super) fn new(what: impl Into<String>) -> Self {
-        Explained { what: what.into(), rows: Vec::new(), status: 2 }
-    }
-
-    pub(super) fn row(mut self, label: &'static str, text: impl Into<String>) -> Self {
-        self.rows.push((label, text.into()));
-        self
-    }
-
-    fn status(self, status: u8) -> Self {
-        Explained { status, ..self }
-    }
-
-    /// The rows about a control file: its path, what was written, the kernel's answer and its log.
-    pub(super) fn tracefs(mut self, error: &tracefs::Error) -> Self {
-        self.rows.push(("file", error.path.display().to_string()));
-        if let Some(wrote) = &error.wrote {
-            self.rows.push(("wrote", wrote.clone()));
-        }
-        let mut said = io_text(&error.source);
-        if let Some(log) = &error.log {
-            let _ = write!(said, "\n{}\n  {}\n  {}^", log.message, log.command, " ".repeat(log.caret));
-        }
-        self.row("kernel", said)
-    }
-
-    pub(super) fn nearest(self, nearest: &[String], otherwise: &str) -> Self {
-        if nearest.is_empty() {
-            return self.row("try", otherwise);
-        }
-        self.row("nearest", nearest.join(", "))
-    }
-
-    /// The whole message, ready for stderr.
-    pub(super) fn text(&self, command: &str) -> String {
-        let mut out = format!("rtrec {command}: {}\n", self.what);
-        for (label, text) in &self.rows {
-            let mut lines = text.lines();
-            let _ = writeln!(out, "  {label:<8}{}", lines.next().unwrap_or_default());
-            for line in lines {
-                let _ = writeln!(out, "          {line}");
-            }
-        }
-        out
-    }
-}
-
-/// `EINVAL (Invalid argument)`, or the words of an error that has no number.
-pub(super) fn io_text(error: &std::io::Error) -> String {
-    match error.raw_os_error().map(Errno::from_raw) {
-        Some(errno) => format!("{errno:?} ({})", errno.desc()),
-        None => error.to_string(),
-    }
-}
-
 /// An error of the recorder in words.
-pub(super) fn record_error(error: &Error) -> Explained {
+pub(in crate::cli) fn error(error: &Error) -> Explained {
     match error {
         Error::NothingToRecord => {
             Explained::new(error.to_string())
@@ -93,7 +30,7 @@ pub(super) fn record_error(error: &Error) -> Explained {
                 Some(Errno::EISDIR) => "name a program; options of rtrec come before the command",
                 _ => "run the command by itself to see whether it works",
             };
-            Explained::new(format!("{command} cannot be run")).row("cause", io_text(source)).row("try", tip).status(status)
+            Explained::new(format!("{command} cannot be run")).row("cause", io_text(source)).row("try", tip).with_status(status)
         }
         Error::UnknownTracer { available, .. } => Explained::new(error.to_string())
             .row("known", available.join(", "))
@@ -168,9 +105,9 @@ pub(super) fn record_error(error: &Error) -> Explained {
         Error::Abandoned { path, signal } => Explained::new(error.to_string())
             .row("kept", "what was recorded, in temporary files beside it")
             .row("try", format!("rtrec restore {}", path.display()))
-            .status(128u8.saturating_add(*signal as u8)),
-        Error::Interrupted(signal) => Explained::new(error.to_string()).status(128u8.saturating_add(*signal as u8)),
-        Error::Probe(error) => super::explain_probe::explain(error),
+            .with_status(128u8.saturating_add(*signal as u8)),
+        Error::Interrupted(signal) => Explained::new(error.to_string()).with_status(128u8.saturating_add(*signal as u8)),
+        Error::Probe(error) => super::probe::error(error),
         Error::System { step, source } => Explained::new(format!("{step} failed")).row("cause", io_text(source)),
     }
 }
@@ -235,7 +172,7 @@ fn setup(step: &str, source: &tracefs::Error) -> Explained {
 }
 
 /// A note in words; `None` when it is for `--verbose` only and that is not set.
-pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
+pub(in crate::cli) fn note(note: &Note, verbose: bool) -> Option<String> {
     match note {
         Note::Successor { name, successors, both } => {
             let later = successors.join(", ");
@@ -296,7 +233,7 @@ pub(super) fn note(note: &Note, verbose: bool) -> Option<String> {
 }
 
 /// Windows so far, in a line.
-pub(super) fn window_counts(counts: &crate::windows::OnlySlow) -> String {
+pub(in crate::cli) fn window_counts(counts: &crate::windows::OnlySlow) -> String {
     let sum = |of: fn(&crate::windows::Tally) -> u64| counts.kinds.values().map(of).sum::<u64>();
     let (closed, slow) = (sum(|tally| tally.closed), sum(|tally| tally.slow));
     let (open, lost, dropped) = (counts.open, counts.lost, counts.dropped);
@@ -311,7 +248,7 @@ pub(super) fn window_counts(counts: &crate::windows::OnlySlow) -> String {
 }
 
 /// Why a trace has no records.
-pub(super) fn emptiness(empty: &Emptiness) -> String {
+pub(in crate::cli) fn emptiness(empty: &Emptiness) -> String {
     match empty {
         Emptiness::SwitchedOff => {
             "the trace is empty: the buffer was switched off by somebody else or by a trigger".to_owned()

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use super::explain::{Explained, io_text};
+use super::{Explained, io_text};
 use crate::probe::ProbeError;
 use crate::symbols::{BinaryError, Verdict};
 
 /// An error of a probe in words.
-pub(super) fn explain(error: &ProbeError) -> Explained {
+pub(in crate::cli) fn error(error: &ProbeError) -> Explained {
     let explained = Explained::new(error.to_string());
     match error {
         ProbeError::Spec(error) => Explained::new(format!("{:?} is no probe", error.text)).row("cause", error.what),

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-use super::super::units::human_bytes;
-use super::super::{explain, say, say_raw};
+use super::explain;
+use super::say::{say, say_raw};
+use super::units::human_bytes;
 use crate::record::{Note, Outcome, Progress, Settings, Stop, Watch};
 
 /// rtrec's own words, on stderr: stdout belongs to the command.
@@ -25,7 +26,7 @@ impl Watch for Stderr {
         match note {
             Note::Started if self.live => say!("recording; Ctrl-C ends it"),
             note => {
-                let told = if self.quiet { None } else { explain::note(&note, self.verbose) };
+                let told = if self.quiet { None } else { explain::record::note(&note, self.verbose) };
                 told.into_iter().for_each(|line| say!("rtrec {}: {line}", self.name));
             }
         }
@@ -73,7 +74,7 @@ impl Stderr {
             say!("rtrec {}: a larger buffer would have helped: -b {}", self.name, now.saturating_mul(8));
         }
         if let Some(empty) = &outcome.empty {
-            say!("rtrec {}: {}", self.name, explain::emptiness(empty));
+            say!("rtrec {}: {}", self.name, explain::record::emptiness(empty));
         }
         if self.name != "record" {
             return;

@@ -13,10 +13,10 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setsid};
 
-use super::super::say;
+use super::say::say;
 
 /// The process id of a recording that has no name.
-pub(super) const PID_FILE: &str = "/var/run/rtrec-record.pid";
+pub(in crate::cli) const PID_FILE: &str = "/var/run/rtrec-record.pid";
 
 /// Runs `job` in the background, its process id in `path`; it calls what it is given once recording is running. `name` is
 /// the subcommand's.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Bytes from `512K`, `64M` or `1G`; a bare number is bytes.
-pub(super) fn bytes(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let scale: u64 = match text[digits.len()..].to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
         "" => 1,
@@ -19,7 +19,7 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// A time from `250ms`, `30s`, `10min`, `2h` or `1d`; a bare number is seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let scale = match &text[digits.len()..] {
         "ns" => 1e-9,
@@ -39,7 +39,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// A size or a time: which of them the unit tells. A bare number or `m` is refused as ambiguous.
-pub(super) fn bytes_or_duration(text: &str) -> Result<BytesOrDuration, String> {
+pub(in crate::cli) fn bytes_or_duration(text: &str) -> Result<BytesOrDuration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     match unit {
         "" => Err(format!("{text:?} needs a unit: 64M and 1G are sizes, 30s and 10min are times")),
@@ -51,13 +51,13 @@ pub(super) fn bytes_or_duration(text: &str) -> Result<BytesOrDuration, String> {
 
 /// What an option that takes a size or a time was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BytesOrDuration {
+pub(in crate::cli) enum BytesOrDuration {
     Bytes(u64),
     Duration(Duration),
 }
 
 /// KiB from `512`, `512K`, `64M` or `1G`; a bare number is KiB, as trace-cmd's `-b` takes it.
-pub(super) fn size_kb(text: &str) -> Result<u64, String> {
+pub(in crate::cli) fn size_kb(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let scale = match text[digits.len()..].to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
         "" | "k" => 1,
@@ -73,13 +73,13 @@ pub(super) fn size_kb(text: &str) -> Result<u64, String> {
 }
 
 /// Permissions from three octal digits.
-pub(super) fn octal(text: &str) -> Result<u32, String> {
+pub(in crate::cli) fn octal(text: &str) -> Result<u32, String> {
     let bad = || format!("{text:?} are no permissions; write three octal digits such as 640");
     u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777).ok_or_else(bad)
 }
 
 /// `1.4 MB` and the like, for people.
-pub(super) fn human_bytes(bytes: u64) -> String {
+pub(in crate::cli) fn human_bytes(bytes: u64) -> String {
     match bytes {
         0..=999 => format!("{bytes} B"),
         1_000..=999_999 => format!("{:.1} kB", bytes as f64 / 1e3),

@@ -14,30 +14,30 @@ pub(in crate::cli) struct WindowArgs {
     /// START and STOP are events, SYSTEM:EVENT or SYSTEM:EVENT[FILTER] with the brackets written, or places for
     /// probes.
     #[arg(long, value_name = "WINDOW", help_heading = "Windows")]
-    pub(super) window: Vec<String>,
+    pub(in crate::cli) window: Vec<String>,
     /// Define a window around a system call: PID:NAME or PID:NUMBER, then [:THRESHOLD]; PID 0 is the command
     #[arg(long, value_name = "PID:CALL", help_heading = "Windows")]
-    pub(super) window_syscall: Vec<String>,
+    pub(in crate::cli) window_syscall: Vec<String>,
     /// Read windows from text in trace_marker: start [TID] [TIME] [LABEL], stop [TID] [LABEL]
     #[arg(long, help_heading = "Windows")]
-    pub(super) window_marker: bool,
+    pub(in crate::cli) window_marker: bool,
     /// Read windows from the system calls 761203101 and 761203102 of programs built for diagnose-tools
     #[arg(long, help_heading = "Windows")]
-    pub(super) window_magic: bool,
+    pub(in crate::cli) window_magic: bool,
     /// Call a window slow if it lasts this long: 20ms, 500us, 2s; milliseconds without a unit [default: 500ms]
     ///
     /// A threshold in the definition of a window, or at its start, takes precedence.
     #[arg(long, value_name = "TIME", value_parser = threshold, help_heading = "Windows")]
-    pub(super) threshold: Option<u64>,
+    pub(in crate::cli) threshold: Option<u64>,
 }
 
 /// A time with its unit; the original's bare numbers are milliseconds.
-pub(super) fn threshold(word: &str) -> Result<u64, String> {
+pub(in crate::cli) fn threshold(word: &str) -> Result<u64, String> {
     spec::time(word, Some(1_000_000)).map_err(|error| error.to_string())
 }
 
 /// What windows need of whoever knows the events.
-pub(super) trait Resolve {
+pub(in crate::cli) trait Resolve {
     /// Whether there is such an event.
     fn has_event(&self, system: &str, event: &str) -> bool;
 
@@ -47,12 +47,16 @@ pub(super) trait Resolve {
 
 impl WindowArgs {
     /// Whether any windows are asked for.
-    pub(super) fn any(&self) -> bool {
+    pub(in crate::cli) fn any(&self) -> bool {
         !self.window.is_empty() || !self.window_syscall.is_empty() || self.window_marker || self.window_magic
     }
 
     /// The windows, as far as they can be told.
-    pub(super) fn session(&self, machine: Option<Machine>, resolve: &mut dyn Resolve) -> Result<Session, String> {
+    pub(in crate::cli) fn session(
+        &self,
+        machine: Option<Machine>,
+        resolve: &mut dyn Resolve,
+    ) -> Result<Session, String> {
         let mut definitions = Vec::new();
         for text in &self.window {
             let window = PlacedWindow::parse(text).map_err(|error| format!("--window {error}"))?;
@@ -120,26 +124,26 @@ fn tracepoint(place: &Place, resolve: &dyn Resolve) -> Option<Point> {
 pub(in crate::cli) struct ViewArgs {
     /// Show only windows that lasted at least this long, whatever their threshold
     #[arg(long, value_name = "TIME", value_parser = threshold, help_heading = "Windows")]
-    pub(super) min: Option<u64>,
+    pub(in crate::cli) min: Option<u64>,
     /// Show only the N longest windows
     #[arg(long, value_name = "N", help_heading = "Windows")]
-    pub(super) top: Option<usize>,
+    pub(in crate::cli) top: Option<usize>,
     /// Sort the windows, or the steps of each window [default: start]
     #[arg(long, value_enum, value_name = "ORDER", help_heading = "Windows")]
-    pub(super) sort: Option<SortArg>,
+    pub(in crate::cli) sort: Option<SortArg>,
     /// Group the tables by this [default: kind]
     #[arg(long, value_enum, value_name = "WHAT", help_heading = "Windows")]
-    pub(super) by: Option<ByArg>,
+    pub(in crate::cli) by: Option<ByArg>,
     /// Show every entry and exit of interrupts and timers, even if it changed nothing
     #[arg(long, help_heading = "Windows")]
-    pub(super) all_steps: bool,
+    pub(in crate::cli) all_steps: bool,
     /// With --format folded or flamegraph: show this time of slow windows [default: wall]
     #[arg(long, value_enum, value_name = "TIME", help_heading = "Windows")]
-    pub(super) time: Option<TimeArg>,
+    pub(in crate::cli) time: Option<TimeArg>,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SortArg {
+pub(in crate::cli) enum SortArg {
     /// Windows in the order in which they began
     Start,
     /// The longest windows first
@@ -149,7 +153,7 @@ pub(super) enum SortArg {
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ByArg {
+pub(in crate::cli) enum ByArg {
     /// The definition of the window
     Kind,
     /// The thread
@@ -159,7 +163,7 @@ pub(super) enum ByArg {
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TimeArg {
+pub(in crate::cli) enum TimeArg {
     /// Time on a CPU, by samples
     OnCpu,
     /// Time from leaving a CPU to running again
