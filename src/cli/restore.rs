@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::units::human_bytes;
 use super::{say, say_raw};
-use crate::control::journal::Leftover;
+use crate::control::Leftover;
 use crate::dat::unsealed::Family;
 use crate::record::file::restore;
 

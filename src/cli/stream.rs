@@ -10,7 +10,7 @@ use super::record::{SetupArgs, Stderr, setup, status};
 use super::units::duration;
 use super::{explain, say, say_raw};
 use crate::plugins::Trace;
-use crate::record::{self, Outcome, Round, Sink, StreamTexts};
+use crate::record::{self, Outcome, Receiver, Round, StreamMetadata};
 use crate::report::live::{Live, LiveError};
 use crate::report::{Format, RawEvents, ReportError, Selection, Settings};
 use crate::wire::abi::Abi;
@@ -127,7 +127,7 @@ pub(super) fn format(word: &str) -> Result<Format, String> {
 pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
     let judged = args.output.reason().and_then(|()| setup(&args.setup, &[], matches));
     let (settings, idle_invert) = match judged {
-        Ok((settings, _)) if settings.buffers.iter().any(|buffer| buffer.keeps_worst_case()) => {
+        Ok((settings, _)) if settings.setup.buffers.iter().any(|buffer| buffer.keeps_worst_case()) => {
             say!("rtrec stream: a latency tracer keeps the worst case until the end; rtrec record stores it");
             return ExitCode::from(2);
         }
@@ -192,8 +192,8 @@ pub(super) struct Printer {
     pub(super) nameless: bool,
 }
 
-impl Sink for Printer {
-    fn begin(&mut self, texts: StreamTexts) {
+impl Receiver for Printer {
+    fn begin(&mut self, texts: StreamMetadata) {
         let mut trace = Trace::new(Abi::HOST);
         for (system, text) in &texts.formats {
             trace.formats.push(system, text);

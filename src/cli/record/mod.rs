@@ -19,12 +19,13 @@ pub(super) use tell::Stderr;
 
 use super::{explain, rt, say, say_raw};
 use crate::record::{self, Outcome, Settings};
+use crate::rt::{WindowSettings, Windows};
 
 /// Runs the subcommand.
 pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
     let settings = placed::settings(&args, matches);
     let settings = settings.and_then(|(settings, idle)| Ok((with_windows(settings, &args)?, idle)));
-    let (settings, idle_invert) = match settings {
+    let ((settings, windows), idle_invert) = match settings {
         Ok(settings) => settings,
         Err(sentence) => {
             say!("rtrec record: {sentence}");
@@ -36,29 +37,34 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
         name: "record",
         quiet,
         verbose: !quiet && (verbose || args.setup.is_verbose() || idle_invert),
-        live: !quiet && !args.daemonize && settings.command.is_empty() && std::io::stderr().is_terminal(),
+        live: !quiet && !args.daemonize && settings.capture.command.is_empty() && std::io::stderr().is_terminal(),
         started: None,
     };
     if args.daemonize {
         return daemon::run(Path::new(daemon::PID_FILE), "record", |started| {
-            record(&settings, &Stderr { started: Some(started), ..watch })
+            record(&settings, windows.as_ref(), &Stderr { started: Some(started), ..watch })
         });
     }
-    record(&settings, &watch)
+    record(&settings, windows.as_ref(), &watch)
 }
 
 /// Adds what windows need, in a buffer of their own.
-fn with_windows(settings: Settings, args: &RecordArgs) -> Result<Settings, String> {
+fn with_windows(settings: Settings, args: &RecordArgs) -> Result<(Settings, Option<WindowSettings>), String> {
     if !args.windows.any() {
-        return Ok(settings);
+        return Ok((settings, None));
     }
-    let pids: Vec<i32> = settings.buffers.iter().flat_map(|buffer| buffer.pids.iter().copied()).collect();
-    rt::add(settings, &args.windows, &args.inside, &pids, &[])
+    let pids: Vec<i32> = settings.setup.pids().collect();
+    let (settings, windows) = rt::add(settings, &args.windows, &args.inside, &pids, &[])?;
+    Ok((settings, Some(windows)))
 }
 
 /// Records, and says how it went.
-pub(super) fn record(settings: &Settings, watch: &Stderr) -> ExitCode {
-    match record::run(settings, watch) {
+pub(super) fn record(settings: &Settings, windows: Option<&WindowSettings>, watch: &Stderr) -> ExitCode {
+    let outcome = match windows {
+        Some(windows) => record::run(settings, &mut Windows::new(windows, watch), watch),
+        None => record::run(settings, &mut record::Alone, watch),
+    };
+    match outcome {
         Ok(outcome) => {
             watch.tell(&outcome, settings);
             if let Some(trouble) = &outcome.trouble {
@@ -77,7 +83,7 @@ pub(super) fn record(settings: &Settings, watch: &Stderr) -> ExitCode {
 
 /// The command's status; a recording without a command ends well by any of its stops. Trouble that left a trace is 1.
 pub(super) fn status(outcome: &Outcome) -> u8 {
-    match outcome.ending.map_or(0, record::capture::child::Ending::status) {
+    match outcome.ending.map_or(0, record::Ending::status) {
         0 => u8::from(outcome.trouble.is_some()),
         status => status,
     }

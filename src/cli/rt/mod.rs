@@ -15,8 +15,8 @@ use super::say;
 use super::units::{duration, size_kb};
 use super::windows::{Resolve, WindowArgs};
 use crate::probe::{Kind, Spec};
-use crate::record::{Settings, UserStack, WindowSettings};
-use crate::rt::windows::{PROBE, WindowProbe, buffer};
+use crate::record::Settings;
+use crate::rt::{UserStack, WindowProbe, WindowSettings, buffer};
 use crate::tracefs::Tracefs;
 use crate::windows::Point;
 use crate::windows::spec::{Place, PlacedWindow, time};
@@ -182,7 +182,7 @@ impl Resolve for Here {
         if !self.probes.iter().any(|probe| probe.key == key) {
             self.probes.push(WindowProbe { key: key.clone(), spec });
         }
-        Ok(Point { system: PROBE.to_owned(), event: key, filter: place.filter.clone() })
+        Ok(WindowProbe::point(key, place.filter.clone()))
     }
 }
 
@@ -221,7 +221,7 @@ fn plan(
     tracefs: Option<&std::path::Path>,
 ) -> Result<(WindowSettings, Vec<WindowProbe>), String> {
     // Without tracefs the recorder says so better.
-    let root = tracefs.map(|dir| Ok(Tracefs::at(dir))).unwrap_or_else(Tracefs::find).ok();
+    let root = Tracefs::open(tracefs).ok();
     let mut here = Here { root, probes: Vec::new() };
     let session = windows.session(Machine::here(), &mut here)?;
     let sifts = inside.keeps_slow_only();
@@ -230,6 +230,7 @@ fn plan(
     }
     let settings = WindowSettings {
         session,
+        instance: format!("rtrec_rt_{}", std::process::id()),
         sample: inside.sample,
         user_stack: inside.user_stack,
         forced: inside.force_sample,
@@ -240,30 +241,23 @@ fn plan(
     Ok((settings, here.probes))
 }
 
-/// The name of the instance in which a process records windows.
-fn instance() -> String {
-    format!("rtrec_rt_{}", std::process::id())
-}
-
-fn settings(args: &RecordingArgs, name: Option<&str>) -> Result<Settings, String> {
+fn settings(args: &RecordingArgs, name: Option<&str>) -> Result<(Settings, WindowSettings), String> {
     if !args.windows.any() {
         return Err(
             "no window is named; there are --window, --window-syscall, --window-marker and --window-magic".to_owned()
         );
     }
-    let settings = Settings {
-        tracefs: args.tracefs.clone(),
-        output: args.output.clone().unwrap_or_else(|| format!("{}.dat", name.unwrap_or("trace")).into()),
-        command: args.command.clone(),
-        duration: args.duration,
-        user: args.user.clone(),
-        ..Settings::default()
-    };
-    let mut settings = add(settings, &args.windows, &args.inside, &args.pid, &args.with)?;
-    if let (Some(size_kb), Some(own)) = (args.buffer_size, settings.buffers.last_mut()) {
+    let mut settings = Settings::default();
+    settings.setup.tracefs = args.tracefs.clone();
+    settings.file.output = args.output.clone().unwrap_or_else(|| format!("{}.dat", name.unwrap_or("trace")).into());
+    settings.capture.command = args.command.clone();
+    settings.capture.duration = args.duration;
+    settings.capture.user = args.user.clone();
+    let (mut settings, windows) = add(settings, &args.windows, &args.inside, &args.pid, &args.with)?;
+    if let (Some(size_kb), Some(own)) = (args.buffer_size, settings.setup.buffers.last_mut()) {
         own.size_kb = Some(size_kb);
     }
-    Ok(settings)
+    Ok((settings, windows))
 }
 
 /// Adds windows and the buffer they need to a recording; an error is a sentence.
@@ -273,10 +267,10 @@ pub(in crate::cli) fn add(
     inside: &InsideArgs,
     pids: &[i32],
     with: &[String],
-) -> Result<Settings, String> {
-    let (windows, probes) = plan(windows, inside, settings.tracefs.as_deref())?;
+) -> Result<(Settings, WindowSettings), String> {
+    let (windows, probes) = plan(windows, inside, settings.setup.tracefs.as_deref())?;
     if let Some(definition) = windows.session.definitions.iter().find(|definition| definition.process == Some(0))
-        && settings.command.is_empty()
+        && settings.capture.command.is_empty()
     {
         return Err(format!("the window {:?} is about the command, but there is none", definition.name));
     }
@@ -285,12 +279,11 @@ pub(in crate::cli) fn add(
     let mut pids: Vec<i32> = named.filter(|pid| *pid > 0).chain(pids.iter().copied()).collect();
     pids.sort_unstable();
     pids.dedup();
-    if windows.sample.is_some() && pids.is_empty() && settings.command.is_empty() {
+    if windows.sample.is_some() && pids.is_empty() && settings.capture.command.is_empty() {
         return Err("--sample takes samples of a command or of processes, but there are none".to_owned());
     }
-    settings.buffers.push(buffer(instance(), &windows.session, &probes, &pids, with));
-    settings.windows = Some(windows);
-    Ok(settings)
+    settings.setup.buffers.push(buffer(windows.instance.clone(), &windows.session, &probes, &pids, with));
+    Ok((settings, windows))
 }
 
 /// Runs the subcommand.
@@ -302,7 +295,7 @@ pub(in crate::cli) fn run(args: RtArgs, verbose: bool) -> ExitCode {
         Some(SessionCommand::Report(args)) => session::report(&args),
         Some(SessionCommand::Selftest(args)) => selftest::run(&args),
         None => match settings(&args.what, None) {
-            Ok(settings) => record(&settings, &args.what.watch(verbose)),
+            Ok((settings, windows)) => record(&settings, Some(&windows), &args.what.watch(verbose)),
             Err(sentence) => {
                 say!("rtrec rt: {sentence}");
                 ExitCode::from(2)
