@@ -10,7 +10,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::decode::{Registry, Trace};
-use crate::record::{self, Round, Settings, Sink, StreamTexts, Watch};
+use crate::record::{self, Observer, Receiver, Round, Settings, StreamMetadata};
 use crate::report::reading::live::LiveTrace;
 use crate::report::{
     self, Analysis, Form, OwnedView, ReadError, ReadSettings, Reading, ReportError, Selection, Show, analysis,
@@ -19,7 +19,7 @@ use crate::wire::abi::Abi;
 use crate::wire::tables::{Kallsyms, PrintkFormats};
 
 /// Opens a reading of what a recorder brings.
-pub fn reading(texts: StreamTexts, registry: Registry, settings: ReadSettings) -> Result<Reading, ReadError> {
+pub fn reading(texts: StreamMetadata, registry: Registry, settings: ReadSettings) -> Result<Reading, ReadError> {
     let mut trace = Trace::new(Abi::HOST);
     for (system, text) in &texts.formats {
         trace.formats.push(system, text);
@@ -106,8 +106,8 @@ impl Asking<'_> {
     }
 }
 
-impl Sink for Asking<'_> {
-    fn begin(&mut self, texts: StreamTexts) {
+impl Receiver for Asking<'_> {
+    fn begin(&mut self, texts: StreamMetadata) {
         match reading(texts, self.registry, ReadSettings { threads: 1, ..ReadSettings::default() }) {
             Ok(reading) => self.reading = Some(reading),
             Err(error) => self.failed = Some(error.into()),
@@ -127,7 +127,7 @@ impl Sink for Asking<'_> {
 pub fn analyse(
     settings: &Settings,
     delay: Duration,
-    watch: &dyn Watch,
+    watch: &dyn Observer,
     registry: Registry,
     analysis: &mut dyn Analysis,
 ) -> Result<Reading, LiveError> {

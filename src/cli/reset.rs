@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::common::say::say;
-use crate::control::journal::{Fate, Leftover};
+use crate::control::{Leftover, UndoResult};
 use crate::tracefs::undo::Step;
 
 /// Reset the control files that killed recorders left changed
@@ -83,17 +83,17 @@ fn reset(leftover: &Leftover, dry_run: bool, verbose: bool) -> bool {
     let fates = leftover.put_back();
     for (step, fate) in &fates {
         match fate {
-            Fate::Done | Fate::Moot if !verbose => {}
-            Fate::Done => say!("rtrec reset: put back {}", in_words(step)),
-            Fate::Moot => say!("rtrec reset: gone meanwhile: {}", step.path().display()),
-            Fate::Overtaken => say!("rtrec reset: left alone, changed since: {}", step.path().display()),
-            Fate::Failed(errors) => {
+            UndoResult::Done | UndoResult::AlreadyGone if !verbose => {}
+            UndoResult::Done => say!("rtrec reset: put back {}", in_words(step)),
+            UndoResult::AlreadyGone => say!("rtrec reset: gone meanwhile: {}", step.path().display()),
+            UndoResult::ChangedSince => say!("rtrec reset: left alone, changed since: {}", step.path().display()),
+            UndoResult::Failed(errors) => {
                 complete = false;
                 errors.iter().for_each(|error| say!("rtrec reset: could not be put back: {error}"));
             }
         }
     }
-    let done = fates.iter().filter(|(_, fate)| matches!(fate, Fate::Done)).count();
+    let done = fates.iter().filter(|(_, fate)| matches!(fate, UndoResult::Done)).count();
     say!("rtrec reset: {done} settings of process {} put back ({})", begin.pid, begin.output);
     if complete {
         forget(leftover);

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::common::say::{say, say_raw};
 use super::common::units::human_bytes;
-use crate::control::journal::Leftover;
+use crate::control::Leftover;
 use crate::dat::unsealed::Family;
 use crate::record::file::restore;
 

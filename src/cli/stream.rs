@@ -117,7 +117,7 @@ impl OutputArgs {
 pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
     let judged = args.output.reason().and_then(|()| setup(&args.setup, &[], matches));
     let (settings, idle_invert) = match judged {
-        Ok((settings, _)) if settings.buffers.iter().any(|buffer| buffer.keeps_worst_case()) => {
+        Ok((settings, _)) if settings.setup.buffers.iter().any(|buffer| buffer.keeps_worst_case()) => {
             say!("rtrec stream: a latency tracer keeps the worst case until the end; rtrec record stores it");
             return ExitCode::from(2);
         }

@@ -6,23 +6,23 @@
 //! the settings die with it.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dat::unsealed::{Begin, Entry, Family, Unsealed};
-use crate::tracefs::{self, Undo, undo::Step};
+use crate::dat::unsealed::{Begin, Entry, Family};
+use crate::tracefs::{Undo, undo::Step};
 
 /// Where links to the journals of running recorders are.
-const RUNNING: &str = "/run/rtrec";
+pub(super) const RUNNING: &str = "/run/rtrec";
 
 /// A line about a control file.
 #[derive(Deserialize, Serialize)]
-struct StepLine {
-    step: Step,
+pub(super) struct StepLine {
+    pub(super) step: Step,
 }
 
 /// A journal being written. Clones write to the same file.
@@ -69,11 +69,11 @@ impl Journal {
 
 /// The link to a running recorder's journal; dropping it removes it.
 #[derive(Debug)]
-pub struct Registration {
+pub struct JournalLink {
     link: PathBuf,
 }
 
-impl Registration {
+impl JournalLink {
     /// Leaves a link to the journal. Where that cannot be done, `reset --stale` has to be told the folder.
     pub fn new(journal: &Path) -> Option<Self> {
         let link = Path::new(RUNNING).join(std::process::id().to_string());
@@ -82,11 +82,11 @@ impl Registration {
         // A link of the same number is of a process that is gone.
         let _ = fs::remove_file(&link);
         std::os::unix::fs::symlink(target, &link).ok()?;
-        Some(Registration { link })
+        Some(JournalLink { link })
     }
 }
 
-impl Drop for Registration {
+impl Drop for JournalLink {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.link);
     }
@@ -94,13 +94,13 @@ impl Drop for Registration {
 
 /// The journal of a recorder that writes no file: it has `/run/rtrec` to itself. Dropping it removes it.
 #[derive(Debug)]
-pub struct Kept {
+pub struct StandaloneJournal {
     family: Family,
     journal: Journal,
-    _registration: Option<Registration>,
+    _link: Option<JournalLink>,
 }
 
-impl Kept {
+impl StandaloneJournal {
     /// Begins one. Where that cannot be done, a kill leaves the settings as they are.
     pub fn new() -> Option<Self> {
         fs::create_dir_all(RUNNING).ok()?;
@@ -108,8 +108,8 @@ impl Kept {
         let _ = fs::remove_file(family.journal());
         let journal = Journal::new(File::create_new(family.journal()).ok()?);
         journal.note(&Entry::Begin(Begin::here("stream".to_owned()))).ok()?;
-        let registration = Registration::new(&family.journal());
-        Some(Kept { family, journal, _registration: registration })
+        let link = JournalLink::new(&family.journal());
+        Some(StandaloneJournal { family, journal, _link: link })
     }
 
     /// An undo journal whose steps are kept here too.
@@ -118,108 +118,8 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for StandaloneJournal {
     fn drop(&mut self) {
         let _ = self.family.remove();
-    }
-}
-
-/// What a recorder that is no more has left behind.
-#[derive(Debug)]
-pub struct Leftover {
-    /// Its data.
-    pub data: Unsealed,
-    /// What it had not put back, oldest change first.
-    pub steps: Vec<Step>,
-}
-
-/// What became of a step.
-#[derive(Debug)]
-pub enum Fate {
-    /// Put back.
-    Done,
-    /// Its instance is gone.
-    Moot,
-    /// Somebody else has changed the setting since: left alone.
-    Overtaken,
-    /// The kernel refused.
-    Failed(Vec<tracefs::Error>),
-}
-
-impl Leftover {
-    /// Reads a family's journal.
-    pub fn open(family: Family) -> io::Result<Self> {
-        let mut steps = Vec::new();
-        for line in BufReader::new(File::open(family.journal())?).split(b'\n') {
-            let line = line?;
-            match serde_json::from_slice(&line) {
-                Ok(Entry::PutBack) => steps.clear(),
-                _ => steps.extend(serde_json::from_slice(&line).ok().map(|line: StepLine| line.step)),
-            }
-        }
-        Ok(Leftover { data: Unsealed::open(family)?, steps })
-    }
-
-    /// All that can be found beside `path` (an output or a folder). Those at work are among them.
-    pub fn find(path: &Path) -> io::Result<Vec<Self>> {
-        Family::find(path)?.into_iter().map(Leftover::open).collect()
-    }
-
-    /// All that links in `/run/rtrec` lead to. A link that leads nowhere is removed.
-    pub fn registered() -> Vec<Self> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir(RUNNING).into_iter().flatten().flatten() {
-            let link = entry.path();
-            let Ok(journal) = fs::read_link(&link) else { continue };
-            match Family::of(&journal).map(Leftover::open) {
-                Some(Ok(leftover)) => found.push(leftover),
-                Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => drop(fs::remove_file(link)),
-                _ => {}
-            }
-        }
-        found
-    }
-
-    /// Puts the control files back, newest change first. Of another boot's settings nothing is left to put back.
-    pub fn put_back(&self) -> Vec<(&Step, Fate)> {
-        if !self.data.is_of_this_boot() {
-            return Vec::new();
-        }
-        let mut fates = Vec::new();
-        for step in self.steps.iter().rev() {
-            fates.push((step, fate(step)));
-        }
-        fates
-    }
-
-    /// Notes that the control files are as they were.
-    pub fn forget_steps(&self) -> io::Result<()> {
-        Journal::new(File::options().append(true).open(self.data.family.journal())?).put_back()
-    }
-
-    /// Whether its recorder is gone and its files are of no use to anybody.
-    pub fn is_litter(&self) -> bool {
-        self.data.is_void() && !self.data.is_alive() && (self.steps.is_empty() || !self.data.is_of_this_boot())
-    }
-
-    /// Whether its recorder is gone and has left control files changed.
-    pub fn needs_reset(&self) -> bool {
-        !self.steps.is_empty() && self.data.is_of_this_boot() && !self.data.is_alive()
-    }
-}
-
-fn fate(step: &Step) -> Fate {
-    if step.is_moot() {
-        return Fate::Moot;
-    }
-    if step.is_overtaken() {
-        return Fate::Overtaken;
-    }
-    let errors = step.apply();
-    // Somebody else may have removed the instance just now.
-    match errors.is_empty() {
-        true => Fate::Done,
-        false if step.is_moot() => Fate::Moot,
-        false => Fate::Failed(errors),
     }
 }

@@ -8,7 +8,7 @@ use crate::probe::FieldValues;
 const MOST: usize = 256;
 
 /// The text of an event's format with names for the values of these fields. A field that is not found stays a number.
-pub fn with_names(format: &[u8], fields: &FieldValues) -> Vec<u8> {
+pub fn with_enum_names(format: &[u8], fields: &FieldValues) -> Vec<u8> {
     let Ok(text) = std::str::from_utf8(format) else { return format.to_vec() };
     let Some(at) = text.find("\nprint fmt: \"") else { return format.to_vec() };
     let mut print = text[at..].to_owned();
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn a_field_gets_the_names_of_its_values() {
         let values = vec![(0, "RED".to_owned()), (-7, "GREEN".to_owned())];
-        let told = with_names(FORMAT.as_bytes(), &vec![("c".to_owned(), values)]);
+        let told = with_enum_names(FORMAT.as_bytes(), &vec![("c".to_owned(), values)]);
         let told = String::from_utf8(told).unwrap();
         assert!(told.starts_with("name: work\nID: 2310\nformat:\n\tfield:u32 c;"), "{told}");
         assert!(
@@ -62,9 +62,9 @@ mod tests {
     fn what_is_not_there_stays_as_it_is() {
         let values = vec![(0, "RED".to_owned())];
         for format in [FORMAT, "name: x\n", "print fmt: \"", ""] {
-            let told = with_names(format.as_bytes(), &vec![("colour".to_owned(), values.clone())]);
+            let told = with_enum_names(format.as_bytes(), &vec![("colour".to_owned(), values.clone())]);
             assert_eq!(told, format.as_bytes());
         }
-        assert_eq!(with_names(b"\xff", &vec![("c".to_owned(), values)]), b"\xff");
+        assert_eq!(with_enum_names(b"\xff", &vec![("c".to_owned(), values)]), b"\xff");
     }
 }

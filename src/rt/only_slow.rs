@@ -2,14 +2,14 @@
 //! slow.
 //!
 //! Owns: the thread that empties the buffers in place of the usual readers, and what it keeps. Does not own: the rules of
-//! windows (see [`crate::windows::engine`]), files (see `stretches`).
+//! windows (see [`crate::windows::engine`]), files (see `record::file::segments`).
 //!
 //! ```text
 //!   CPU 0  [..a..b..]   round: all that is older than the cut goes to the engine, in order of time
 //!   CPU 1  [..c..|d.]                                   | cut: every buffer was empty a moment after it
 //!                        slow window -> its records -> kept by CPU and time -> sub-buffers -> the CPU's file
 //! ```
-//! Kept records wait until no open window can bring older ones. Both what a thread does in an open window and what waits
+//! SlowRecords records wait until no open window can bring older ones. Both what a thread does in an open window and what waits
 //! is bounded, so memory is; what does not fit is counted. Meanwhile they are in files beside the trace, for whoever looks at
 //! a session under way or at what a killed recorder left: what is known of a slow window is there at once, its records
 //! within two seconds.
@@ -20,25 +20,23 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use byteorder::NativeEndian;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use super::held_records::{HeldRecords, finish};
+use super::note::{Note, WindowObserver};
+use super::window_states::{SharedWindowStates, lock, now};
 use crate::dat::own;
 use crate::dat::unsealed::Family;
-use crate::record::capture::priority::Standing;
-use crate::record::capture::reader::{CpuHarvest, Progress};
+use crate::record::Error;
+use crate::record::capture::priority::ReaderScheduling;
 use crate::record::capture::signals;
-use crate::record::error::Error;
-use crate::record::file::beside::{Growing, replace};
-use crate::record::file::segments::Stretches;
-use crate::record::watch::{Note, Watch};
-use crate::rt::in_kernel::Judge;
-use crate::rt::in_kernel::watch::EARLY_NS;
-use crate::rt::waiting::{Waiting, finish};
+use crate::record::file::section_files::{AppendFile, replace_atomically};
+use crate::record::file::segments::SegmentFiles;
+use crate::record::taken::{CpuResult, ReaderCounters};
 use crate::spread::Spread;
 use crate::tracefs::buffer::RawBuffer;
 use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
@@ -51,48 +49,32 @@ use crate::wire::record::Record;
 use crate::wire::subbuf::{Layout, Lost};
 
 /// A writer may hold a record it has begun for so long, until the record can be seen.
-pub(crate) const SLACK_NS: u64 = 1_000_000;
+pub(super) const SLACK_NS: u64 = 1_000_000;
 /// Between two looks at the buffers.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Bytes of records of slow windows that wait to be written.
 const MOST_WAITING: usize = 256 << 20;
 /// The shortest time between them.
-pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
+/// How early records of a snapshot were seen to be, and more; the histogram knows better. Perhaps the time of discarded
+/// records before them is missing.
+pub const EARLY_NS: u64 = 1_000_000;
 /// How often the counts are written down.
-pub(crate) const STATUS_PERIOD: Duration = Duration::from_secs(1);
-
-/// What the sifting thread tells others.
-#[derive(Debug, Default)]
-pub struct Told {
-    /// Slow windows that nobody has asked for yet: thread, start and end. Samples outside of them are of no use.
-    pub slow: Vec<(i32, u64, u64)>,
-    /// Threads with open windows, and when the oldest of them began.
-    pub open: HashMap<i32, u64>,
-    /// Up to when windows are known.
-    pub fed: u64,
-}
-
-/// Shared with whoever asks.
-pub type Shared = Arc<Mutex<Told>>;
-
-/// What it says now.
-pub fn told(shared: &Shared) -> std::sync::MutexGuard<'_, Told> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub(super) const STATUS_PERIOD: Duration = Duration::from_secs(1);
 
 /// One CPU's buffer.
-struct Tap {
+struct SourceCpu {
     cpu: u32,
     raw: RawBuffer,
     /// Sub-buffers that have records to come, and how far they were read.
-    pages: VecDeque<Page>,
-    out: Stretches,
+    pages: VecDeque<PendingSubbuf>,
+    out: SegmentFiles,
     packer: Packer,
     /// Time of the last record that was written.
     written: u64,
 }
 
-struct Page {
+struct PendingSubbuf {
     bytes: Box<[u8]>,
     /// Time, place and length of each record.
     records: VecDeque<(u64, u32, u32)>,
@@ -100,29 +82,28 @@ struct Page {
 }
 
 /// Takes the place of the readers of a buffer.
-pub struct Sifter {
+pub struct SlowFilter {
     engine: Engine,
     common: Common,
     layout: Layout,
-    taps: Vec<Tap>,
-    kept: Kept,
-    shared: Shared,
+    sources: Vec<SourceCpu>,
+    kept: SlowRecords,
+    states: SharedWindowStates,
     usr1: Option<SignalFd>,
-    /// Where slow windows are noted, and where all are counted: in the trace to be, and for whoever asks.
-    notes: Growing,
+    /// Where slow windows are noted, and where all are counted: in the trace to be, and for whoever wake_fds.
+    notes: AppendFile,
     counts: Vec<PathBuf>,
     counted: Vec<u8>,
     /// Not before that time, what is settled is written again.
-    rests: Instant,
+    next_write: Instant,
     priority: Option<u32>,
-    judge: Option<Judge>,
 }
 
 /// Records of slow windows.
 #[derive(Default)]
-struct Kept {
+struct SlowRecords {
     session: Session,
-    waiting: Waiting,
+    held: HeldRecords,
     counts: OnlySlow,
     /// How long the windows of each kind took.
     spreads: HashMap<String, Spread>,
@@ -133,19 +114,19 @@ struct Kept {
     losses: VecDeque<(u64, u32, u64)>,
     cpus: Vec<u32>,
     /// Slow windows of the last snapshot: thread and start.
-    fresh: HashSet<(i32, u64)>,
+    in_last_snapshot: HashSet<(i32, u64)>,
     /// The kernel counts, and what it overwrites is no loss.
-    judged: bool,
+    kernel_judges: bool,
 }
 
-impl Finds for Kept {
+impl Finds for SlowRecords {
     fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
         let name = self.session.definitions.get(window.definition).map_or("", |definition| definition.name.as_str());
         if !self.counts.kinds.contains_key(name) {
             self.counts.kinds.insert(name.to_owned(), Default::default());
         }
         let tally = self.counts.kinds.get_mut(name).expect("just made");
-        if !self.judged {
+        if !self.kernel_judges {
             tally.add(window.duration(), window.is_slow());
             if !self.spreads.contains_key(name) {
                 self.spreads.insert(name.to_owned(), Spread::coarse(NS_PER_ROW));
@@ -158,13 +139,13 @@ impl Finds for Kept {
         }
         for (time, stream, data) in steps().iter() {
             let cpu = self.cpus.get(stream as usize).copied().unwrap_or(0);
-            self.waiting.add(time, cpu, data);
+            self.held.add(time, cpu, data);
         }
         for (time, cpu, count) in self.losses.iter().filter(|(time, ..)| (window.start..=window.end).contains(time)) {
-            self.waiting.lose(*time, *cpu, *count);
+            self.held.lose(*time, *cpu, *count);
         }
-        if self.judged {
-            self.fresh.insert((window.tid, window.start));
+        if self.kernel_judges {
+            self.in_last_snapshot.insert((window.tid, window.start));
         }
         self.slow.push((window.tid, window.start, window.end));
         let kept = crate::windows::Kept {
@@ -182,7 +163,7 @@ impl Finds for Kept {
 }
 
 /// What a sifter is made of.
-pub struct Parts<'a> {
+pub struct SlowFilterParts<'a> {
     /// System and text of every format.
     pub formats: &'a [(String, Vec<u8>)],
     /// Windows, with probes by name.
@@ -192,9 +173,9 @@ pub struct Parts<'a> {
     /// Bytes that a thread's records may take.
     pub buffer_bytes: u64,
     /// The buffers and where what is kept goes.
-    pub cpus: Vec<(u32, RawBuffer, Stretches)>,
+    pub cpus: Vec<(u32, RawBuffer, SegmentFiles)>,
     /// What others are told.
-    pub shared: Shared,
+    pub states: SharedWindowStates,
     /// The files of the trace to be.
     pub family: &'a Family,
     /// A file that counts go to, too.
@@ -202,12 +183,12 @@ pub struct Parts<'a> {
     /// Of the thread; `None`: the readers' usual one.
     pub priority: Option<u32>,
     /// The kernel judges: the buffers are those of snapshots.
-    pub judge: Option<Judge>,
+    pub kernel_judges: bool,
 }
 
-impl Sifter {
+impl SlowFilter {
     /// Ready to run. SIGUSR1 is held back by all threads, see `signals`.
-    pub fn new(parts: Parts<'_>) -> Result<Sifter, Error> {
+    pub fn new(parts: SlowFilterParts<'_>) -> Result<SlowFilter, Error> {
         let read = |(system, text): &(String, Vec<u8>)| EventFormat::parse(system, text, Abi::HOST).ok();
         let formats: Vec<EventFormat> = parts.formats.iter().filter_map(read).collect();
         let engine = Engine::new(parts.session, formats.iter(), Abi::HOST, parts.buffer_bytes as usize).map_err(
@@ -221,7 +202,7 @@ impl Sifter {
         let usr1 = SignalFd::with_flags(&usr1, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).ok();
         let layout = parts.layout;
         let cpus: Vec<u32> = parts.cpus.iter().map(|(cpu, ..)| *cpu).collect();
-        let taps = parts.cpus.into_iter().map(|(cpu, raw, out)| Tap {
+        let sources = parts.cpus.into_iter().map(|(cpu, raw, out)| SourceCpu {
             cpu,
             raw,
             pages: VecDeque::new(),
@@ -230,41 +211,42 @@ impl Sifter {
             written: 0,
         });
         let notes = own::file(parts.family, own::SLOW_WINDOWS);
-        let notes = Growing::create(&notes).map_err(|source| Error::Output { path: notes, source })?;
+        let notes = AppendFile::create(&notes).map_err(|source| Error::Output { path: notes, source })?;
         let counted = own::file(parts.family, own::WINDOW_COUNTS);
         let counts = OnlySlow { buffer_bytes: parts.buffer_bytes, ..OnlySlow::default() };
-        Ok(Sifter {
+        Ok(SlowFilter {
             engine,
             common: Common::of(formats.first(), Abi::HOST),
             layout,
-            taps: taps.collect(),
-            kept: Kept {
+            sources: sources.collect(),
+            kept: SlowRecords {
                 session: parts.session.clone(),
                 counts,
                 cpus,
-                judged: parts.judge.is_some(),
-                ..Kept::default()
+                kernel_judges: parts.kernel_judges,
+                ..SlowRecords::default()
             },
-            shared: parts.shared,
+            states: parts.states,
             usr1,
             notes,
             counts: [counted].into_iter().chain(parts.status).collect(),
             counted: Vec::new(),
-            rests: Instant::now(),
+            next_write: Instant::now(),
             priority: parts.priority,
-            judge: parts.judge,
         })
     }
 
     /// Works until `stop` becomes readable, then takes the rest.
-    pub fn run(mut self, stop: BorrowedFd<'_>, meters: &[Progress], watch: &dyn Watch) -> io::Result<Vec<CpuHarvest>> {
-        if let Some(judge) = self.judge.take() {
-            return self.run_in_kernel(judge, stop, meters, watch);
-        }
+    pub fn run(
+        mut self,
+        stop: BorrowedFd<'_>,
+        counters: &[ReaderCounters],
+        observer: &dyn WindowObserver,
+    ) -> io::Result<Vec<CpuResult>> {
         let mut said = Instant::now();
-        let mut standing = Standing::take(self.priority, None)?;
+        let mut scheduling = ReaderScheduling::new(self.priority, None)?;
         loop {
-            standing.tend(Instant::now());
+            scheduling.update(Instant::now());
             let over = signals::is_ready(stop);
             // At the end nobody writes any more.
             let fed = if over { u64::MAX } else { now().saturating_sub(SLACK_NS) };
@@ -272,74 +254,76 @@ impl Sifter {
             self.feed(fed);
             let settled = self.engine.oldest().unwrap_or(fed).min(fed);
             self.write(if over { u64::MAX } else { settled })?;
-            self.measure(meters);
+            self.update_counters(counters);
             if over || said.elapsed() >= STATUS_PERIOD {
                 said = Instant::now();
-                self.tell(fed)?;
+                self.publish(fed)?;
             }
-            if self.is_asked() {
-                self.tell(fed)?;
-                self.say(watch);
+            if self.is_usr1_pending() {
+                self.publish(fed)?;
+                self.answer_usr1(observer);
             }
             if over {
                 break;
             }
-            let told = || [stop].into_iter().chain(self.asks());
+            let fds = || [stop].into_iter().chain(self.wake_fds());
             // Kernels that wake for every record would keep a CPU busy.
-            signals::sleep_on(&told().collect::<Vec<_>>(), Some(PAUSE))?;
-            let filled = self.taps.iter().map(|tap| tap.raw.as_fd());
-            signals::sleep_on(&told().chain(filled).collect::<Vec<_>>(), Some(PERIOD))?;
+            signals::sleep_on(&fds().collect::<Vec<_>>(), Some(PAUSE))?;
+            let filled = self.sources.iter().map(|source| source.raw.as_fd());
+            signals::sleep_on(&fds().chain(filled).collect::<Vec<_>>(), Some(PERIOD))?;
         }
-        self.harvest(standing.lowered)
+        self.into_results(scheduling.lowered)
     }
 
     /// What was kept of each CPU; `lowered`: how often the thread was.
-    pub(crate) fn harvest(self, lowered: u64) -> io::Result<Vec<CpuHarvest>> {
-        let harvest = |tap: Tap| Ok(CpuHarvest { cpu: tap.cpu, data: tap.out.finish()?, wakeups: 0, lowered });
-        self.taps.into_iter().map(harvest).collect()
+    pub(super) fn into_results(self, lowered: u64) -> io::Result<Vec<CpuResult>> {
+        let result = |source: SourceCpu| {
+            Ok(CpuResult { cpu: source.cpu, data: source.out.finish()?, lowered, ..CpuResult::default() })
+        };
+        self.sources.into_iter().map(result).collect()
     }
 
     /// Whether somebody has asked by SIGUSR1 how things are.
-    pub(crate) fn is_asked(&self) -> bool {
+    pub(super) fn is_usr1_pending(&self) -> bool {
         self.usr1.as_ref().is_some_and(|fd| matches!(fd.read_signal(), Ok(Some(_))))
     }
 
-    pub(crate) fn say(&self, watch: &dyn Watch) {
-        watch.note(Note::WindowsSoFar(Box::new(self.kept.counts.clone())));
+    pub(super) fn answer_usr1(&self, observer: &dyn WindowObserver) {
+        observer.window_note(Note::WindowsSoFar(Box::new(self.kept.counts.clone())));
     }
 
     /// What wakes besides new records.
-    pub(crate) fn asks(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub(super) fn wake_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.usr1.iter().map(AsFd::as_fd)
     }
 
-    pub(crate) fn counts(&mut self) -> &mut OnlySlow {
+    pub(super) fn counts(&mut self) -> &mut OnlySlow {
         &mut self.kept.counts
     }
 
     /// Takes all of a snapshot, and the windows that were found slow in it.
-    pub(crate) fn take_snapshot(&mut self) -> io::Result<HashSet<(i32, u64)>> {
+    pub(super) fn take_snapshot(&mut self) -> io::Result<HashSet<(i32, u64)>> {
         self.drain()?;
-        if self.taps.iter().flat_map(|tap| &tap.pages).any(|page| page.lost > 0) {
+        if self.sources.iter().flat_map(|source| &source.pages).any(|page| page.lost > 0) {
             // What is open since the last snapshot may have ended where the buffer was overwritten.
             self.engine.forget_open();
         }
         self.feed(u64::MAX);
         self.kept.losses.clear();
-        self.settle()?;
-        Ok(std::mem::take(&mut self.kept.fresh))
+        self.release_settled()?;
+        Ok(std::mem::take(&mut self.kept.in_last_snapshot))
     }
 
     /// Writes all that no window of the snapshots so far can bring older records for.
-    pub(crate) fn settle(&mut self) -> io::Result<()> {
+    pub(super) fn release_settled(&mut self) -> io::Result<()> {
         self.write(self.engine.oldest().unwrap_or(u64::MAX))
     }
 
     fn drain(&mut self) -> io::Result<()> {
         let bytes = self.layout.subbuf_bytes as usize;
         let mut page = vec![0; bytes];
-        for tap in &mut self.taps {
-            while tap.raw.read_subbuf(&mut page).map_err(|error| error.source)? {
+        for source in &mut self.sources {
+            while source.raw.read_subbuf(&mut page).map_err(|error| error.source)? {
                 let Ok(head) = self.layout.head(&page) else { continue };
                 let mut walk = self.layout.walk(&head);
                 let mut records = VecDeque::new();
@@ -352,7 +336,7 @@ impl Sifter {
                     _ => 1,
                 };
                 let end = records.back().map_or(0, |(_, start, len)| start + len) as usize;
-                tap.pages.push_back(Page { bytes: page[..end].into(), records, lost });
+                source.pages.push_back(PendingSubbuf { bytes: page[..end].into(), records, lost });
             }
         }
         Ok(())
@@ -360,29 +344,30 @@ impl Sifter {
 
     /// Hands everything up to the cut to the engine, in order of time.
     fn feed(&mut self, cut: u64) {
-        let next = |tap: &Tap| tap.pages.iter().find_map(|page| page.records.front()).map(|record| record.0);
+        let next =
+            |source: &SourceCpu| source.pages.iter().find_map(|page| page.records.front()).map(|record| record.0);
         let mut order: BinaryHeap<Reverse<(u64, usize)>> =
-            self.taps.iter().enumerate().filter_map(|(at, tap)| Some(Reverse((next(tap)?, at)))).collect();
+            self.sources.iter().enumerate().filter_map(|(at, source)| Some(Reverse((next(source)?, at)))).collect();
         while let Some(Reverse((time, at))) = order.pop() {
             if time > cut {
                 break;
             }
-            let tap = &mut self.taps[at];
-            while tap.pages.front().is_some_and(|page| page.records.is_empty()) {
-                tap.pages.pop_front();
+            let source = &mut self.sources[at];
+            while source.pages.front().is_some_and(|page| page.records.is_empty()) {
+                source.pages.pop_front();
             }
-            let Some(page) = tap.pages.front_mut() else { continue };
+            let Some(page) = source.pages.front_mut() else { continue };
             let Some((ticks, start, len)) = page.records.pop_front() else { continue };
             let lost = std::mem::take(&mut page.lost);
             if lost > 0 {
                 self.engine.lost(at as u32, lost, ticks);
-                self.kept.counts.lost += if self.kept.judged { 0 } else { lost };
-                self.kept.losses.push_back((ticks, tap.cpu, lost));
+                self.kept.counts.lost += if self.kept.kernel_judges { 0 } else { lost };
+                self.kept.losses.push_back((ticks, source.cpu, lost));
             }
             let data = page.bytes.get(start as usize..(start + len) as usize).unwrap_or(&[]);
             let origin = Origin { stream: at as u32, id: self.common.id(data), pid: self.common.pid(data) };
-            self.engine.take(origin, &Record { ticks, cpu: tap.cpu, data }, &mut self.kept);
-            if let Some(time) = next(tap) {
+            self.engine.take(origin, &Record { ticks, cpu: source.cpu, data }, &mut self.kept);
+            if let Some(time) = next(source) {
                 order.push(Reverse((time, at)));
             }
         }
@@ -393,89 +378,89 @@ impl Sifter {
     }
 
     /// Writes what waits and can have no older ones beside it any more.
-    pub(crate) fn write(&mut self, settled: u64) -> io::Result<()> {
+    pub(super) fn write(&mut self, settled: u64) -> io::Result<()> {
         // Whoever finds records of a slow window finds what is known of it, too.
         if !self.kept.lines.is_empty() {
             self.notes.add(&self.kept.lines)?;
             self.kept.lines.clear();
         }
         let begun = Instant::now();
-        let crowded = self.kept.waiting.bytes() > MOST_WAITING;
-        if settled == u64::MAX || crowded || begun >= self.rests {
+        let crowded = self.kept.held.bytes() > MOST_WAITING;
+        if settled == u64::MAX || crowded || begun >= self.next_write {
             self.put_in_files(settled, if crowded { MOST_WAITING / 4 * 3 } else { MOST_WAITING })?;
             // Much that waits long takes long each time.
-            self.rests = begun + STATUS_PERIOD.max(begun.elapsed() * 20);
+            self.next_write = begun + STATUS_PERIOD.max(begun.elapsed() * 20);
         }
-        self.taps.iter_mut().try_for_each(|tap| tap.out.tend(begun))
+        self.sources.iter_mut().try_for_each(|source| source.out.update(begun))
     }
 
     /// Puts what is settled, and older than what `most` bytes hold, into the trace, and the rest beside it.
     fn put_in_files(&mut self, settled: u64, most: usize) -> io::Result<()> {
         // Records of a snapshot may be early, so that they seem to be older than those before them.
-        let tolerated = if self.kept.judged { EARLY_NS } else { 0 };
-        while let Some((time, cpu, data)) = self.kept.waiting.take(settled, most) {
-            let Some(at) = self.taps.iter().position(|tap| tap.cpu == cpu) else { continue };
-            let missed = self.taps[at].written.saturating_sub(time);
+        let tolerated = if self.kept.kernel_judges { EARLY_NS } else { 0 };
+        while let Some((time, cpu, data)) = self.kept.held.take(settled, most) {
+            let Some(at) = self.sources.iter().position(|source| source.cpu == cpu) else { continue };
+            let missed = self.sources[at].written.saturating_sub(time);
             if missed > tolerated {
                 // It would have to stand before what is in the file already.
                 self.kept.counts.dropped += 1;
                 continue;
             }
             let time = time + missed;
-            self.taps[at].written = time;
-            if let Some((on, count)) = self.kept.waiting.take_loss(time, cpu)
-                && let Some(tap) = self.taps.iter_mut().find(|tap| tap.cpu == on)
+            self.sources[at].written = time;
+            if let Some((on, count)) = self.kept.held.take_loss(time, cpu)
+                && let Some(source) = self.sources.iter_mut().find(|source| source.cpu == on)
             {
-                tap.flush()?;
-                tap.packer.lose(count);
+                source.flush()?;
+                source.packer.lose(count);
             }
-            let tap = &mut self.taps[at];
-            if !tap.packer.push(time, &data) {
-                tap.flush()?;
-                tap.packer.push(time, &data);
+            let source = &mut self.sources[at];
+            if !source.packer.push(time, &data) {
+                source.flush()?;
+                source.packer.push(time, &data);
             }
         }
-        self.taps.iter_mut().try_for_each(Tap::flush)?;
-        if !self.kept.waiting.has_changed() {
+        self.sources.iter_mut().try_for_each(SourceCpu::flush)?;
+        if !self.kept.held.has_changed() {
             return Ok(());
         }
-        let (waiting, layout) = (&self.kept.waiting, self.layout);
-        let mut beside = waiting.beside();
-        for tap in &mut self.taps {
-            let mut records = beside.remove(&tap.cpu).unwrap_or_default();
-            records.retain(|(time, ..)| *time >= tap.written);
+        let (held, layout) = (&self.kept.held, self.layout);
+        let mut beside = held.oldest_for_file();
+        for source in &mut self.sources {
+            let mut records = beside.remove(&source.cpu).unwrap_or_default();
+            records.retain(|(time, ..)| *time >= source.written);
             if !records.is_empty() {
-                tap.out.keep_beside(Some(&mut |into| waiting.pack(&records, layout, into)))?;
-            } else if tap.out.has_beside() {
-                tap.out.keep_beside(None)?;
+                source.out.write_pending(Some(&mut |into| held.pack(&records, layout, into)))?;
+            } else if source.out.has_pending() {
+                source.out.write_pending(None)?;
             }
         }
         Ok(())
     }
 
     /// Tells how far it is.
-    pub(crate) fn measure(&self, meters: &[Progress]) {
-        for (tap, meter) in self.taps.iter().zip(meters) {
-            meter.bytes.store(tap.out.raw_bytes(), Ordering::Relaxed);
-            meter.written.store(tap.out.written_bytes(), Ordering::Relaxed);
+    pub(super) fn update_counters(&self, counters: &[ReaderCounters]) {
+        for (source, one) in self.sources.iter().zip(counters) {
+            one.bytes.store(source.out.raw_bytes(), Ordering::Relaxed);
+            one.written.store(source.out.written_bytes(), Ordering::Relaxed);
         }
-        if let Some(meter) = meters.first() {
-            meter.overrun.store(self.kept.counts.lost, Ordering::Relaxed);
+        if let Some(one) = counters.first() {
+            one.overrun.store(self.kept.counts.lost, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn tell(&mut self, fed: u64) -> io::Result<()> {
+    pub(super) fn publish(&mut self, fed: u64) -> io::Result<()> {
         let counts = self.engine.counts();
         let own = &mut self.kept.counts;
-        if !self.kept.judged {
+        if !self.kept.kernel_judges {
             (own.stray_stops, own.restarts, own.discarded) = (counts.stray_stops, counts.restarts, counts.discarded);
             own.open = self.engine.open().0 as u64;
         }
         {
-            let mut told = told(&self.shared);
-            told.slow.append(&mut self.kept.slow);
-            told.open = self.engine.open_threads().collect();
-            told.fed = fed;
+            let mut states = lock(&self.states);
+            states.slow.append(&mut self.kept.slow);
+            states.open = self.engine.open_threads().collect();
+            states.known_until = fed;
         }
         for (name, spread) in &self.kept.spreads {
             own.kinds.entry(name.clone()).or_default().spread = Some(spread.stored());
@@ -483,21 +468,15 @@ impl Sifter {
         let counted = serde_json::to_vec(own)?;
         if counted != self.counted {
             // On a full disk the counts of before are better than none.
-            self.counts.iter().for_each(|path| drop(replace(path, &counted)));
+            self.counts.iter().for_each(|path| drop(replace_atomically(path, &counted)));
             self.counted = counted;
         }
         Ok(())
     }
 }
 
-impl Tap {
+impl SourceCpu {
     fn flush(&mut self) -> io::Result<()> {
         finish(&mut self.packer, self.out.chunks())
     }
-}
-
-/// Now, by the trace clock.
-pub fn now() -> u64 {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
-    time.map_or(0, |time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
 }

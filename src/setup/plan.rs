@@ -1,18 +1,16 @@
-//! Settings judged against this machine, before anything in the kernel is changed.
+//! Settings checked against this machine, before anything in the kernel is changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::Path;
 
 use crate::probe::names;
 use crate::probe::{self, FieldValues, Probe, Resolver, Spec};
-use crate::record::error::Error;
-use crate::record::settings::{BufferSettings, EventSettings, FunctionWord, Settings, TSC2NSEC};
-use crate::record::watch::{Note, Watch};
-use crate::rt::in_kernel;
-use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::{EventName, Selection};
 use crate::tracefs::functions::{FunctionList, Word};
-use crate::tracefs::{self, Instance, Tracefs, Undo};
+use crate::tracefs::{Instance, Tracefs, Undo};
+
+use super::error::Error;
+use super::note::{Note, Notes};
+use super::settings::{BufferSettings, EventSettings, FunctionWord, Settings, TSC2NSEC};
 
 /// A buffer and what it is going to record.
 #[derive(Debug)]
@@ -37,14 +35,9 @@ impl BufferPlan<'_> {
         self.tracer.is_some_and(|tracer| tracer.starts_with("function"))
     }
 
-    /// Whether the kernel judges windows in it.
-    pub fn is_judged(&self) -> bool {
-        self.settings.follows && self.common.windows.as_ref().is_some_and(|windows| windows.in_kernel)
-    }
-
     /// Whether what traced threads start is traced, too.
     pub fn follows_children(&self) -> bool {
-        self.common.follow_children || self.settings.follows
+        self.common.follow_children || self.settings.with_children
     }
 
     /// The clock to set.
@@ -78,18 +71,8 @@ pub struct EventPlan<'s> {
     pub probes: Vec<Probe>,
 }
 
-/// Opens the root and says what is wrong with it in one go.
-pub fn open_root(dir: Option<&Path>) -> Result<Tracefs, Error> {
-    let root = match dir {
-        Some(dir) => Tracefs::at(dir),
-        None => Tracefs::find().map_err(Error::NoTracefs)?,
-    };
-    tracefs::file::read(&root.top().path("tracing_on")).map_err(Error::NoTracefs)?;
-    Ok(root)
-}
-
-/// Judges all buffers. A top-level buffer of which nothing is asked is left alone.
-pub fn judge<'s>(settings: &'s Settings, root: &Tracefs) -> Result<Vec<BufferPlan<'s>>, Error> {
+/// Checks all buffers. A top-level buffer of which nothing is asked is left alone.
+pub fn check<'s>(settings: &'s Settings, root: &Tracefs) -> Result<Vec<BufferPlan<'s>>, Error> {
     if !settings.buffers.iter().any(BufferSettings::records) && !settings.keep_before {
         return Err(Error::NothingToRecord);
     }
@@ -97,7 +80,6 @@ pub fn judge<'s>(settings: &'s Settings, root: &Tracefs) -> Result<Vec<BufferPla
     if settings.follow_children && !settings.only_command && !traced_pids {
         return Err(Error::FollowWhom);
     }
-    in_kernel::judge(settings, &root.top())?;
     let mut resolver = Resolver::new(&root.top(), probe::session_group())
         .limited_to(settings.max_probes.unwrap_or(probe::USUAL_LIMIT));
     let wanted = |buffer: &&BufferSettings| buffer.instance.is_some() || buffer.records() || settings.keep_before;
@@ -105,15 +87,15 @@ pub fn judge<'s>(settings: &'s Settings, root: &Tracefs) -> Result<Vec<BufferPla
         .buffers
         .iter()
         .filter(wanted)
-        .map(|buffer| judge_buffer(settings, buffer, root, &mut resolver))
+        .map(|buffer| check_buffer(settings, buffer, root, &mut resolver))
         .collect::<Result<_, _>>()?;
-    judge_latency(&plans)?;
-    judge_func_stack(settings, &plans)?;
+    check_latency(&plans)?;
+    check_func_stack(settings, &plans)?;
     Ok(plans)
 }
 
 /// The worst case is kept in a text that has no place for the records of other buffers.
-fn judge_latency(plans: &[BufferPlan<'_>]) -> Result<(), Error> {
+fn check_latency(plans: &[BufferPlan<'_>]) -> Result<(), Error> {
     let latency = plans.iter().find(|plan| plan.settings.keeps_worst_case());
     match latency {
         Some(plan) if plans.len() > 1 => Err(Error::LatencyAlone(plan.settings.tracer.clone().unwrap_or_default())),
@@ -122,7 +104,7 @@ fn judge_latency(plans: &[BufferPlan<'_>]) -> Result<(), Error> {
 }
 
 /// A stack with every function of the system would leave the machine no time for anything else.
-fn judge_func_stack(settings: &Settings, plans: &[BufferPlan<'_>]) -> Result<(), Error> {
+fn check_func_stack(settings: &Settings, plans: &[BufferPlan<'_>]) -> Result<(), Error> {
     let top = plans.iter().find(|plan| plan.instance.name().is_none());
     let filtered = top.is_some_and(|plan| {
         plan.tracer == Some("function") && plan.functions.iter().any(|(list, _)| *list == FunctionList::Filter)
@@ -130,7 +112,7 @@ fn judge_func_stack(settings: &Settings, plans: &[BufferPlan<'_>]) -> Result<(),
     if settings.func_stack && !filtered { Err(Error::FuncStackUnfiltered) } else { Ok(()) }
 }
 
-fn judge_buffer<'s>(
+fn check_buffer<'s>(
     settings: &'s Settings,
     buffer: &'s BufferSettings,
     root: &Tracefs,
@@ -139,23 +121,23 @@ fn judge_buffer<'s>(
     let instance = buffer.instance.as_deref().map_or_else(|| root.top(), |name| root.instance(name));
     // An instance that does not exist yet offers what the top level offers.
     let known = if instance.dir().is_dir() { instance.clone() } else { root.top() };
-    let tracer = judge_tracer(buffer, &known)?;
-    judge_extent(settings, buffer, tracer)?;
-    judge_clock(settings, buffer, &known)?;
+    let tracer = check_tracer(buffer, &known)?;
+    check_extent(settings, buffer, tracer)?;
+    check_clock(settings, buffer, &known)?;
     let events = buffer
         .events
         .iter()
         .map(|event| match &event.probe {
-            Some(spec) => judge_probe(event, spec, resolver),
-            None => judge_events(event, &known, settings.ignore_unknown_events || event.optional),
+            Some(spec) => check_probe(event, spec, resolver),
+            None => check_events(event, &known, settings.ignore_unknown_events || event.optional),
         })
         .collect::<Result<_, _>>()?;
-    let functions = judge_functions(settings, buffer, &known)?;
+    let functions = check_functions(settings, buffer, &known)?;
     Ok(BufferPlan { settings: buffer, common: settings, tracer, instance, events, functions })
 }
 
 /// All functions of the whole system, without end, is more than a machine can bear; it has to be asked for.
-fn judge_extent(settings: &Settings, buffer: &BufferSettings, tracer: Option<&str>) -> Result<(), Error> {
+fn check_extent(settings: &Settings, buffer: &BufferSettings, tracer: Option<&str>) -> Result<(), Error> {
     let Some(tracer) = tracer.filter(|tracer| tracer.starts_with("function")) else { return Ok(()) };
     let selects =
         |word: &FunctionWord| word.module.is_some() || !word.word.contains(':') || word.word.contains(":mod:");
@@ -164,17 +146,17 @@ fn judge_extent(settings: &Settings, buffer: &BufferSettings, tracer: Option<&st
         || buffer.max_graph_depth.is_some_and(|depth| depth > 0)
         || buffer.function_filters.iter().any(selects)
         || (tracer == "function_graph" && !settings.graph_functions.is_empty());
-    if narrowed || settings.all_functions || settings.is_bounded() || settings.function_off.is_some() {
+    if narrowed || settings.all_functions || settings.function_off.is_some() {
         return Ok(());
     }
     Err(Error::AllFunctions(tracer.to_owned()))
 }
 
-fn judge_tracer<'s>(buffer: &'s BufferSettings, known: &Instance) -> Result<Option<&'s str>, Error> {
+fn check_tracer<'s>(buffer: &'s BufferSettings, known: &Instance) -> Result<Option<&'s str>, Error> {
     let Some(tracer) = buffer.tracer.as_deref().filter(|&tracer| tracer != "nop") else {
         return Ok(buffer.tracer.as_deref());
     };
-    let available = known.available_tracers().map_err(Error::setup("reading the list of tracers"))?;
+    let available = known.available_tracers().map_err(Error::at("reading the list of tracers"))?;
     if available.iter().any(|name| name == tracer) {
         return Ok(Some(tracer));
     }
@@ -184,11 +166,11 @@ fn judge_tracer<'s>(buffer: &'s BufferSettings, known: &Instance) -> Result<Opti
     Err(Error::UnknownTracer { tracer: tracer.to_owned(), available })
 }
 
-fn judge_clock(settings: &Settings, buffer: &BufferSettings, known: &Instance) -> Result<(), Error> {
+fn check_clock(settings: &Settings, buffer: &BufferSettings, known: &Instance) -> Result<(), Error> {
     if buffer.clock.is_none() && !settings.tsc2nsec {
         return Ok(());
     }
-    let clocks = known.clocks().map_err(Error::setup("reading the list of clocks"))?;
+    let clocks = known.clocks().map_err(Error::at("reading the list of clocks"))?;
     let current = clocks.chosen.as_deref().unwrap_or("local");
     let clock = buffer.clock.as_deref().unwrap_or(current);
     if settings.tsc2nsec && ![TSC, TSC2NSEC].contains(&clock) {
@@ -201,16 +183,16 @@ fn judge_clock(settings: &Settings, buffer: &BufferSettings, known: &Instance) -
     Err(Error::UnknownClock { clock, available: clocks.choices })
 }
 
-fn judge_events<'s>(event: &'s EventSettings, known: &Instance, ignore: bool) -> Result<EventPlan<'s>, Error> {
-    let selection = known.select_events(&event.word).map_err(Error::setup("reading the list of events"))?;
+fn check_events<'s>(event: &'s EventSettings, known: &Instance, ignore: bool) -> Result<EventPlan<'s>, Error> {
+    let selection = known.select_events(&event.word).map_err(Error::at("reading the list of events"))?;
     if selection.is_empty() && !ignore {
         return Err(unknown_event(known, &event.word));
     }
-    let events = known.spell_out(&selection).map_err(Error::setup("reading the list of events"))?;
+    let events = known.spell_out(&selection).map_err(Error::at("reading the list of events"))?;
     Ok(EventPlan { settings: event, selection, events, probes: Vec::new() })
 }
 
-fn judge_probe<'s>(event: &'s EventSettings, spec: &Spec, resolver: &mut Resolver) -> Result<EventPlan<'s>, Error> {
+fn check_probe<'s>(event: &'s EventSettings, spec: &Spec, resolver: &mut Resolver) -> Result<EventPlan<'s>, Error> {
     let probes = resolver.resolve(spec).map_err(Error::probe)?;
     let events: BTreeSet<EventName> = probes.iter().map(|probe| probe.name.clone()).collect();
     let selection = Selection { events: events.clone(), ..Selection::default() };
@@ -223,49 +205,22 @@ pub fn function_buffers<'p>(plans: &'p [BufferPlan<'_>]) -> impl Iterator<Item =
 }
 
 /// Names of values in the fields of all probes.
-pub fn named_values(plans: &[BufferPlan<'_>]) -> BTreeMap<EventName, FieldValues> {
+pub fn enum_names(plans: &[BufferPlan<'_>]) -> BTreeMap<EventName, FieldValues> {
     let probes = plans.iter().flat_map(|plan| &plan.events).flat_map(|event| &event.probes);
     let named = probes.filter(|probe| !probe.values.is_empty());
     named.map(|probe| (probe.name.clone(), probe.values.clone())).collect()
 }
 
 /// Defines the probes of all buffers, each once.
-pub fn define_probes(
-    plans: &[BufferPlan<'_>],
-    top: &Instance,
-    watch: &dyn Watch,
-    undo: &mut Undo,
-) -> Result<(), Error> {
+pub fn define_probes(plans: &[BufferPlan<'_>], top: &Instance, notes: Notes<'_>, undo: &mut Undo) -> Result<(), Error> {
     let mut all: Vec<Probe> = Vec::new();
     let mut seen: HashSet<EventName> = HashSet::new();
     let probes = plans.iter().flat_map(|plan| &plan.events).flat_map(|event| &event.probes);
     all.extend(probes.filter(|probe| seen.insert(probe.name.clone())).cloned());
     for (target, note) in probe::notes(&all) {
-        watch.note(Note::Probe { target, note });
+        notes(Note::Probe { target, note });
     }
     probe::define(top, &all, undo).map_err(Error::probe)
-}
-
-/// Defines probes at the entries of functions of programs whose returns are probed, and tells the numbers of their events.
-/// They are the sampler's alone: the kernel lets perf and ftrace not share one.
-pub fn define_calls(plans: &[BufferPlan<'_>], top: &Instance, undo: &mut Undo) -> Result<Vec<u64>, Error> {
-    let all = plans.iter().flat_map(|plan| &plan.events).flat_map(|event| &event.probes);
-    let returns = all.filter(|probe| probe.file == DefinitionFile::Uprobe && probe.letter.starts_with('r'));
-    let places: BTreeSet<&str> = returns.map(|probe| probe.place.as_str()).collect();
-    let call = |(number, place): (usize, &str)| Probe {
-        file: DefinitionFile::Uprobe,
-        name: EventName { system: probe::session_group(), event: format!("rtrec_calls_{number}") },
-        letter: "p".to_owned(),
-        place: place.to_owned(),
-        arguments: Vec::new(),
-        target: place.to_owned(),
-        values: Vec::new(),
-        notes: Vec::new(),
-    };
-    let calls: Vec<Probe> = places.into_iter().enumerate().map(call).collect();
-    probe::define(top, &calls, undo).map_err(Error::probe)?;
-    let id = |call: &Probe| top.event_id(&call.name);
-    calls.iter().map(id).collect::<Result<_, _>>().map_err(Error::setup("reading the number of an event"))
 }
 
 fn unknown_event(known: &Instance, word: &str) -> Error {
@@ -278,14 +233,14 @@ fn unknown_event(known: &Instance, word: &str) -> Error {
 
 /// The events that a word means, whole systems spelled out; an error when there is none.
 pub fn named_events(known: &Instance, word: &str) -> Result<BTreeSet<EventName>, Error> {
-    let selection = known.select_events(word).map_err(Error::setup("reading the list of events"))?;
+    let selection = known.select_events(word).map_err(Error::at("reading the list of events"))?;
     if selection.is_empty() {
         return Err(unknown_event(known, word));
     }
-    known.spell_out(&selection).map_err(Error::setup("reading the list of events"))
+    known.spell_out(&selection).map_err(Error::at("reading the list of events"))
 }
 
-fn judge_functions(
+fn check_functions(
     settings: &Settings,
     buffer: &BufferSettings,
     known: &Instance,
@@ -300,16 +255,16 @@ fn judge_functions(
         (FunctionList::Graph, roots),
     ] {
         if !words.is_empty() {
-            let words = words.iter().map(|word| judge_word(word, known)).collect::<Result<_, _>>()?;
+            let words = words.iter().map(|word| check_word(word, known)).collect::<Result<_, _>>()?;
             lists.push((list, words));
         }
     }
     Ok(lists)
 }
 
-fn judge_word(word: &FunctionWord, known: &Instance) -> Result<FunctionPlan, Error> {
+fn check_word(word: &FunctionWord, known: &Instance) -> Result<FunctionPlan, Error> {
     if let Some(module) = &word.module {
-        let has = known.functions_of_module(module).map_err(Error::setup("reading the list of functions"))?;
+        let has = known.functions_of_module(module).map_err(Error::at("reading the list of functions"))?;
         if has.is_empty() {
             return Err(Error::UnknownModule(module.clone()));
         }

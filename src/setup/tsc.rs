@@ -9,7 +9,7 @@ use std::os::fd::FromRawFd;
 
 use memmap2::MmapOptions;
 
-use crate::record::error::Error;
+use super::error::Error;
 
 /// `ns = cycles * mult >> shift`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

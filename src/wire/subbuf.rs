@@ -21,12 +21,12 @@ use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
 use super::abi::{Abi, Endian};
 
-/// Bits of the commit word that count the valid bytes.
-const COMMIT_BYTES_MASK: u64 = 0x07ff_ffff;
+/// Bits of the commit word's low half that count the valid bytes.
+pub const COMMIT_BYTES: u32 = 0x07ff_ffff;
 /// The number of lost events is stored right after the valid bytes.
-const COMMIT_LOST_STORED: u64 = 1 << 30;
+pub const COMMIT_LOST_STORED: u32 = 1 << 30;
 /// Events were lost between the previous sub-buffer and this one.
-const COMMIT_LOST: u64 = 1 << 31;
+pub const COMMIT_LOST: u32 = 1 << 31;
 
 const TYPE_LEN_MAX: u32 = 28;
 const TYPE_PADDING: u32 = 29;
@@ -119,7 +119,8 @@ impl Layout {
             .get(usize::from(self.commit_offset)..)
             .and_then(|bytes| self.abi.ulong(bytes))
             .ok_or(Damage { at: u32::from(self.commit_offset), kind: DamageKind::NoHeader })?;
-        let valid = (commit & COMMIT_BYTES_MASK) as u32;
+        let commit = commit as u32;
+        let valid = commit & COMMIT_BYTES;
         let end = u32::from(self.data_offset) + valid;
         if end > self.subbuf_bytes {
             return Err(Damage { at: u32::from(self.commit_offset), kind: DamageKind::Commit(valid) });

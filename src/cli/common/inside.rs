@@ -7,8 +7,8 @@ use clap::Args;
 use super::units::size_kb;
 use super::windows::{Resolve, WindowArgs};
 use crate::probe::{Kind, Spec};
-use crate::record::{Settings, UserStack, WindowSettings};
-use crate::rt::windows::{PROBE, WindowProbe, buffer};
+use crate::record::Settings;
+use crate::rt::{UserStack, WindowProbe, WindowSettings, buffer};
 use crate::tracefs::Tracefs;
 use crate::windows::Point;
 use crate::windows::spec::{Place, PlacedWindow, time};
@@ -108,11 +108,11 @@ impl Resolve for Here {
         if !self.probes.iter().any(|probe| probe.key == key) {
             self.probes.push(WindowProbe { key: key.clone(), spec });
         }
-        Ok(Point { system: PROBE.to_owned(), event: key, filter: place.filter.clone() })
+        Ok(WindowProbe::point(key, place.filter.clone()))
     }
 }
 
-/// What a place means: with a colon a program's, else a function of the kernel. `file.c:12` and, behind a place in a program,
+/// What a place means: with a colon a program's, else a function of the kernel. `file.c:12` and, after a place in a program,
 /// a bare name are of the same program.
 fn probe_spec(word: &str, start: &str) -> Result<Spec, String> {
     let target = word.split_whitespace().next().unwrap_or_default();
@@ -147,7 +147,7 @@ fn plan(
     tracefs: Option<&std::path::Path>,
 ) -> Result<(WindowSettings, Vec<WindowProbe>), String> {
     // Without tracefs the recorder says so better.
-    let root = tracefs.map(|dir| Ok(Tracefs::at(dir))).unwrap_or_else(Tracefs::find).ok();
+    let root = Tracefs::open(tracefs).ok();
     let mut here = Here { root, probes: Vec::new() };
     let session = windows.session(Machine::here(), &mut here)?;
     let sifts = inside.keeps_slow_only();
@@ -156,6 +156,7 @@ fn plan(
     }
     let settings = WindowSettings {
         session,
+        instance: format!("rtrec_rt_{}", std::process::id()),
         sample: inside.sample,
         user_stack: inside.user_stack,
         forced: inside.force_sample,
@@ -166,11 +167,6 @@ fn plan(
     Ok((settings, here.probes))
 }
 
-/// The name of the instance in which a process records windows.
-fn instance() -> String {
-    format!("rtrec_rt_{}", std::process::id())
-}
-
 /// Adds windows and the buffer they need to a recording; an error is a sentence.
 pub(in crate::cli) fn add(
     mut settings: Settings,
@@ -178,10 +174,10 @@ pub(in crate::cli) fn add(
     inside: &InsideArgs,
     pids: &[i32],
     with: &[String],
-) -> Result<Settings, String> {
-    let (windows, probes) = plan(windows, inside, settings.tracefs.as_deref())?;
+) -> Result<(Settings, WindowSettings), String> {
+    let (windows, probes) = plan(windows, inside, settings.setup.tracefs.as_deref())?;
     if let Some(definition) = windows.session.definitions.iter().find(|definition| definition.process == Some(0))
-        && settings.command.is_empty()
+        && settings.capture.command.is_empty()
     {
         return Err(format!("the window {:?} is about the command, but there is none", definition.name));
     }
@@ -190,10 +186,9 @@ pub(in crate::cli) fn add(
     let mut pids: Vec<i32> = named.filter(|pid| *pid > 0).chain(pids.iter().copied()).collect();
     pids.sort_unstable();
     pids.dedup();
-    if windows.sample.is_some() && pids.is_empty() && settings.command.is_empty() {
+    if windows.sample.is_some() && pids.is_empty() && settings.capture.command.is_empty() {
         return Err("--sample takes samples of a command or of processes, but there are none".to_owned());
     }
-    settings.buffers.push(buffer(instance(), &windows.session, &probes, &pids, with));
-    settings.windows = Some(windows);
-    Ok(settings)
+    settings.setup.buffers.push(buffer(windows.instance.clone(), &windows.session, &probes, &pids, with));
+    Ok((settings, windows))
 }

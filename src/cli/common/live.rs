@@ -6,7 +6,7 @@ use super::recording::status;
 use super::say::say;
 use crate::live::{self, LiveReport};
 use crate::plugins::REGISTRY;
-use crate::record::{self, Outcome, Round, Sink, StreamTexts};
+use crate::record::{self, Outcome, Receiver, Round, StreamMetadata};
 use crate::report::{ExportSettings, Format, OwnedView, ReadSettings, ReportError, TextSettings, export};
 
 /// The form of records: lines of text, or a format for programs.
@@ -83,8 +83,8 @@ impl Printer {
     }
 }
 
-impl Sink for Printer {
-    fn begin(&mut self, texts: StreamTexts) {
+impl Receiver for Printer {
+    fn begin(&mut self, texts: StreamMetadata) {
         // Threads that come and go would be in the trace.
         let reading = live::reading(texts, REGISTRY, ReadSettings { threads: 1, ..ReadSettings::default() });
         match (reading, self.view.take()) {

@@ -6,10 +6,15 @@ use super::explain;
 use super::say::say_raw;
 use super::stderr::Stderr;
 use crate::record::{self, Outcome, Settings};
+use crate::rt::{WindowSettings, Windows};
 
 /// Records, and says how it went.
-pub(in crate::cli) fn record(settings: &Settings, watch: &Stderr) -> ExitCode {
-    match record::run(settings, watch) {
+pub(in crate::cli) fn record(settings: &Settings, windows: Option<&WindowSettings>, watch: &Stderr) -> ExitCode {
+    let outcome = match windows {
+        Some(windows) => record::run(settings, &mut Windows::new(windows, watch), watch),
+        None => record::run(settings, &mut record::Alone, watch),
+    };
+    match outcome {
         Ok(outcome) => {
             watch.tell(&outcome, settings);
             if let Some(trouble) = &outcome.trouble {
@@ -28,7 +33,7 @@ pub(in crate::cli) fn record(settings: &Settings, watch: &Stderr) -> ExitCode {
 
 /// The command's status; a recording without a command ends well by any of its stops. Trouble that left a trace is 1.
 pub(in crate::cli) fn status(outcome: &Outcome) -> u8 {
-    match outcome.ending.map_or(0, record::capture::child::Ending::status) {
+    match outcome.ending.map_or(0, record::Ending::status) {
         0 => u8::from(outcome.trouble.is_some()),
         status => status,
     }

@@ -5,7 +5,8 @@ use std::io::Write;
 use super::explain;
 use super::say::{say, say_raw};
 use super::units::human_bytes;
-use crate::record::{Note, Outcome, Progress, Settings, Stop, Watch};
+use crate::record::{Note, Observer, Outcome, Progress, Settings, Stop};
+use crate::rt::{self, WindowObserver};
 
 /// rtrec's own words, on stderr: stdout belongs to the command.
 pub(in crate::cli) struct Stderr {
@@ -18,7 +19,7 @@ pub(in crate::cli) struct Stderr {
     pub(in crate::cli) started: Option<Box<dyn Fn() + Sync>>,
 }
 
-impl Watch for Stderr {
+impl Observer for Stderr {
     fn note(&self, note: Note) {
         if let (Note::Started, Some(started)) = (&note, &self.started) {
             started();
@@ -47,6 +48,14 @@ impl Watch for Stderr {
     }
 }
 
+impl WindowObserver for Stderr {
+    fn window_note(&self, note: rt::Note) {
+        if let Some(line) = explain::record::window_note(&note, self.verbose).filter(|_| !self.quiet) {
+            say!("rtrec {}: {line}", self.name);
+        }
+    }
+}
+
 impl Stderr {
     pub(in crate::cli) fn clear_live(&self) {
         if self.live {
@@ -70,7 +79,7 @@ impl Stderr {
             }
         }
         if outcome.lost() > 0 {
-            let now = settings.buffers.iter().find_map(|buffer| buffer.size_kb).unwrap_or(1408);
+            let now = settings.setup.buffers.iter().find_map(|buffer| buffer.size_kb).unwrap_or(1408);
             say!("rtrec {}: a larger buffer would have helped: -b {}", self.name, now.saturating_mul(8));
         }
         if let Some(empty) = &outcome.empty {
@@ -81,10 +90,10 @@ impl Stderr {
         }
         let files: Vec<String> = outcome.files.iter().map(|path| path.display().to_string()).collect();
         let files = if files.is_empty() { "nothing kept".to_owned() } else { files.join(", ") };
-        if let Some(why) = stop_words(outcome.stop, !settings.command.is_empty()) {
+        if let Some(why) = stop_words(outcome.stop, !settings.capture.command.is_empty()) {
             say!("rtrec record: {why}; {files} holds what was recorded up to then");
         }
-        if settings.command.is_empty() || self.verbose {
+        if settings.capture.command.is_empty() || self.verbose {
             let raw: u64 = outcome.cpus().map(|cpu| cpu.raw_bytes).sum();
             let seconds = outcome.elapsed.as_secs_f64();
             say!("rtrec record: {} of trace data in {seconds:.1} s, in {files}", human_bytes(raw));

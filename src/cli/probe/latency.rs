@@ -41,9 +41,9 @@ pub(super) fn run(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> Ex
     };
     let mut settings = live::settings(args, specs, command);
     if let Some(folder) = &folder {
-        settings.output = folder.path().join("latency.dat");
+        settings.file.output = folder.path().join("latency.dat");
     }
-    match record::run(&settings, &watch) {
+    match record::run(&settings, &mut record::Alone, &watch) {
         Ok(outcome) => told(args, &settings, &watch, &outcome),
         Err(error) => {
             let explained = explain::record::error(&error);

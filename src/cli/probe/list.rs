@@ -71,7 +71,7 @@ fn print(all: &[Symbols], glob: &Pattern, pattern: &str) -> ExitCode {
 
 /// `--list PATTERN`: the functions of the kernel.
 pub(super) fn of_kernel(pattern: &str, dir: Option<&Path>) -> ExitCode {
-    let root = match dir.map_or_else(Tracefs::find, |dir| Ok(Tracefs::at(dir))) {
+    let root = match Tracefs::open(dir) {
         Ok(root) => root,
         Err(source) => return told("kprobe", &ProbeError::Tracefs(source)),
     };
@@ -86,8 +86,7 @@ pub(super) fn of_kernel(pattern: &str, dir: Option<&Path>) -> ExitCode {
     let functions = match root.top().available_functions() {
         Ok(functions) => functions,
         Err(source) => {
-            let explained =
-                explain::record::error(&crate::record::Error::Setup { step: "listing the functions", source });
+            let explained = explain::record::control_file("listing the functions", &source);
             say_raw(&explained.text("kprobe"));
             return ExitCode::from(explained.status);
         }

@@ -12,8 +12,9 @@ use super::args::{KprobeArgs, LiveArgs, UprobeArgs};
 use super::count::Counter;
 use super::{latency, list};
 use crate::probe::{self, Kind, ProbeError, Resolver, Spec};
-use crate::record::{self, BufferSettings, EventSettings, Outcome, Settings, Sink};
+use crate::record::{self, Outcome, Receiver, Settings};
 use crate::report::{OwnedView, TextSettings};
+use crate::setup::{BufferSettings, EventSettings};
 use crate::tracefs::Tracefs;
 
 /// Runs `rtrec uprobe`.
@@ -78,10 +79,15 @@ fn run(
     })
 }
 
-fn trace(settings: &Settings, args: &LiveArgs, watch: &Stderr, sink: &mut dyn Sink) -> Result<Outcome, record::Error> {
+fn trace(
+    settings: &Settings,
+    args: &LiveArgs,
+    watch: &Stderr,
+    receiver: &mut dyn Receiver,
+) -> Result<Outcome, record::Error> {
     match args.output {
-        Some(_) => record::stream_and_keep(settings, args.delay, watch, sink),
-        None => record::stream(settings, args.delay, watch, sink),
+        Some(_) => record::stream_and_keep(settings, args.delay, watch, receiver),
+        None => record::stream(settings, args.delay, watch, receiver),
     }
 }
 
@@ -137,7 +143,7 @@ pub(super) fn named(kind: Kind, name: Option<&str>, words: &[String]) -> Result<
 }
 
 fn dry_run(name: &str, specs: &[Spec], args: &LiveArgs) -> ExitCode {
-    let root = match args.tracefs.as_deref().map_or_else(Tracefs::find, |dir| Ok(Tracefs::at(dir))) {
+    let root = match Tracefs::open(args.tracefs.as_deref()) {
         Ok(root) => root,
         Err(source) => return told(name, &ProbeError::Tracefs(source)),
     };
@@ -169,17 +175,16 @@ pub(super) fn settings(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) 
         pids: args.pid.clone(),
         ..BufferSettings::default()
     };
-    Settings {
-        tracefs: args.tracefs.clone(),
-        output: args.output.clone().unwrap_or_default(),
-        command: command.to_vec(),
-        buffers: vec![BufferSettings::default(), buffer],
-        only_command: args.only_command,
-        follow_children: args.follow_children,
-        duration: args.duration,
-        max_probes: args.max_probes,
-        ..Settings::default()
-    }
+    let mut settings = Settings::default();
+    settings.setup.tracefs = args.tracefs.clone();
+    settings.setup.buffers.push(buffer);
+    settings.setup.only_command = args.only_command;
+    settings.setup.follow_children = args.follow_children;
+    settings.setup.max_probes = args.max_probes;
+    settings.capture.command = command.to_vec();
+    settings.capture.duration = args.duration;
+    settings.file.output = args.output.clone().unwrap_or_default();
+    settings
 }
 
 fn view(args: &LiveArgs) -> OwnedView {

@@ -17,7 +17,7 @@ use crate::wire::pattern::Pattern;
 
 /// Runs the subcommand.
 pub(in crate::cli) fn run(args: &ProbeArgs) -> ExitCode {
-    let root = match args.tracefs.as_deref().map_or_else(Tracefs::find, |dir| Ok(Tracefs::at(dir))) {
+    let root = match Tracefs::open(args.tracefs.as_deref()) {
         Ok(root) => root,
         Err(source) => return failed("finding tracefs", source),
     };
@@ -31,7 +31,7 @@ pub(in crate::cli) fn run(args: &ProbeArgs) -> ExitCode {
 }
 
 fn failed(step: &'static str, source: tracefs::Error) -> ExitCode {
-    let explained = explain::record::error(&crate::record::Error::Setup { step, source });
+    let explained = explain::record::control_file(step, &source);
     say_raw(&explained.text("probe"));
     ExitCode::from(explained.status)
 }

@@ -19,12 +19,13 @@ use super::common::say::say;
 use super::common::stderr::Stderr;
 use super::common::{daemon, inside};
 use crate::record::Settings;
+use crate::rt::WindowSettings;
 
 /// Runs the subcommand.
 pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
     let settings = placed::settings(&args, matches);
     let settings = settings.and_then(|(settings, idle)| Ok((with_windows(settings, &args)?, idle)));
-    let (settings, idle_invert) = match settings {
+    let ((settings, windows), idle_invert) = match settings {
         Ok(settings) => settings,
         Err(sentence) => {
             say!("rtrec record: {sentence}");
@@ -36,22 +37,23 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
         name: "record",
         quiet,
         verbose: !quiet && (verbose || args.setup.is_verbose() || idle_invert),
-        live: !quiet && !args.daemonize && settings.command.is_empty() && std::io::stderr().is_terminal(),
+        live: !quiet && !args.daemonize && settings.capture.command.is_empty() && std::io::stderr().is_terminal(),
         started: None,
     };
     if args.daemonize {
         return daemon::run(Path::new(daemon::PID_FILE), "record", |started| {
-            record(&settings, &Stderr { started: Some(started), ..watch })
+            record(&settings, windows.as_ref(), &Stderr { started: Some(started), ..watch })
         });
     }
-    record(&settings, &watch)
+    record(&settings, windows.as_ref(), &watch)
 }
 
 /// Adds what windows need, in a buffer of their own.
-fn with_windows(settings: Settings, args: &RecordArgs) -> Result<Settings, String> {
+fn with_windows(settings: Settings, args: &RecordArgs) -> Result<(Settings, Option<WindowSettings>), String> {
     if !args.windows.any() {
-        return Ok(settings);
+        return Ok((settings, None));
     }
-    let pids: Vec<i32> = settings.buffers.iter().flat_map(|buffer| buffer.pids.iter().copied()).collect();
-    inside::add(settings, &args.windows, &args.inside, &pids, &[])
+    let pids: Vec<i32> = settings.setup.pids().collect();
+    let (settings, windows) = inside::add(settings, &args.windows, &args.inside, &pids, &[])?;
+    Ok((settings, Some(windows)))
 }

@@ -17,6 +17,7 @@ use super::common::stderr::Stderr;
 use super::common::units::{duration, size_kb};
 use super::common::windows::WindowArgs;
 use crate::record::Settings;
+use crate::rt::WindowSettings;
 
 /// Record response-time windows
 ///
@@ -88,25 +89,23 @@ enum SessionCommand {
     Selftest(selftest::SelftestArgs),
 }
 
-fn settings(args: &RecordingArgs, name: Option<&str>) -> Result<Settings, String> {
+fn settings(args: &RecordingArgs, name: Option<&str>) -> Result<(Settings, WindowSettings), String> {
     if !args.windows.any() {
         return Err(
             "no window is named; there are --window, --window-syscall, --window-marker and --window-magic".to_owned()
         );
     }
-    let settings = Settings {
-        tracefs: args.tracefs.clone(),
-        output: args.output.clone().unwrap_or_else(|| format!("{}.dat", name.unwrap_or("trace")).into()),
-        command: args.command.clone(),
-        duration: args.duration,
-        user: args.user.clone(),
-        ..Settings::default()
-    };
-    let mut settings = add(settings, &args.windows, &args.inside, &args.pid, &args.with)?;
-    if let (Some(size_kb), Some(own)) = (args.buffer_size, settings.buffers.last_mut()) {
+    let mut settings = Settings::default();
+    settings.setup.tracefs = args.tracefs.clone();
+    settings.file.output = args.output.clone().unwrap_or_else(|| format!("{}.dat", name.unwrap_or("trace")).into());
+    settings.capture.command = args.command.clone();
+    settings.capture.duration = args.duration;
+    settings.capture.user = args.user.clone();
+    let (mut settings, windows) = add(settings, &args.windows, &args.inside, &args.pid, &args.with)?;
+    if let (Some(size_kb), Some(own)) = (args.buffer_size, settings.setup.buffers.last_mut()) {
         own.size_kb = Some(size_kb);
     }
-    Ok(settings)
+    Ok((settings, windows))
 }
 
 /// Runs the subcommand.
@@ -118,7 +117,7 @@ pub(in crate::cli) fn run(args: RtArgs, verbose: bool) -> ExitCode {
         Some(SessionCommand::Report(args)) => session::report(&args),
         Some(SessionCommand::Selftest(args)) => selftest::run(&args),
         None => match settings(&args.what, None) {
-            Ok(settings) => record(&settings, &args.what.watch(verbose)),
+            Ok((settings, windows)) => record(&settings, Some(&windows), &args.what.watch(verbose)),
             Err(sentence) => {
                 say!("rtrec rt: {sentence}");
                 ExitCode::from(2)

@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::super::common::say::{print_line, say};
-use crate::rt::in_kernel::watch::EARLY_NS;
+use crate::rt::EARLY_NS;
 use crate::tracefs::Tracefs;
 use crate::windows::{MAGIC_START, MAGIC_STOP};
 

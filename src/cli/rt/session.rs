@@ -20,6 +20,9 @@ use super::super::common::say::{print_line, say};
 use super::super::common::stderr::Stderr;
 use super::super::common::{daemon, explain};
 use super::{RecordingArgs, settings};
+use crate::record::Settings;
+use crate::rt::WindowSettings;
+use crate::setup::threads;
 use crate::spread::StoredSpread;
 use crate::windows::OnlySlow;
 
@@ -143,17 +146,17 @@ pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
     }
     daemon::run(&file(&args.name, "pid"), "rt", |started| {
         // What has the process' number in its name is made here, in the process that records.
-        let settings = settings(&args.what, Some(&args.name)).and_then(|mut settings| {
-            let path = std::path::absolute(&settings.output).map_err(|error| error.to_string())?;
-            settings.output = path;
-            if let Some(windows) = &mut settings.windows {
-                windows.status = Some(file(&args.name, "status"));
-            }
-            note(&args.name, &settings).map_err(|error| format!("{FOLDER} cannot be written: {error}"))?;
-            Ok(settings)
+        let settings = settings(&args.what, Some(&args.name)).and_then(|(mut settings, mut windows)| {
+            let path = std::path::absolute(&settings.file.output).map_err(|error| error.to_string())?;
+            settings.file.output = path;
+            windows.status = Some(file(&args.name, "status"));
+            note(&args.name, &settings, &windows).map_err(|error| format!("{FOLDER} cannot be written: {error}"))?;
+            Ok((settings, windows))
         });
         let code = match settings {
-            Ok(settings) => record(&settings, &Stderr { started: Some(started), ..args.what.watch(verbose) }),
+            Ok((settings, windows)) => {
+                record(&settings, Some(&windows), &Stderr { started: Some(started), ..args.what.watch(verbose) })
+            }
             Err(sentence) => {
                 say!("rtrec rt: {sentence}");
                 ExitCode::from(2)
@@ -165,18 +168,17 @@ pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
 }
 
 /// Writes down what was asked for.
-fn note(name: &str, settings: &crate::record::Settings) -> std::io::Result<()> {
-    let Some(windows) = &settings.windows else { return Ok(()) };
+fn note(name: &str, settings: &Settings, windows: &WindowSettings) -> std::io::Result<()> {
     let state = State {
         name: name.to_owned(),
         pid: std::process::id() as i32,
-        output: settings.output.clone(),
+        output: settings.file.output.clone(),
         windows: windows.session.definitions.iter().map(|definition| definition.name.clone()).collect(),
         threshold_ns: windows.session.threshold_ns,
         sample_ns: windows.sample.map(|period| period.as_nanos() as u64),
         only_slow: windows.only_slow.is_some(),
-        pids: settings.buffers.iter().flat_map(|buffer| buffer.pids.iter().copied()).collect(),
-        command: settings.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        pids: settings.setup.pids().collect(),
+        command: settings.capture.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
     };
     fs::write(file(name, "json"), serde_json::to_vec(&state)?)
 }
@@ -198,7 +200,7 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
         let Some(state) = read_state(&name).filter(|_| active || args.name.is_some()) else { continue };
         shown = true;
         let counts = fs::read(file(&name, "status")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let threads = state.pids.iter().map(|pid| threads(*pid)).sum();
+        let threads = state.pids.iter().map(|pid| threads::of_process(*pid).len()).sum();
         let seen = Seen { state, active, threads, counts };
         let text = if args.json { serde_json::to_string(&seen).unwrap_or_default() } else { seen.text() };
         print_line(&text);
@@ -211,11 +213,6 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
         print_line("no session is being recorded");
     }
     ExitCode::SUCCESS
-}
-
-fn threads(pid: i32) -> usize {
-    let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks());
-    tasks.map_or(0, Iterator::count)
 }
 
 impl Seen {

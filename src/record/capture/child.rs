@@ -18,9 +18,10 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe2};
 
-use crate::record::along::maps::{self, Maps};
+use super::user::Identity;
+use crate::record::along::memory_maps::{self as maps, Maps};
 use crate::record::error::Error;
-use crate::record::privilege::Identity;
+use crate::record::outcome::Ending;
 
 /// A process that exists and has not called exec.
 #[derive(Debug)]
@@ -154,25 +155,6 @@ pub struct RunningChild {
     pid: Pid,
     /// Where its maps go at its end.
     maps: Option<&'static Maps>,
-}
-
-/// How a command ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// By itself, with this status.
-    Exited(i32),
-    /// By this signal.
-    Killed(i32),
-}
-
-impl Ending {
-    /// The status a shell would show: 128 + signal for a killed one.
-    pub fn status(self) -> u8 {
-        match self {
-            Ending::Exited(status) => status as u8,
-            Ending::Killed(signal) => 128u8.saturating_add(signal as u8),
-        }
-    }
 }
 
 impl RunningChild {

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 use crate::record::error::Error;
 
 /// The priority that readers have when nothing was said: behind every other real-time task.
-const USUAL: u32 = 1;
+const DEFAULT_PRIORITY: u32 = 1;
 /// The most of a CPU that a reader may take at the usual priority.
 const LARGEST_SHARE: f64 = 0.8;
 /// Below this share a reader that was lowered is raised again.
@@ -29,7 +29,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 const NICE: libc::c_int = -10;
 
 /// Says whether the readers may have this priority, before anything is changed.
-pub fn judge(priority: Option<u32>) -> Result<(), Error> {
+pub fn check(priority: Option<u32>) -> Result<(), Error> {
     let Some(priority) = priority.filter(|&priority| priority > 0) else { return Ok(()) };
     // A thread of its own, so that this one stays what it is.
     let tried = std::thread::spawn(move || apply(Some(priority))).join();
@@ -47,15 +47,15 @@ pub fn apply(priority: Option<u32>) -> io::Result<()> {
 }
 
 /// Asks for more time for the calling thread than others get, where that is permitted: what it does not take in time is lost.
-pub fn prefer() {
+pub fn raise_nice() {
     be_nice(NICE);
 }
 
 /// How a reader's thread is scheduled. Lives in that thread.
 #[derive(Debug)]
-pub struct Standing {
+pub struct ReaderScheduling {
     /// Where the thread may run when it is not raised; `None`: its priority is left alone.
-    home: Option<CpuSet>,
+    allowed_cpus: Option<CpuSet>,
     /// The CPU whose buffer it empties; `None`: it empties several.
     cpu: Option<u32>,
     raised: bool,
@@ -65,38 +65,45 @@ pub struct Standing {
     pub lowered: u64,
 }
 
-impl Standing {
+impl ReaderScheduling {
     /// Takes the priority that was asked for, or the usual one as far as it is permitted.
-    pub fn take(asked: Option<u32>, cpu: Option<u32>) -> io::Result<Standing> {
-        let mut standing = Standing { home: None, cpu, raised: false, since: Instant::now(), used: used(), lowered: 0 };
+    pub fn new(asked: Option<u32>, cpu: Option<u32>) -> io::Result<ReaderScheduling> {
+        let mut scheduling = ReaderScheduling {
+            allowed_cpus: None,
+            cpu,
+            raised: false,
+            since: Instant::now(),
+            used: used(),
+            lowered: 0,
+        };
         match asked {
             Some(_) => apply(asked)?,
             None => {
-                standing.home = sched_getaffinity(Pid::from_raw(0)).ok();
-                standing.raise();
-                if !standing.raised {
-                    standing.home = None;
+                scheduling.allowed_cpus = sched_getaffinity(Pid::from_raw(0)).ok();
+                scheduling.raise();
+                if !scheduling.raised {
+                    scheduling.allowed_cpus = None;
                     be_nice(NICE);
                 }
             }
         }
-        Ok(standing)
+        Ok(scheduling)
     }
 
     /// To be called now and then: looks at what the thread has used, and lowers or raises it.
-    pub fn tend(&mut self, now: Instant) {
+    pub fn update(&mut self, now: Instant) {
         let passed = now.duration_since(self.since);
-        if self.home.is_none() || passed < PERIOD {
+        if self.allowed_cpus.is_none() || passed < PERIOD {
             return;
         }
         let used = used();
         let share = used.saturating_sub(self.used).as_secs_f64() / passed.as_secs_f64();
         (self.since, self.used) = (now, used);
-        self.settle(share);
+        self.raise_or_lower(share);
     }
 
     /// Lowers or raises the thread after it has taken this share of a CPU.
-    fn settle(&mut self, share: f64) {
+    fn raise_or_lower(&mut self, share: f64) {
         if self.raised && share > LARGEST_SHARE {
             self.lower();
         } else if !self.raised && share < MODEST_SHARE {
@@ -105,27 +112,27 @@ impl Standing {
     }
 
     fn raise(&mut self) {
-        self.raised = schedule(libc::SCHED_FIFO, USUAL).is_ok();
-        if let (true, Some(cpu), Some(home)) = (self.raised, self.cpu, &self.home) {
-            pin(cpu, home);
+        self.raised = schedule(libc::SCHED_FIFO, DEFAULT_PRIORITY).is_ok();
+        if let (true, Some(cpu), Some(allowed_cpus)) = (self.raised, self.cpu, &self.allowed_cpus) {
+            pin(cpu, allowed_cpus);
         }
     }
 
     fn lower(&mut self) {
         self.raised = schedule(libc::SCHED_OTHER, 0).is_err();
         self.lowered += 1;
-        if let Some(home) = &self.home {
+        if let Some(allowed_cpus) = &self.allowed_cpus {
             // A set of CPUs that is gone: the kernel has chosen another.
-            let _ = sched_setaffinity(Pid::from_raw(0), home);
+            let _ = sched_setaffinity(Pid::from_raw(0), allowed_cpus);
         }
     }
 }
 
 /// Keeps the calling thread on a CPU, if that is one of those it may use.
-fn pin(cpu: u32, home: &CpuSet) {
+fn pin(cpu: u32, allowed_cpus: &CpuSet) {
     let mut one = CpuSet::new();
     let cpu = cpu as usize;
-    if home.is_set(cpu).unwrap_or(false) && one.set(cpu).is_ok() {
+    if allowed_cpus.is_set(cpu).unwrap_or(false) && one.set(cpu).is_ok() {
         // A CPU that was just unplugged: the thread runs wherever the kernel puts it.
         let _ = sched_setaffinity(Pid::from_raw(0), &one);
     }
@@ -161,11 +168,11 @@ mod tests {
         let cpus = sched_getaffinity(Pid::from_raw(0)).unwrap();
         let cpu = (0..CpuSet::count()).find(|&cpu| cpus.is_set(cpu).unwrap()).unwrap() as u32;
         std::thread::spawn(move || {
-            let mut standing = Standing::take(None, Some(cpu)).unwrap();
-            let Some(home) = standing.home else {
+            let mut scheduling = ReaderScheduling::new(None, Some(cpu)).unwrap();
+            let Some(allowed_cpus) = scheduling.allowed_cpus else {
                 // Not permitted here: then nothing is ever changed.
-                standing.tend(Instant::now() + 2 * PERIOD);
-                assert!(!standing.raised && standing.lowered == 0);
+                scheduling.update(Instant::now() + 2 * PERIOD);
+                assert!(!scheduling.raised && scheduling.lowered == 0);
                 return;
             };
             // SAFETY: the call takes a plain number; 0 is the calling thread.
@@ -173,14 +180,14 @@ mod tests {
             let places = || sched_getaffinity(Pid::from_raw(0)).unwrap();
             assert_eq!(policy(), libc::SCHED_FIFO);
             assert!(places().is_set(cpu as usize).unwrap());
-            standing.settle(0.5);
-            assert_eq!((policy(), standing.lowered), (libc::SCHED_FIFO, 0));
-            standing.settle(0.9);
-            assert_eq!((policy(), places(), standing.lowered), (libc::SCHED_OTHER, home, 1));
-            standing.settle(0.7);
+            scheduling.raise_or_lower(0.5);
+            assert_eq!((policy(), scheduling.lowered), (libc::SCHED_FIFO, 0));
+            scheduling.raise_or_lower(0.9);
+            assert_eq!((policy(), places(), scheduling.lowered), (libc::SCHED_OTHER, allowed_cpus, 1));
+            scheduling.raise_or_lower(0.7);
             assert_eq!(policy(), libc::SCHED_OTHER);
-            standing.settle(0.1);
-            assert_eq!((policy(), standing.lowered), (libc::SCHED_FIFO, 1));
+            scheduling.raise_or_lower(0.1);
+            assert_eq!((policy(), scheduling.lowered), (libc::SCHED_FIFO, 1));
         })
         .join()
         .unwrap();

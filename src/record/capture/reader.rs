@@ -21,87 +21,35 @@ use std::time::Instant;
 use byteorder::{ByteOrder, NativeEndian};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::dat::chunks::Stretch;
-use crate::record::capture::priority::Standing;
-use crate::record::file::segments::Stretches;
+use super::priority::ReaderScheduling;
+use crate::record::file::segments::SegmentFiles;
+use crate::record::observer::ReadMethod;
 use crate::record::settings::{Pace, ReaderChoice};
+use crate::record::taken::{CpuResult, HandedOver, ReaderCounters};
 use crate::tracefs;
 use crate::tracefs::buffer::{RawBuffer, SplicePipe};
 use crate::tracefs::mapped::{MappedBuffer, Piece};
-use crate::wire::subbuf::Layout;
-
-/// The way data leaves the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// `trace_pipe_raw` mapped into memory: nothing is copied by the kernel.
-    Mapped,
-    /// Whole sub-buffers moved into a pipe.
-    Spliced,
-    /// One `read` per sub-buffer.
-    Read,
-}
-
-impl Way {
-    /// Its name in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Way::Mapped => "mmap",
-            Way::Spliced => "splice",
-            Way::Read => "read",
-        }
-    }
-}
-
-/// What a reader has done so far.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Bytes of sub-buffers taken.
-    pub bytes: AtomicU64,
-    /// Bytes written to the disk.
-    pub written: AtomicU64,
-    /// The first of its files that was not handed over.
-    pub segment: AtomicU64,
-    /// Records overwritten before they could be taken; known while it runs only when mapped.
-    pub overrun: AtomicU64,
-}
+use crate::wire::subbuf::{COMMIT_BYTES, COMMIT_LOST as LOST, COMMIT_LOST_STORED as LOST_COUNTED, Layout};
 
 /// What the coordinator wants of all readers.
 #[derive(Debug, Default)]
-pub struct Orders {
+pub struct ReaderControl {
     /// How often the trace was cut so far.
     pub cuts: AtomicU64,
     /// Leave at once, taking nothing more.
     pub abandon: AtomicBool,
 }
 
-/// What a reader hands over at a cut.
-#[derive(Debug)]
-pub struct Delivery {
-    /// Which buffer, in the order of the settings.
-    pub buffer: usize,
-    /// The CPU.
-    pub cpu: u32,
-    /// Which cut.
-    pub cut: u64,
-    /// All since the last cut.
-    pub data: Vec<Stretch>,
-}
-
 /// Where a reader hands its data over.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct Handover {
     /// Which buffer it reads.
     pub buffer: usize,
     /// The way to the coordinator.
-    pub deliveries: Sender<Delivery>,
+    pub to_coordinator: Sender<HandedOver>,
 }
 
-/// The bits of the commit word's low half.
-const COMMIT_BYTES: u32 = 0x07ff_ffff;
-const LOST_COUNTED: u32 = 1 << 30;
-const LOST: u32 = 1 << 31;
-
-enum Source {
+enum Transport {
     Mapped(MappedBuffer),
     Spliced(SplicePipe),
     Read,
@@ -111,13 +59,13 @@ enum Source {
 pub struct CpuReader {
     cpu: u32,
     // Declared before `raw`: the mapping must go before its file is closed.
-    source: Source,
+    transport: Transport,
     raw: RawBuffer,
-    stretches: Stretches,
+    segments: SegmentFiles,
     layout: Layout,
     pace: Pace,
     /// The sub-buffer in the slot that may still grow.
-    open: Option<OpenSubbuf>,
+    growing: Option<GrowingSubbuf>,
     /// Records overwritten, as of the last sub-buffer that followed a loss.
     overrun: u64,
     wakeups: u64,
@@ -125,22 +73,9 @@ pub struct CpuReader {
 
 /// What is known about the sub-buffer in the slot besides its bytes.
 #[derive(Clone, Copy)]
-struct OpenSubbuf {
+struct GrowingSubbuf {
     /// Records lost before it.
     lost: u64,
-}
-
-/// What a reader has brought.
-#[derive(Debug)]
-pub struct CpuHarvest {
-    /// The CPU.
-    pub cpu: u32,
-    /// Its data since the last cut, in one stretch or more.
-    pub data: Vec<Stretch>,
-    /// How often it was woken.
-    pub wakeups: u64,
-    /// How often it lost its priority for a while, since it took too much of its CPU.
-    pub lowered: u64,
 }
 
 /// The longest sleep: a second chance should a wake-up be missed.
@@ -161,29 +96,31 @@ impl CpuReader {
         cpu: u32,
         raw: RawBuffer,
         layout: Layout,
-        stretches: Stretches,
+        segments: SegmentFiles,
         choice: ReaderChoice,
         pace: Pace,
     ) -> (Self, Option<String>) {
-        let (source, because) = match choice {
+        let (transport, because) = match choice {
             ReaderChoice::Best => match raw.map() {
                 // Somebody has read part of the first sub-buffer; reads go on where he stopped.
-                Ok(mapped) if mapped.was_read_before() => (Source::Read, Some("it was partly read before".to_owned())),
-                Ok(mapped) => (Source::Mapped(mapped), None),
+                Ok(mapped) if mapped.was_read_before() => {
+                    (Transport::Read, Some("it was partly read before".to_owned()))
+                }
+                Ok(mapped) => (Transport::Mapped(mapped), None),
                 Err(error) => (spliced(), Some(format!("mmap: {}", error.source))),
             },
             ReaderChoice::Splice => (spliced(), Some("asked for".to_owned())),
-            ReaderChoice::Read => (Source::Read, Some("asked for".to_owned())),
+            ReaderChoice::Read => (Transport::Read, Some("asked for".to_owned())),
         };
-        (CpuReader { cpu, source, raw, stretches, layout, pace, open: None, overrun: 0, wakeups: 0 }, because)
+        (CpuReader { cpu, transport, raw, segments, layout, pace, growing: None, overrun: 0, wakeups: 0 }, because)
     }
 
     /// The way it takes.
-    pub fn way(&self) -> Way {
-        match self.source {
-            Source::Mapped(_) => Way::Mapped,
-            Source::Spliced(_) => Way::Spliced,
-            Source::Read => Way::Read,
+    pub fn method(&self) -> ReadMethod {
+        match self.transport {
+            Transport::Mapped(_) => ReadMethod::Mapped,
+            Transport::Spliced(_) => ReadMethod::Spliced,
+            Transport::Read => ReadMethod::Read,
         }
     }
 
@@ -196,31 +133,31 @@ impl CpuReader {
     pub fn run(
         mut self,
         stop: BorrowedFd<'_>,
-        orders: &Orders,
-        desk: &Desk,
-        progress: &Progress,
-    ) -> io::Result<CpuHarvest> {
+        control: &ReaderControl,
+        handover: &Handover,
+        counters: &ReaderCounters,
+    ) -> io::Result<CpuResult> {
         let (mut cuts, mut looked) = (0, Instant::now());
-        let mut standing = Standing::take(self.pace.reader_priority(), Some(self.cpu))?;
+        let mut scheduling = ReaderScheduling::new(self.pace.reader_priority(), Some(self.cpu))?;
         while !self.wait(stop)? {
             self.wakeups += 1;
-            let before = self.stretches.raw_bytes();
-            self.take(&mut standing, false, orders)?;
+            let before = self.segments.raw_bytes();
+            self.take(&mut scheduling, false, control)?;
             let now = Instant::now();
-            standing.tend(now);
-            self.stretches.tend(now)?;
-            let rate = (self.stretches.raw_bytes() - before) as f64 / now.duration_since(looked).as_secs_f64();
+            scheduling.update(now);
+            self.segments.update(now)?;
+            let rate = (self.segments.raw_bytes() - before) as f64 / now.duration_since(looked).as_secs_f64();
             looked = now;
-            if rate > STORM_BYTES_PER_SECOND && matches!(self.source, Source::Mapped(_)) {
-                self.leave_mapping()?;
+            if rate > STORM_BYTES_PER_SECOND && matches!(self.transport, Transport::Mapped(_)) {
+                self.switch_to_splice()?;
             }
-            let wanted = orders.cuts.load(Ordering::Acquire);
+            let wanted = control.cuts.load(Ordering::Acquire);
             if wanted > cuts {
                 cuts = wanted;
-                self.hand_over(cuts, desk, progress)?;
+                self.hand_over(cuts, handover, counters)?;
             }
-            self.tell(progress);
-            let taken = self.stretches.raw_bytes() - before;
+            self.publish(counters);
+            let taken = self.segments.raw_bytes() - before;
             if taken < u64::from(self.layout.subbuf_bytes)
                 && self.pace.may_pause()
                 && is_readable(stop, PollTimeout::from(PAUSE_MS))?
@@ -228,26 +165,26 @@ impl CpuReader {
                 break;
             }
         }
-        self.take(&mut standing, true, orders)?;
-        self.keep_open()?;
-        self.tell(progress);
-        let data = self.stretches.finish()?;
-        Ok(CpuHarvest { cpu: self.cpu, data, wakeups: self.wakeups, lowered: standing.lowered })
+        self.take(&mut scheduling, true, control)?;
+        self.finish_growing()?;
+        self.publish(counters);
+        let data = self.segments.finish()?;
+        Ok(CpuResult { cpu: self.cpu, data, passed_bytes: 0, wakeups: self.wakeups, lowered: scheduling.lowered })
     }
 
     /// Hands over what was taken up to now. The sub-buffer that may still grow belongs to what comes next.
-    fn hand_over(&mut self, cut: u64, desk: &Desk, progress: &Progress) -> io::Result<()> {
-        let data = self.stretches.hand_over(Instant::now())?;
-        progress.segment.store(self.stretches.chunks().segment(), Ordering::Release);
-        let delivery = Delivery { buffer: desk.buffer, cpu: self.cpu, cut, data };
-        desk.deliveries.send(delivery).map_err(|_| io::Error::other("nobody takes what was recorded"))
+    fn hand_over(&mut self, cut: u64, handover: &Handover, counters: &ReaderCounters) -> io::Result<()> {
+        let data = self.segments.hand_over(Instant::now())?;
+        counters.segment.store(self.segments.chunks().segment(), Ordering::Release);
+        let handed_over = HandedOver { buffer: handover.buffer, cpu: self.cpu, cut, data };
+        handover.to_coordinator.send(handed_over).map_err(|_| io::Error::other("nobody takes what was recorded"))
     }
 
-    fn tell(&self, progress: &Progress) {
-        progress.bytes.store(self.stretches.raw_bytes(), Ordering::Relaxed);
-        progress.written.store(self.stretches.written_bytes(), Ordering::Relaxed);
-        if let Source::Mapped(mapped) = &self.source {
-            progress.overrun.store(mapped.overrun(), Ordering::Relaxed);
+    fn publish(&self, counters: &ReaderCounters) {
+        counters.bytes.store(self.segments.raw_bytes(), Ordering::Relaxed);
+        counters.written.store(self.segments.written_bytes(), Ordering::Relaxed);
+        if let Transport::Mapped(mapped) = &self.transport {
+            counters.overrun.store(mapped.overrun(), Ordering::Relaxed);
         }
     }
 
@@ -265,75 +202,80 @@ impl CpuReader {
     }
 
     /// Takes what there is. Before the end, the sub-buffer that the writer is on is left to fill.
-    fn take(&mut self, standing: &mut Standing, to_the_end: bool, orders: &Orders) -> io::Result<()> {
-        if matches!(self.source, Source::Mapped(_)) {
-            match self.take_mapped(standing, to_the_end, orders) {
-                Err(TakeError::Kernel) => self.leave_mapping()?,
+    fn take(&mut self, scheduling: &mut ReaderScheduling, to_the_end: bool, control: &ReaderControl) -> io::Result<()> {
+        if matches!(self.transport, Transport::Mapped(_)) {
+            match self.take_mapped(scheduling, to_the_end, control) {
+                Err(TakeError::Kernel) => self.switch_to_splice()?,
                 Err(TakeError::Output(error)) => return Err(error),
                 Ok(()) => return Ok(()),
             }
         }
-        if matches!(self.source, Source::Spliced(_)) {
-            self.take_spliced(standing, orders)?;
+        if matches!(self.transport, Transport::Spliced(_)) {
+            self.take_spliced(scheduling, control)?;
             if !to_the_end {
                 return Ok(());
             }
         }
-        self.take_by_read(standing, orders)
+        self.take_by_read(scheduling, control)
     }
 
     /// Goes on by splice, in a storm or where the mapping fails: what it has handed out is consumed, the rest is still there.
-    fn leave_mapping(&mut self) -> io::Result<()> {
-        self.keep_open()?;
-        self.source = spliced();
+    fn switch_to_splice(&mut self) -> io::Result<()> {
+        self.finish_growing()?;
+        self.transport = spliced();
         Ok(())
     }
 
-    fn take_mapped(&mut self, standing: &mut Standing, to_the_end: bool, orders: &Orders) -> Result<(), TakeError> {
+    fn take_mapped(
+        &mut self,
+        scheduling: &mut ReaderScheduling,
+        to_the_end: bool,
+        control: &ReaderControl,
+    ) -> Result<(), TakeError> {
         let mut first = true;
         loop {
-            let Source::Mapped(mapped) = &mut self.source else { return Ok(()) };
+            let Transport::Mapped(mapped) = &mut self.transport else { return Ok(()) };
             let Some(piece) = mapped.advance().map_err(|_| TakeError::Kernel)? else { return Ok(()) };
             // A second piece of one sub-buffer means that the writer has been caught up with.
             let caught_up = !first && piece.from > 0;
-            let chunks = self.stretches.chunks();
+            let chunks = self.segments.chunks();
             if piece.from == 0 {
-                if let Some(open) = self.open.take() {
+                if let Some(open) = self.growing.take() {
                     count_losses(chunks.slot(), open.lost, &self.layout);
                     chunks.keep().map_err(TakeError::Output)?;
                 }
                 let follows_a_loss = commit_of(piece.subbuf, &self.layout) & LOST != 0;
                 let overrun = piece.overrun;
                 let lost = if follows_a_loss { overrun - std::mem::replace(&mut self.overrun, overrun) } else { 0 };
-                self.open = Some(OpenSubbuf { lost });
+                self.growing = Some(GrowingSubbuf { lost });
             }
             add_piece(chunks.slot(), &piece, &self.layout);
             first = false;
-            if caught_up && !to_the_end || orders.abandon.load(Ordering::Relaxed) {
+            if caught_up && !to_the_end || control.abandon.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            self.breathe(standing).map_err(TakeError::Output)?;
+            self.update(scheduling).map_err(TakeError::Output)?;
         }
     }
 
     /// What has to be seen to while there is always more to take.
-    fn breathe(&mut self, standing: &mut Standing) -> io::Result<()> {
+    fn update(&mut self, scheduling: &mut ReaderScheduling) -> io::Result<()> {
         let now = Instant::now();
-        standing.tend(now);
-        if self.stretches.is_due() { self.stretches.tend(now) } else { Ok(()) }
+        scheduling.update(now);
+        if self.segments.is_due() { self.segments.update(now) } else { Ok(()) }
     }
 
     /// Keeps the sub-buffer that could have grown.
-    fn keep_open(&mut self) -> io::Result<()> {
-        let Some(open) = self.open.take() else { return Ok(()) };
-        let chunks = self.stretches.chunks();
+    fn finish_growing(&mut self) -> io::Result<()> {
+        let Some(open) = self.growing.take() else { return Ok(()) };
+        let chunks = self.segments.chunks();
         count_losses(chunks.slot(), open.lost, &self.layout);
         chunks.keep()
     }
 
-    fn take_spliced(&mut self, standing: &mut Standing, orders: &Orders) -> io::Result<()> {
+    fn take_spliced(&mut self, scheduling: &mut ReaderScheduling, control: &ReaderControl) -> io::Result<()> {
         loop {
-            let Source::Spliced(pipe) = &mut self.source else { return Ok(()) };
+            let Transport::Spliced(pipe) = &mut self.transport else { return Ok(()) };
             let bytes = pipe.fill(&self.raw).map_err(|e| e.source)?;
             if bytes == 0 {
                 return Ok(());
@@ -341,28 +283,28 @@ impl CpuReader {
             let subbuf_bytes = self.layout.subbuf_bytes as usize;
             let mut left = bytes / subbuf_bytes;
             while left > 0 {
-                let chunks = self.stretches.chunks();
+                let chunks = self.segments.chunks();
                 let slots = chunks.slots(left);
                 let taken = slots.len() / subbuf_bytes;
                 pipe.take(slots)?;
                 chunks.keep_many(taken)?;
                 left -= taken;
             }
-            if orders.abandon.load(Ordering::Relaxed) {
+            if control.abandon.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            self.breathe(standing)?;
+            self.update(scheduling)?;
         }
     }
 
-    fn take_by_read(&mut self, standing: &mut Standing, orders: &Orders) -> io::Result<()> {
-        while !orders.abandon.load(Ordering::Relaxed) {
-            let chunks = self.stretches.chunks();
+    fn take_by_read(&mut self, scheduling: &mut ReaderScheduling, control: &ReaderControl) -> io::Result<()> {
+        while !control.abandon.load(Ordering::Relaxed) {
+            let chunks = self.segments.chunks();
             if !self.raw.read_subbuf(chunks.slot()).map_err(|e: tracefs::Error| e.source)? {
                 return Ok(());
             }
             chunks.keep()?;
-            self.breathe(standing)?;
+            self.update(scheduling)?;
         }
         Ok(())
     }
@@ -374,8 +316,8 @@ enum TakeError {
     Output(io::Error),
 }
 
-fn spliced() -> Source {
-    SplicePipe::new(PIPE_BYTES).map_or(Source::Read, Source::Spliced)
+fn spliced() -> Transport {
+    SplicePipe::new(PIPE_BYTES).map_or(Transport::Read, Transport::Spliced)
 }
 
 /// Whether `fd` becomes readable within the time.

@@ -10,57 +10,56 @@ use std::time::Duration;
 
 use nix::sys::eventfd::EventFd;
 
-use crate::record::capture::reader::Orders;
-use crate::record::capture::signals::{self, Signals};
+use super::reader::ReaderControl;
+use super::signals::{self, Signals, event_fd};
 use crate::record::error::Error;
-use crate::record::session::event_fd;
 
 /// Listens for a second signal.
-pub(crate) struct Hurry<'a> {
-    orders: &'a Orders,
-    closing: EventFd,
+pub struct SecondSignal<'a> {
+    control: &'a ReaderControl,
+    recording_ended: EventFd,
     done: EventFd,
     signal: AtomicI32,
 }
 
-impl<'a> Hurry<'a> {
+impl<'a> SecondSignal<'a> {
     /// Listens to nothing yet.
-    pub(crate) fn new(orders: &'a Orders) -> Result<Self, Error> {
-        Ok(Hurry { orders, closing: event_fd()?, done: event_fd()?, signal: AtomicI32::new(0) })
+    pub fn new(control: &'a ReaderControl) -> Result<Self, Error> {
+        Ok(SecondSignal { control, recording_ended: event_fd()?, done: event_fd()?, signal: AtomicI32::new(0) })
     }
 
     /// To be made readable when recording has ended.
-    pub(crate) fn closing(&self) -> &EventFd {
-        &self.closing
+    pub fn recording_ended(&self) -> &EventFd {
+        &self.recording_ended
     }
 
     /// The second signal, if one has come.
-    pub(crate) fn signal(&self) -> Option<i32> {
+    pub fn signal(&self) -> Option<i32> {
         Some(self.signal.load(Ordering::Acquire)).filter(|&signal| signal != 0)
     }
 
     /// Listens until what it returns is dropped.
-    pub(crate) fn listen<'scope>(
+    pub fn listen<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
         signals: &'scope Signals,
-    ) -> Done<'scope> {
+    ) -> StopListening<'scope> {
         scope.spawn(move || self.run(signals));
-        Done(&self.done)
+        StopListening(&self.done)
     }
 
     fn run(&self, signals: &Signals) {
         let patience = Some(Duration::from_secs(60));
-        while !signals::is_ready(self.closing.as_fd()) {
+        while !signals::is_ready(self.recording_ended.as_fd()) {
             if signals::is_ready(self.done.as_fd()) {
                 return;
             }
-            let _ = signals::sleep_on(&[self.closing.as_fd(), self.done.as_fd()], patience);
+            let _ = signals::sleep_on(&[self.recording_ended.as_fd(), self.done.as_fd()], patience);
         }
         while !signals::is_ready(self.done.as_fd()) {
             if let Some(caught) = signals.caught() {
                 self.signal.store(caught.signal as i32, Ordering::Release);
-                self.orders.abandon.store(true, Ordering::Release);
+                self.control.abandon.store(true, Ordering::Release);
                 return;
             }
             let _ = signals::sleep_on(&[signals.as_fd(), self.done.as_fd()], patience);
@@ -69,9 +68,9 @@ impl<'a> Hurry<'a> {
 }
 
 /// Ends the listening.
-pub(crate) struct Done<'a>(&'a EventFd);
+pub struct StopListening<'a>(&'a EventFd);
 
-impl Drop for Done<'_> {
+impl Drop for StopListening<'_> {
     fn drop(&mut self) {
         let _ = self.0.write(1);
     }

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use crate::dat::ids;
 use crate::dat::writer::{self, Section};
 use crate::probe::FieldValues;
-use crate::probe::values::with_names;
+use crate::probe::values::with_enum_names;
+use crate::setup::threads;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Error, Instance, file};
 
@@ -17,16 +18,16 @@ const ARGUMENT_OPTIONS: [&str; 2] = ["options/funcgraph-args", "options/func-arg
 
 /// The kernel's symbols and constant strings, which do not depend on what is recorded.
 #[derive(Debug, Default)]
-pub struct Symbols {
+pub struct KernelSymbols {
     kallsyms: Vec<u8>,
     printk: Vec<u8>,
 }
 
-impl Symbols {
+impl KernelSymbols {
     /// Reads them. Without them functions have no names, but everything else is there.
     pub fn read(top: &Instance) -> Self {
         let printk = file::read(&top.path("printk_formats")).unwrap_or_default();
-        Symbols { kallsyms: std::fs::read("/proc/kallsyms").unwrap_or_default(), printk }
+        KernelSymbols { kallsyms: std::fs::read("/proc/kallsyms").unwrap_or_default(), printk }
     }
 
     /// Whether addresses can be resolved at all: the kernel shows zeros to those it does not trust.
@@ -42,40 +43,42 @@ impl Symbols {
 
 /// The texts that do not change while recording.
 #[derive(Debug, Default)]
-pub struct Texts {
+pub struct Metadata {
     header_page: Vec<u8>,
     header_event: Vec<u8>,
     ftrace: Vec<Vec<u8>>,
     systems: BTreeMap<String, Vec<Vec<u8>>>,
     /// The kernel's symbols; none until they are put here.
-    pub symbols: Symbols,
+    pub symbols: KernelSymbols,
     /// The kernel's types; none until they are put here.
     pub types: Vec<u8>,
 }
 
-impl Texts {
+impl Metadata {
     /// Reads the formats of `events` once the buffers have their sizes. The symbols are read apart.
     pub fn read(top: &Instance, events: &BTreeSet<EventName>) -> Result<Self, Error> {
         let mut systems: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
         for name in events {
             systems.entry(name.system.clone()).or_default().push(top.event_format(name)?);
         }
-        Ok(Texts {
+        Ok(Metadata {
             header_page: file::read(&top.header_page_path())?,
             header_event: file::read(&top.path("events/header_event"))?,
             ftrace: top.ftrace_events()?.iter().map(|name| top.event_format(name)).collect::<Result<_, _>>()?,
             systems,
-            symbols: Symbols::default(),
+            symbols: KernelSymbols::default(),
             types: Vec::new(),
         })
     }
 
     /// Gives the values of probes' fields their names.
-    pub fn name_values(&mut self, values: &BTreeMap<EventName, FieldValues>) {
+    pub fn add_enum_names(&mut self, values: &BTreeMap<EventName, FieldValues>) {
         for (event, fields) in values {
             let line = format!("name: {}\n", event.event);
             let formats = self.systems.get_mut(&event.system).into_iter().flatten();
-            formats.filter(|text| text.starts_with(line.as_bytes())).for_each(|text| *text = with_names(text, fields));
+            formats
+                .filter(|text| text.starts_with(line.as_bytes()))
+                .for_each(|text| *text = with_enum_names(text, fields));
         }
     }
 
@@ -152,20 +155,13 @@ pub fn pid_and_comm(line: &[u8]) -> Option<(i32, &[u8])> {
 /// Names of all living threads, by `/proc`.
 pub fn living_threads() -> BTreeMap<i32, Vec<u8>> {
     let mut names = BTreeMap::new();
-    for pid in numbered("/proc") {
-        for tid in numbered(&format!("/proc/{pid}/task")) {
-            if let Ok(mut comm) = std::fs::read(format!("/proc/{pid}/task/{tid}/comm")) {
-                comm.pop();
-                names.insert(tid, comm);
-            }
+    for (pid, tid) in threads::of_all_processes() {
+        if let Ok(mut comm) = std::fs::read(format!("/proc/{pid}/task/{tid}/comm")) {
+            comm.pop();
+            names.insert(tid, comm);
         }
     }
     names
-}
-
-fn numbered(dir: &str) -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// `sysname nodename release machine`.

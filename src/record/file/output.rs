@@ -3,14 +3,20 @@
 //! Owns: the family of temporary files, the journal beside them, and what is left of them in the end.
 //! Does not own: the names (see `dat::unsealed`).
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::control::journal::{Journal, Registration};
-use crate::dat::unsealed::Family;
+use nix::sys::statvfs::statvfs;
+
+use super::metadata;
+use crate::control::{Journal, JournalLink};
+use crate::dat::unsealed::{Begin, Entry, Family};
 use crate::record::error::Error;
+use crate::record::settings::FileSettings;
+use crate::tracefs::events::EventName;
 
 /// An output that is being made. Dropping it removes every temporary file, unless there is something to restore from them.
 #[derive(Debug)]
@@ -18,8 +24,8 @@ pub struct Output {
     path: PathBuf,
     family: Family,
     journal: Journal,
-    worth_keeping: bool,
-    _registration: Option<Registration>,
+    keep_on_drop: bool,
+    _link: Option<JournalLink>,
 }
 
 impl Output {
@@ -39,9 +45,8 @@ impl Output {
         let journal = create(&family.journal());
         let journal = journal.map_err(|source| Error::Output { path: temp.unwrap_or(path).to_owned(), source })?;
         let journal = Journal::new(journal);
-        let registration = Registration::new(&family.journal());
-        let output =
-            Output { path: path.to_owned(), family, journal, worth_keeping: false, _registration: registration };
+        let link = JournalLink::new(&family.journal());
+        let output = Output { path: path.to_owned(), family, journal, keep_on_drop: false, _link: link };
         let part = create(&output.family.file("part")).map_err(failed)?;
         Ok((output, part))
     }
@@ -61,9 +66,22 @@ impl Output {
         &self.journal
     }
 
+    /// Writes down what a restored trace needs to be known.
+    pub fn note_begin(&self, settings: &FileSettings, events: &BTreeSet<EventName>) -> io::Result<()> {
+        let begin = Begin {
+            elsewhere: settings.temp.is_some(),
+            compression: settings.compression.name().to_owned(),
+            uname: metadata::uname(),
+            cpus: metadata::configured_cpus(),
+            events: events.iter().map(ToString::to_string).collect(),
+            ..Begin::here(std::path::absolute(&self.path)?.to_string_lossy().into_owned())
+        };
+        self.journal.note(&Entry::Begin(begin))
+    }
+
     /// Whether the temporary files hold records: then they stay if the trace cannot be completed.
-    pub fn set_worth_keeping(&mut self, worth_keeping: bool) {
-        self.worth_keeping = worth_keeping;
+    pub fn keep_on_drop(&mut self, keep_on_drop: bool) {
+        self.keep_on_drop = keep_on_drop;
     }
 
     /// Gives the complete file another name than the one asked for.
@@ -83,20 +101,20 @@ impl Output {
         rewritten().map_err(|source| Error::Output { path: self.path.clone(), source })
     }
 
-    /// Gives the complete file its name and removes the others.
-    pub fn publish(mut self, part: &File) -> Result<(), Error> {
+    /// Gives the complete file its name; the others are removed when this is dropped.
+    pub fn publish(&mut self, part: &File) -> Result<(), Error> {
         let failed = |source| Error::Output { path: self.path.clone(), source };
         // What was reserved and not needed goes back.
         part.metadata().and_then(|metadata| part.set_len(metadata.len())).map_err(failed)?;
         give_name(&self.family.file("part"), &self.path).map_err(failed)?;
-        self.worth_keeping = false;
+        self.keep_on_drop = false;
         Ok(())
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        if !self.worth_keeping {
+        if !self.keep_on_drop {
             let _ = self.family.remove();
         }
     }
@@ -114,6 +132,14 @@ pub fn give_name(from: &Path, to: &Path) -> io::Result<()> {
         }
         result => result,
     }
+}
+
+/// Free and total bytes of the file system of a folder; `None` when it does not tell.
+pub fn space(dir: &Path) -> Option<(u64, u64)> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let stat = statvfs(dir).ok()?;
+    let unit = stat.fragment_size();
+    Some((stat.blocks_available().saturating_mul(unit), stat.blocks().saturating_mul(unit)))
 }
 
 /// Opens a new file that nobody else can have prepared.
@@ -157,11 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn an_output_worth_keeping_leaves_what_it_can_be_restored_from() {
+    fn an_output_keep_on_drop_leaves_what_it_can_be_restored_from() {
         let folder = tempfile::tempdir().unwrap();
         let (mut output, _) = Output::claim(&folder.path().join("a.dat"), None).unwrap();
         create(&output.family().stretch("", 0, 0)).unwrap();
-        output.set_worth_keeping(true);
+        output.keep_on_drop(true);
         drop(output);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     }
@@ -171,10 +197,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.dat");
         fs::write(&path, "old").unwrap();
-        let (output, mut file) = Output::claim(&path, None).unwrap();
+        let (mut output, mut file) = Output::claim(&path, None).unwrap();
         create(&output.family().stretch("", 0, 0)).unwrap();
         file.write_all(b"new").unwrap();
         output.publish(&file).unwrap();
+        drop(output);
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }

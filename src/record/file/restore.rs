@@ -5,11 +5,11 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::control::journal::Leftover;
+use super::metadata::{self, KernelSymbols, Metadata};
+use crate::control::Leftover;
 use crate::dat::ids;
 use crate::dat::unsealed::{Family, Restored};
 use crate::dat::writer::{self, Section};
-use crate::record::file::metadata::{self, Symbols, Texts};
 use crate::tracefs::Tracefs;
 use crate::tracefs::events::EventName;
 
@@ -26,7 +26,7 @@ pub fn complete(leftover: &Leftover, tracefs: Option<&Path>, into: File) -> io::
             sections.retain(|section| !there.contains(&section.id));
         }
         let names = fs::read(leftover.data.family.file("names")).unwrap_or_default();
-        let root = tracefs.map_or_else(Tracefs::find, |dir| Ok(Tracefs::at(dir)));
+        let root = Tracefs::open(tracefs);
         let names = match root {
             Ok(root) if of_this_boot => {
                 metadata::merge_names(&metadata::saved_names(&root.top()), &parse_names(&names))
@@ -39,14 +39,14 @@ pub fn complete(leftover: &Leftover, tracefs: Option<&Path>, into: File) -> io::
 }
 
 fn kernel_texts(leftover: &Leftover, tracefs: Option<&Path>) -> Option<Vec<Section<'static>>> {
-    let root = tracefs.map_or_else(|| Tracefs::find().ok(), |dir| Some(Tracefs::at(dir)))?;
+    let root = Tracefs::open(tracefs).ok()?;
     let names = leftover.data.begin.events.iter().filter_map(|name| {
         let (system, event) = name.split_once(':')?;
         Some(EventName { system: system.to_owned(), event: event.to_owned() })
     });
     let top = root.top();
-    let mut texts = Texts::read(&top, &names.collect()).ok()?;
-    texts.symbols = Symbols::read(&top);
+    let mut texts = Metadata::read(&top, &names.collect()).ok()?;
+    texts.symbols = KernelSymbols::read(&top);
     Some(texts.sections())
 }
 

@@ -20,23 +20,23 @@ use crate::dat::chunks::{ChunkWriter, Compression, Stretch};
 use crate::dat::unsealed::{Family, Position};
 use crate::record::settings::Tail;
 
-/// Stretches that a kept tail is divided into: the more, the less is kept beyond what was asked for.
-const STRETCHES: u32 = 8;
+/// SegmentFiles that a kept tail is divided into: the more, the less is kept beyond what was asked for.
+const TAIL_SEGMENTS: u32 = 8;
 /// The longest that a whole sub-buffer stays in memory only.
 const LONGEST_STAGED: Duration = Duration::from_secs(1);
 
 /// The files of one CPU.
 #[derive(Clone, Debug)]
-pub struct Files {
+pub struct SegmentNames {
     family: Family,
     instance: String,
     cpu: u32,
 }
 
-impl Files {
+impl SegmentNames {
     /// Of this family, instance (empty for the top-level buffer) and CPU.
     pub fn new(family: Family, instance: &str, cpu: u32) -> Self {
-        Files { family, instance: instance.to_owned(), cpu }
+        SegmentNames { family, instance: instance.to_owned(), cpu }
     }
 
     /// The CPU.
@@ -60,33 +60,33 @@ impl Files {
 }
 
 /// Puts sub-buffers in.
-pub type Fill<'a> = &'a mut dyn FnMut(&mut ChunkWriter) -> io::Result<()>;
+pub type FillSegment<'a> = &'a mut dyn FnMut(&mut ChunkWriter) -> io::Result<()>;
 
 /// A stretch that is complete.
 #[derive(Debug)]
-struct Complete {
+struct FinishedSegment {
     data: Stretch,
     at: Instant,
 }
 
 /// One CPU's data, being written.
-pub struct Stretches {
+pub struct SegmentFiles {
     chunks: ChunkWriter,
-    files: Files,
+    files: SegmentNames,
     tail: Tail,
-    complete: VecDeque<Complete>,
+    complete: VecDeque<FinishedSegment>,
     begun: Instant,
     written: Instant,
     /// The file with what is to follow.
     waiting: Option<PathBuf>,
 }
 
-impl Stretches {
+impl SegmentFiles {
     /// Begins the first stretch.
-    pub fn begin(files: Files, compression: Compression, subbuf_bytes: usize, tail: Tail) -> io::Result<Self> {
+    pub fn begin(files: SegmentNames, compression: Compression, subbuf_bytes: usize, tail: Tail) -> io::Result<Self> {
         let chunks = ChunkWriter::new(files.open(0)?, compression, subbuf_bytes)?;
         let now = Instant::now();
-        Ok(Stretches { chunks, files, tail, complete: VecDeque::new(), begun: now, written: now, waiting: None })
+        Ok(SegmentFiles { chunks, files, tail, complete: VecDeque::new(), begun: now, written: now, waiting: None })
     }
 
     /// Where sub-buffers are put.
@@ -105,7 +105,7 @@ impl Stretches {
     }
 
     /// To be called now and then: writes what has waited long, begins a new stretch where one is full, forgets old ones.
-    pub fn tend(&mut self, now: Instant) -> io::Result<()> {
+    pub fn update(&mut self, now: Instant) -> io::Result<()> {
         if self.chunks.has_staged() && now.duration_since(self.written) >= LONGEST_STAGED {
             self.chunks.write_staged()?;
         }
@@ -114,7 +114,7 @@ impl Stretches {
         }
         if self.is_full(now) {
             self.cut(now)?;
-            self.forget_old(now);
+            self.drop_old_segments(now);
         }
         Ok(())
     }
@@ -124,12 +124,12 @@ impl Stretches {
     ///
     /// Whenever the recorder is killed, one of the two files is there that fits what was written, so nothing is there twice. A
     /// disk that is too full for what is to follow is no error.
-    pub fn keep_beside(&mut self, waiting: Option<Fill<'_>>) -> io::Result<()> {
+    pub fn write_pending(&mut self, waiting: Option<FillSegment<'_>>) -> io::Result<()> {
         let at = Position { segment: self.chunks.segment(), raw_bytes: self.chunks.raw_bytes_here() };
         let before = self.waiting.take();
         let here = self.files.family.waiting(&self.files.instance, self.files.cpu, at);
         // What cannot be replaced and fits yet is better than nothing.
-        self.waiting = waiting.and_then(|fill| match self.write_beside(&here, fill) {
+        self.waiting = waiting.and_then(|fill| match self.write_pending_file(&here, fill) {
             Ok(()) => Some(here),
             Err(_) => before.clone().filter(|before| *before == here),
         });
@@ -140,7 +140,7 @@ impl Stretches {
         Ok(())
     }
 
-    fn write_beside(&self, path: &Path, fill: Fill<'_>) -> io::Result<()> {
+    fn write_pending_file(&self, path: &Path, fill: FillSegment<'_>) -> io::Result<()> {
         let mut new = path.as_os_str().to_owned();
         new.push(".new");
         let _ = fs::remove_file(&new);
@@ -155,31 +155,32 @@ impl Stretches {
     }
 
     /// Whether something is beside it that is to follow.
-    pub fn has_beside(&self) -> bool {
+    pub fn has_pending(&self) -> bool {
         self.waiting.is_some()
     }
 
     /// Whether the present stretch has grown so much that it has to be tended before the reader sleeps again.
     pub fn is_due(&self) -> bool {
-        self.tail.bytes.is_some_and(|bytes| self.chunks.raw_bytes_here() >= bytes / u64::from(STRETCHES))
+        self.tail.bytes.is_some_and(|bytes| self.chunks.raw_bytes_here() >= bytes / u64::from(TAIL_SEGMENTS))
     }
 
     fn is_full(&self, now: Instant) -> bool {
         let here = self.chunks.raw_bytes_here();
         here > 0
-            && (self.is_due() || self.tail.time.is_some_and(|time| now.duration_since(self.begun) >= time / STRETCHES))
+            && (self.is_due()
+                || self.tail.time.is_some_and(|time| now.duration_since(self.begun) >= time / TAIL_SEGMENTS))
     }
 
     fn cut(&mut self, now: Instant) -> io::Result<()> {
         let next = self.files.open(self.chunks.segment() + 1)?;
         let data = self.chunks.cut(next)?;
-        self.complete.push_back(Complete { data, at: now });
+        self.complete.push_back(FinishedSegment { data, at: now });
         self.begun = now;
         Ok(())
     }
 
     /// Removes stretches as long as what remains is at least what is to be kept.
-    fn forget_old(&mut self, now: Instant) {
+    fn drop_old_segments(&mut self, now: Instant) {
         while let Some(oldest) = self.complete.front() {
             let rest: u64 = self.complete.iter().skip(1).map(|stretch| stretch.data.raw_bytes).sum();
             let too_many = self.tail.bytes.is_some_and(|bytes| rest >= bytes);
@@ -207,7 +208,7 @@ impl Stretches {
 
 /// What is whole of a CPU's files when its reader could not finish them.
 pub fn salvage(
-    files: &Files,
+    files: &SegmentNames,
     compression: Compression,
     subbuf_bytes: usize,
     beginning_with: u64,
@@ -227,14 +228,14 @@ mod tests {
 
     const SUBBUF: usize = 4096;
 
-    fn begin(folder: &tempfile::TempDir, tail: Tail) -> Stretches {
-        let files = Files::new(Family::new(folder.path(), "a.dat", 1), "", 0);
-        Stretches::begin(files, Compression::None, SUBBUF, tail).unwrap()
+    fn begin(folder: &tempfile::TempDir, tail: Tail) -> SegmentFiles {
+        let files = SegmentNames::new(Family::new(folder.path(), "a.dat", 1), "", 0);
+        SegmentFiles::begin(files, Compression::None, SUBBUF, tail).unwrap()
     }
 
-    fn keep(stretches: &mut Stretches, now: Instant) {
+    fn keep(stretches: &mut SegmentFiles, now: Instant) {
         stretches.chunks().keep().unwrap();
-        stretches.tend(now).unwrap();
+        stretches.update(now).unwrap();
     }
 
     #[test]
@@ -245,7 +246,7 @@ mod tests {
         let now = Instant::now();
         (0..1000).for_each(|_| keep(&mut stretches, now));
         let on_disk = fs::read_dir(folder.path()).unwrap().count();
-        assert!(on_disk <= STRETCHES as usize + 2, "{on_disk} files");
+        assert!(on_disk <= TAIL_SEGMENTS as usize + 2, "{on_disk} files");
         let data = stretches.finish().unwrap();
         let kept: u64 = data.iter().map(|data| data.raw_bytes).sum();
         assert!((bytes..bytes + bytes / 4).contains(&kept), "{kept} of {bytes}");
@@ -269,7 +270,7 @@ mod tests {
         let start = Instant::now();
         keep(&mut stretches, start);
         assert_eq!(stretches.written_bytes(), 0);
-        stretches.tend(start + LONGEST_STAGED).unwrap();
+        stretches.update(start + LONGEST_STAGED).unwrap();
         assert_eq!(stretches.written_bytes(), SUBBUF as u64);
     }
 

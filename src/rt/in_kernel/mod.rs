@@ -2,7 +2,7 @@
 //! buffer, which nobody reads otherwise.
 //!
 //! Owns: setting that up, what the kernel counts, which threads it is about, arming and taking snapshots. Does not own: the
-//! words of the triggers (see [`recipe`]), what is kept of a snapshot (see `record::sift`).
+//! words of the triggers (see [`hist_triggers`]), what is kept of a snapshot (see `rt::only_slow`).
 //! Units: nanoseconds of the monotonic clock.
 //!
 //! ```text
@@ -12,15 +12,16 @@
 //! While one snapshot is being read the kernel takes no other: rtrec takes the next one itself as soon as it can. The
 //! buffer goes on meanwhile, so a slow window is lost only if it has been overwritten by then, and that is said.
 
-pub mod recipe;
-pub mod watch;
+pub mod hist_triggers;
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::record::error::Error;
-use crate::record::settings::Settings;
+use crate::record::Error;
+use crate::rt::error::Refusal;
+use crate::rt::settings::WindowSettings;
+use crate::setup::{self, threads};
 use crate::tracefs::buffer::RawBuffer;
 use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::{EventName, Selection};
@@ -33,49 +34,16 @@ use crate::wire::common::Common;
 use crate::wire::format::{EventFormat, Field};
 use crate::wire::subbuf::Layout;
 use byteorder::NativeEndian;
-use recipe::{LONG, Recipe, Set, THREADS, Trigger};
+use hist_triggers::{LONG, Recipe, Set, THREADS, Trigger};
 
-/// Why windows cannot be judged in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The kernel lacks options.
-    Lacks(Vec<&'static str>),
-    /// Windows told by texts.
-    Texts,
-    /// A window with several places at one of its ends.
-    ManyPlaces(String, usize),
-    /// A window that ends where the next begins.
-    SamePoint(String),
-    /// Samples, which have to be read all the time.
-    Samples,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Refusal::Lacks(options) => write!(f, "this kernel cannot judge windows: it lacks {}", options.join(", ")),
-            Refusal::Texts => write!(f, "the kernel cannot judge windows told by texts in trace_marker"),
-            Refusal::ManyPlaces(name, count) => {
-                write!(f, "the kernel cannot judge the window {name}: it has {count} places at one end")
-            }
-            Refusal::SamePoint(name) => {
-                write!(f, "the kernel cannot judge the window {name}, which ends where the next begins")
-            }
-            Refusal::Samples => write!(f, "samples have to be read all the time, which --in-kernel is there to avoid"),
-        }
-    }
-}
-
-/// Judges what was asked for, before anything is changed.
-pub fn judge(settings: &Settings, top: &Instance) -> Result<(), Error> {
-    let Some(windows) = settings.windows.as_ref().filter(|windows| windows.in_kernel) else { return Ok(()) };
-    let refuse = |refusal| Err(Error::InKernel(refusal));
+/// Checks what was asked for, before anything is changed.
+pub fn check(windows: &WindowSettings, top: &Instance) -> Result<(), Refusal> {
     if windows.sample.is_some() {
-        return refuse(Refusal::Samples);
+        return Err(Refusal::Samples);
     }
-    recipe::judge(&windows.session).or_else(refuse)?;
+    hist_triggers::check(&windows.session)?;
     let options = top.lacks().options();
-    if options.is_empty() { Ok(()) } else { refuse(Refusal::Lacks(options)) }
+    if options.is_empty() { Ok(()) } else { Err(Refusal::Lacks(options)) }
 }
 
 /// A slow window, as the kernel has told it.
@@ -105,7 +73,7 @@ pub struct Judge {
     instance: Instance,
     recipe: Recipe,
     /// Where slow windows are told, and nothing else.
-    told: Vec<RawBuffer>,
+    slow_windows: Vec<RawBuffer>,
     layout: Layout,
     common: Common,
     fields: Fields,
@@ -117,37 +85,43 @@ pub struct Judge {
 fn add(instance: &Instance, trigger: &Trigger, undo: &mut Undo) -> Result<(), Error> {
     instance
         .add_trigger(&trigger.event, &trigger.text, undo)
-        .map_err(|source| Error::TriggerRefused { event: trigger.event.clone(), source })
+        .map_err(|source| Error::from(setup::Error::TriggerRefused { event: trigger.event.clone(), source }))
 }
 
 impl Judge {
+    /// What is readable when the kernel has told a slow window.
+    pub fn wake_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.slow_windows.iter().map(AsFd::as_fd)
+    }
+
     /// Sets everything up. The instance records from here on, since threads become members by what they do.
-    pub fn begin(instance: &Instance, session: &Session, cpus: &[u32], undo: &mut Undo) -> Result<Judge, Error> {
-        let recipe = Recipe::new(session, std::process::id()).map_err(Error::InKernel)?;
+    pub fn start(instance: &Instance, session: &Session, cpus: &[u32], undo: &mut Undo) -> Result<Judge, Error> {
+        let recipe = Recipe::new(session, std::process::id())?;
         for line in &recipe.synthetic {
             instance
                 .define(DefinitionFile::Dynamic, line, undo)
-                .map_err(Error::setup("defining the event that tells windows"))?;
+                .map_err(Error::at("defining the event that tells windows"))?;
         }
-        let told = tell(instance, &recipe.window, undo)?;
-        let set_up = Error::setup("reading the format of the event that tells windows");
+        let slow_instance = slow_instance(instance, &recipe.window, undo)?;
+        let set_up = Error::at("reading the format of the event that tells windows");
         let text = instance.event_format(&recipe.window).map_err(set_up)?;
         let format = EventFormat::parse("synthetic", &text, Abi::HOST).map_err(|error| Error::System {
             step: "reading the format of an event",
             source: io::Error::other(error),
         })?;
-        let layout = told.subbuf_layout().map_err(Error::setup("reading the page header's layout"))?;
-        let open = |cpu: &u32| told.raw_buffer(*cpu, layout.subbuf_bytes as usize);
-        let told = cpus.iter().map(open).collect::<Result<_, _>>().map_err(Error::setup("opening a CPU's buffer"))?;
+        let layout = slow_instance.subbuf_layout().map_err(Error::at("reading the page header's layout"))?;
+        let open = |cpu: &u32| slow_instance.raw_buffer(*cpu, layout.subbuf_bytes as usize);
+        let slow_windows =
+            cpus.iter().map(open).collect::<Result<_, _>>().map_err(Error::at("opening a CPU's buffer"))?;
         for set in &recipe.sets {
             set.triggers.iter().try_for_each(|trigger| add(instance, trigger, undo))?;
         }
-        instance.tracing_on().map_err(Error::setup("starting the buffer"))?;
+        instance.tracing_on().map_err(Error::at("starting the buffer"))?;
         seed(instance, &recipe.sets, undo)?;
         if instance.has_pid_list(PidList::NoEvent) {
             // What rtrec does is nobody's window. It is left out later anyway, but windows are judged from here on.
-            let set_up = Error::setup("setting the pid filter");
-            instance.add_pids(PidList::NoEvent, &crate::record::session::own_threads(), undo).map_err(set_up)?;
+            let set_up = Error::at("setting the pid filter");
+            instance.add_pids(PidList::NoEvent, &threads::of_rtrec(), undo).map_err(set_up)?;
         }
         recipe.counts.iter().chain(&recipe.windows).try_for_each(|trigger| add(instance, trigger, undo))?;
         let snapshot = Trigger { event: recipe.window.clone(), text: recipe.snapshot.clone() };
@@ -160,7 +134,7 @@ impl Judge {
                 source: io::Error::other("the event that tells windows has other fields than it was given"),
             })?,
             common: Common::of(Some(&format), Abi::HOST),
-            told,
+            slow_windows,
             layout,
             names: session.definitions.iter().map(|definition| definition.name.clone()).collect(),
             recipe,
@@ -172,7 +146,7 @@ impl Judge {
     pub fn slow(&mut self) -> io::Result<Vec<Slow>> {
         let mut slow = Vec::new();
         let mut page = vec![0; self.layout.subbuf_bytes as usize];
-        for raw in &mut self.told {
+        for raw in &mut self.slow_windows {
             while raw.read_subbuf(&mut page).map_err(|error| error.source)? {
                 let Ok(head) = self.layout.head(&page) else { continue };
                 let mut walk = self.layout.walk(&head);
@@ -239,11 +213,11 @@ impl Judge {
 
     /// Makes room for more threads: the kernel empties no table that others read. Windows that are open then are not seen.
     pub fn empty_tables(&mut self) -> Result<(), Error> {
-        let now = self.tables().map_err(Error::setup("reading the kernel's tables"))?;
+        let now = self.tables().map_err(Error::at("reading the kernel's tables"))?;
         self.before = Tables { full: false, members_unseen: 0, ..now };
         let renew = |trigger: &Trigger, text: &str| {
             let renewed = self.instance.renew_trigger(&trigger.event, text);
-            renewed.map_err(|source| Error::TriggerRefused { event: trigger.event.clone(), source })
+            renewed.map_err(|source| Error::from(setup::Error::TriggerRefused { event: trigger.event.clone(), source }))
         };
         let tables = &self.recipe.windows;
         tables.iter().rev().try_for_each(|table| renew(table, &format!("!{}", table.text)))?;
@@ -311,17 +285,17 @@ impl Fields {
 }
 
 /// The instance in which slow windows are told.
-fn tell(instance: &Instance, window: &EventName, undo: &mut Undo) -> Result<Instance, Error> {
-    let told = instance.beside("told");
-    told.make(undo).map_err(Error::setup("making the instance"))?;
-    told.set_clock("mono", undo).map_err(Error::setup("setting the clock"))?;
-    told.wake_for_every_record(undo).map_err(Error::setup("setting the wake-up mark"))?;
-    told.set_event_filter(window, Some(recipe::SLOW), undo)
-        .map_err(|source| Error::FilterRefused { event: window.clone(), source })?;
+fn slow_instance(instance: &Instance, window: &EventName, undo: &mut Undo) -> Result<Instance, Error> {
+    let slow = instance.beside("told");
+    slow.make(undo).map_err(Error::at("making the instance"))?;
+    slow.set_clock("mono", undo).map_err(Error::at("setting the clock"))?;
+    slow.wake_for_every_record(undo).map_err(Error::at("setting the wake-up mark"))?;
+    slow.set_event_filter(window, Some(hist_triggers::SLOW), undo)
+        .map_err(|source| Error::from(setup::Error::FilterRefused { event: window.clone(), source }))?;
     let selection = Selection { events: [window.clone()].into(), ..Selection::default() };
-    told.enable_events(&selection, true).map_err(Error::setup("enabling events"))?;
-    told.tracing_on().map_err(Error::setup("starting the buffer"))?;
-    Ok(told)
+    slow.enable_events(&selection, true).map_err(Error::at("enabling events"))?;
+    slow.tracing_on().map_err(Error::at("starting the buffer"))?;
+    Ok(slow)
 }
 
 /// Makes the threads that there are members of their sets.
@@ -329,7 +303,7 @@ fn seed(instance: &Instance, sets: &[Set], undo: &mut Undo) -> Result<(), Error>
     if sets.is_empty() {
         return Ok(());
     }
-    let set_up = || Error::setup("setting the pid filter");
+    let set_up = || Error::at("setting the pid filter");
     let own = [nix::unistd::gettid().as_raw()];
     // What this thread does counts only while it is traced.
     instance.add_pids(PidList::Event, &own, undo).map_err(set_up())?;
@@ -340,7 +314,7 @@ fn seed(instance: &Instance, sets: &[Set], undo: &mut Undo) -> Result<(), Error>
         let mut known = BTreeSet::new();
         loop {
             // Whoever is born meanwhile is told by the kernel, unless its parent was not yet known.
-            let new: Vec<i32> = threads_of(set.process).into_iter().filter(|tid| known.insert(*tid)).collect();
+            let new: Vec<i32> = threads::of_process(set.process).into_iter().filter(|tid| known.insert(*tid)).collect();
             for tid in &new {
                 // Only the call itself is wanted.
                 let _ = nix::unistd::getpgid(Some(nix::unistd::Pid::from_raw(*tid)));
@@ -349,13 +323,8 @@ fn seed(instance: &Instance, sets: &[Set], undo: &mut Undo) -> Result<(), Error>
                 break;
             }
         }
-        let refused = |source| Error::TriggerRefused { event: seed.event.clone(), source };
+        let refused = |source| Error::from(setup::Error::TriggerRefused { event: seed.event.clone(), source });
         undo.run_back_to(before).into_iter().next().map_or(Ok(()), |source| Err(refused(source)))?;
     }
     Ok(())
-}
-
-fn threads_of(pid: i32) -> Vec<i32> {
-    let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks());
-    tasks.map(|tasks| tasks.flatten().map(|task| task.tid).collect()).unwrap_or_default()
 }

@@ -14,9 +14,10 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use crate::rt::only_slow::now;
-use crate::rt::sampling::event::{self, Body, Entry, Opening};
-use crate::rt::sampling::ring::Ring;
+use super::event::{self, Body, Entry, Opening};
+use super::ring::Ring;
+use crate::rt::window_states::now;
+use crate::setup::threads;
 
 /// How long threads are listed again and again, where each lives shorter than it takes to find it.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -43,7 +44,7 @@ pub fn attach(opening: Opening, pids: &[i32]) -> io::Result<Attached> {
     let mut complete: HashMap<i32, u64> = HashMap::new();
     let begun = Instant::now();
     loop {
-        let mut new: Vec<i32> = pids.iter().flat_map(|pid| threads(*pid)).collect();
+        let mut new: Vec<i32> = pids.iter().flat_map(|pid| threads::of_process(*pid)).collect();
         // Births are told when the child is there to be listed, or at once after.
         attached.learn(&mut rings, &mut complete);
         new.retain(|tid| !complete.contains_key(tid));
@@ -94,12 +95,6 @@ impl Attached {
             }
         }
     }
-}
-
-/// The threads of a process, as quickly as can be.
-pub fn threads(pid: i32) -> Vec<i32> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn online() -> io::Result<Vec<u32>> {

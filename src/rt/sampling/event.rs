@@ -10,7 +10,7 @@ use byteorder::{ByteOrder, NativeEndian};
 use perf_event_open_sys as sys;
 use sys::bindings as abi;
 
-use crate::record::settings::UserStack;
+use crate::rt::settings::UserStack;
 use crate::windows::samples::Sample;
 
 /// Registers that unwinding needs, by their bits: on x86-64 BP, SP and IP.

@@ -1,21 +1,22 @@
 //! Samples of traced threads: a clock of each thread's own CPU time rings, and the stacks are noted.
 //!
 //! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), stacks with names
-//! ([`spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
+//! ([`address_spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
 //! Units: nanoseconds of CLOCK_MONOTONIC.
 //!
 //! One event for each thread and CPU (see [`attach`]), inherited by what the thread starts; all of a CPU share a ring. A thread of ours
 //! empties the rings, unwinds and names at once, so that memory stays bounded and short-lived programs are still there.
 
-pub mod attach;
-pub mod event;
-pub mod returns;
-pub mod ring;
-pub mod spaces;
-pub mod symbols;
-pub mod tables;
-mod work;
+mod address_spaces;
+mod attach;
+mod event;
+mod return_addresses;
+mod ring;
+mod sampler_thread;
+mod symbols;
+mod tables;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,17 +25,24 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use self::address_spaces::Spaces;
 use self::attach::Attached;
 use self::event::{Opening, When};
-use self::spaces::Spaces;
-pub use self::work::Total;
-use self::work::Work;
+pub use self::sampler_thread::Total;
+use self::sampler_thread::Work;
+use super::error::Error as WindowError;
+use super::note::{Note, WindowObserver};
+use super::settings::{UserStack, WindowSettings};
+use super::window_states::SharedWindowStates;
+use crate::probe::{self, Probe};
+use crate::record::Error;
 use crate::record::capture::priority;
-use crate::record::error::Error;
-use crate::record::file::beside::Growing;
-use crate::record::settings::{UserStack, WindowSettings};
-use crate::record::watch::{Note, Watch};
-use crate::rt::only_slow::Shared;
+use crate::record::file::section_files::AppendFile;
+use crate::setup;
+use crate::setup::plan::BufferPlan;
+use crate::tracefs::dynamic::DefinitionFile;
+use crate::tracefs::events::EventName;
+use crate::tracefs::{Instance, Undo};
 
 /// The kernel takes no samples faster than this.
 const SHORTEST: Duration = Duration::from_micros(10);
@@ -42,17 +50,6 @@ const SHORTEST: Duration = Duration::from_micros(10);
 const COSTLY: Duration = Duration::from_micros(100);
 /// Copies of stacks below this fill the disk and are mostly lost.
 const COSTLY_STACKS: Duration = Duration::from_micros(500);
-
-impl UserStack {
-    /// Its word.
-    pub fn name(self) -> &'static str {
-        match self {
-            UserStack::None => "none",
-            UserStack::FramePointers => "fp",
-            UserStack::Dwarf(_) => "dwarf",
-        }
-    }
-}
 
 /// Samples being taken.
 pub struct Sampler {
@@ -66,17 +63,17 @@ impl Sampler {
     /// Begins to take samples of these processes, if any are wanted; `calls` are events of calls of functions whose
     /// returns are probed. Even without, threads that begin to run are noted where
     /// the kernel can: some kernels do not record every switch from idle, but perf sees them.
-    pub fn begin(
+    pub fn start(
         windows: &WindowSettings,
         pids: &[i32],
         command: Option<i32>,
         calls: &[u64],
-        shared: Option<Shared>,
+        states: Option<SharedWindowStates>,
         into: &Path,
-        watch: &dyn Watch,
+        observer: &dyn WindowObserver,
     ) -> Result<Option<Sampler>, Error> {
         let period = windows.sample;
-        period.map_or(Ok(()), |period| judge(period, windows, watch))?;
+        period.map_or(Ok(()), |period| check(period, windows, observer))?;
         if pids.is_empty() {
             return Ok(None);
         }
@@ -92,7 +89,7 @@ impl Sampler {
             opened => vec![opened.map_err(failed)?],
         };
         if attached[0].hopeless && period.is_some() {
-            watch.note(Note::ThreadsMissed);
+            observer.window_note(Note::ThreadsMissed);
         }
         if period.is_some() && user_stack != UserStack::None {
             // Where threads wait is known without, but not on behalf of which function of the program.
@@ -106,14 +103,14 @@ impl Sampler {
         // The command is ours until it runs its program, and that tells its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
-        let file = Growing::create(into).map_err(|source| Error::Output { path: into.to_owned(), source })?;
+        let stopped = Arc::clone(&stop);
+        let file = AppendFile::create(into).map_err(|source| Error::Output { path: into.to_owned(), source })?;
         let run = move || {
-            priority::prefer();
+            priority::raise_nice();
             let mut spaces = Spaces::new();
             known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
-            let mut work = Work::new(period, spaces, shared, file);
-            work.run(attached, &told);
+            let mut work = Work::new(period, spaces, states, file);
+            work.run(attached, &stopped);
             (work.into_total(), cpu_time())
         };
         let thread = std::thread::Builder::new().name("rtrec/samples".to_owned()).spawn(run);
@@ -149,16 +146,38 @@ pub fn needs_calls(windows: &WindowSettings) -> bool {
     windows.sample.is_some() && matches!(windows.user_stack, UserStack::Dwarf(_)) && Opening::of_calls(0).is_some()
 }
 
+/// Defines probes at the entries of functions of programs whose returns are probed, and returns the numbers of their events.
+/// They are the sampler's alone: the kernel lets perf and ftrace not share one.
+pub fn define_calls(plans: &[BufferPlan<'_>], top: &Instance, undo: &mut Undo) -> Result<Vec<u64>, Error> {
+    let all = plans.iter().flat_map(|plan| &plan.events).flat_map(|event| &event.probes);
+    let returns = all.filter(|probe| probe.file == DefinitionFile::Uprobe && probe.letter.starts_with('r'));
+    let places: BTreeSet<&str> = returns.map(|probe| probe.place.as_str()).collect();
+    let call = |(number, place): (usize, &str)| Probe {
+        file: DefinitionFile::Uprobe,
+        name: EventName { system: probe::session_group(), event: format!("rtrec_calls_{number}") },
+        letter: "p".to_owned(),
+        place: place.to_owned(),
+        arguments: Vec::new(),
+        target: place.to_owned(),
+        values: Vec::new(),
+        notes: Vec::new(),
+    };
+    let calls: Vec<Probe> = places.into_iter().enumerate().map(call).collect();
+    probe::define(top, &calls, undo).map_err(setup::Error::probe)?;
+    let id = |call: &Probe| top.event_id(&call.name);
+    calls.iter().map(id).collect::<Result<_, _>>().map_err(Error::at("reading the number of an event"))
+}
+
 /// What cannot be done is refused, what had better not be done is told.
-fn judge(period: Duration, windows: &WindowSettings, watch: &dyn Watch) -> Result<(), Error> {
+fn check(period: Duration, windows: &WindowSettings, observer: &dyn WindowObserver) -> Result<(), Error> {
     if period < SHORTEST {
-        return Err(Error::SampleTooOften { period, least: SHORTEST, stacks: false });
+        return Err(WindowError::SampleTooOften { period, least: SHORTEST, stacks: false }.into());
     }
     if matches!(windows.user_stack, UserStack::Dwarf(_)) && period < COSTLY_STACKS && !windows.forced {
-        return Err(Error::SampleTooOften { period, least: COSTLY_STACKS, stacks: true });
+        return Err(WindowError::SampleTooOften { period, least: COSTLY_STACKS, stacks: true }.into());
     }
     if period < COSTLY {
-        watch.note(Note::CostlySamples(period));
+        observer.window_note(Note::CostlySamples(period));
     }
     Ok(())
 }

@@ -99,7 +99,7 @@ mod tests {
         let image = Image::open(path.to_str().unwrap()).unwrap();
         let address = landmark as *const () as u64;
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let maps = crate::rt::sampling::spaces::parse_maps(&maps);
+        let maps = crate::rt::sampling::address_spaces::parse_maps(&maps);
         let map = maps.iter().find(|map| (map.start..map.end).contains(&address)).unwrap();
         let bias = image.bias(map.offset, map.start).unwrap();
         assert!(image.name(address - bias).unwrap().ends_with("landmark"));

@@ -6,20 +6,19 @@ use std::io::ErrorKind;
 use nix::errno::Errno;
 
 use super::{Explained, io_text};
-use crate::record::capture::reader::Way;
+use crate::record::observer::ReadMethod;
 use crate::record::{Emptiness, Error, Note};
-use crate::rt::in_kernel::Refusal;
-use crate::tracefs;
+use crate::rt::{self, Refusal};
+use crate::{setup, tracefs};
 
 /// An error of the recorder in words.
 pub(in crate::cli) fn error(error: &Error) -> Explained {
     match error {
-        Error::NothingToRecord => {
-            Explained::new(error.to_string())
-                .row("try", "rtrec record -e sched COMMAND, or -p function_graph -g FUNCTION COMMAND")
-                .row("note", "-v switches off the events of every later -e; --verbose says more")
-        }
-        Error::NoTracefs(source) => no_tracefs(source),
+        Error::Setup(error) => setup_error(error),
+        Error::Companion(error) => match error.downcast_ref::<rt::Error>() {
+            Some(error) => window_error(error),
+            None => Explained::new(error.to_string()),
+        },
         Error::Output { path, source } => output(path, source),
         Error::Command { command, source } => {
             let status = if source.kind() == ErrorKind::NotFound { 127 } else { 126 };
@@ -30,8 +29,50 @@ pub(in crate::cli) fn error(error: &Error) -> Explained {
                 Some(Errno::EISDIR) => "name a program; options of rtrec come before the command",
                 _ => "run the command by itself to see whether it works",
             };
-            Explained::new(format!("{command} cannot be run")).row("cause", io_text(source)).row("try", tip).with_status(status)
+            Explained::new(format!("{command} cannot be run"))
+                .row("cause", io_text(source))
+                .row("try", tip)
+                .with_status(status)
         }
+        Error::NoProcess { source, .. } => {
+            Explained::new(error.to_string().split(':').next().unwrap_or_default()).row("cause", io_text(source))
+        }
+        Error::NoUser(_) => Explained::new(error.to_string()).row("try", "getent passwd, which lists the users"),
+        Error::Elevated => Explained::new(error.to_string()).row("try", "sudo rtrec, which says who asks"),
+        Error::Planted(_) => Explained::new(error.to_string()).row("try", "-o FILE in a folder of your own"),
+        Error::Priority { .. } => Explained::new(format!("{error}"))
+            .row("try", "a lower one, -r 0 for none, or running as root outside a container"),
+        Error::Reader { cpu, source } => Explained::new(format!("the reader of CPU {cpu} stopped"))
+            .row("cause", io_text(source))
+            .row("kept", "what was recorded up to then"),
+        Error::Unsealed { path, source } => Explained::new(format!("{} could not be completed", path.display()))
+            .row("cause", io_text(source))
+            .row("kept", "what was recorded, in temporary files beside it")
+            .row(
+                "try",
+                format!("rtrec restore {} when the cause is gone; rtrec report {0} reads it as it is", path.display()),
+            ),
+        Error::Abandoned { path, signal } => Explained::new(error.to_string())
+            .row("kept", "what was recorded, in temporary files beside it")
+            .row("try", format!("rtrec restore {}", path.display()))
+            .with_status(128u8.saturating_add(*signal as u8)),
+        Error::Interrupted(signal) => {
+            Explained::new(error.to_string()).with_status(128u8.saturating_add(*signal as u8))
+        }
+        Error::System { step, source } => Explained::new(format!("{step} failed")).row("cause", io_text(source)),
+    }
+}
+
+/// An error of the set-up in words.
+fn setup_error(error: &setup::Error) -> Explained {
+    use setup::Error;
+    match error {
+        Error::NothingToRecord => {
+            Explained::new(error.to_string())
+                .row("try", "rtrec record -e sched COMMAND, or -p function_graph -g FUNCTION COMMAND")
+                .row("note", "-v switches off the events of every later -e; --verbose says more")
+        }
+        Error::NoTracefs(source) => no_tracefs(source),
         Error::UnknownTracer { available, .. } => Explained::new(error.to_string())
             .row("known", available.join(", "))
             .row("try", "another kernel, if the tracer was left out of this one (CONFIG_FUNCTION_GRAPH_TRACER and the like)"),
@@ -62,27 +103,17 @@ pub(in crate::cli) fn error(error: &Error) -> Explained {
             let explained = source.iter().fold(explained, Explained::tracefs);
             explained.row("try", "ending it, or an instance of your own: -B NAME")
         }
-        Error::InKernel(refusal) => {
-            let tip = match refusal {
-                Refusal::Samples => "leaving out --sample, or --only-slow, which reads all records and keeps those of slow windows",
-                _ => "--only-slow, which reads all records and keeps those of slow windows",
-            };
-            Explained::new(error.to_string()).row("try", tip)
+        Error::FollowWhom => Explained::new("-c follows the children of traced processes, but none is chosen").row("try", "-F for the command, or -P PID"),
+        Error::CannotFollow(option) => {
+            Explained::new(format!("-c needs the trace option {option}, which this kernel does not have"))
+            .row("try", "kernel 4.7 for events, 4.13 for functions; or -P with each process")
         }
-        Error::FollowWhom => Explained::new(error.to_string()).row("try", "-F for the command, or -P PID"),
-        Error::NoProcess { source, .. } => Explained::new(error.to_string().split(':').next().unwrap_or_default()).row("cause", io_text(source)),
-        Error::CannotFollow(_) => Explained::new(error.to_string())
-            .row("try", "kernel 4.7 for events, 4.13 for functions; or -P with each process"),
-        Error::AllFunctions(_) => Explained::new(error.to_string())
+        Error::AllFunctions(tracer) => Explained::new(format!("-p {tracer} without a limit traces every function of the system"))
             .row("try", "-l FUNC, -g FUNC, --module, --max-graph-depth N, -F or -P PID to trace less,")
             .row("", "--duration TIME to trace for a while, or --all-functions if that is meant"),
         Error::LatencyAlone(_) => Explained::new(error.to_string()).row("try", "two recordings, or the events of the same buffer: -e"),
-        Error::SampleTooOften { stacks: true, .. } => Explained::new(error.to_string())
-            .row("note", "each sample copies kilobytes: at this rate the disk fills up and most are lost")
-            .row("try", "--sample 1ms, or --user-stack fp for programs built with frame pointers"),
-        Error::SampleTooOften { .. } => Explained::new(error.to_string()).row("try", "--sample 1ms"),
-        Error::FuncStackUnfiltered => Explained::new(error.to_string()).row("try", "-p function -l FUNC"),
-        Error::NoCycles(_) => Explained::new(error.to_string()).row("try", "-C x86-tsc, or -C tsc2nsec which is both"),
+        Error::FuncStackUnfiltered => Explained::new("--func-stack records a stack with every function, so it needs -p function and a filter: -l").row("try", "-p function -l FUNC"),
+        Error::NoCycles(clock) => Explained::new(format!("--tsc2nsec stores how cycles become nanoseconds, but the clock {clock} counts none")).row("try", "-C x86-tsc, or -C tsc2nsec which is both"),
         Error::NoTsc { .. } => Explained::new(error.to_string()).row("try", "-C mono_raw, which counts nanoseconds by the same hardware"),
         Error::UnknownModule(module) => Explained::new(error.to_string())
             .row("try", format!("modprobe {module}; lsmod lists the loaded modules")),
@@ -90,25 +121,34 @@ pub(in crate::cli) fn error(error: &Error) -> Explained {
             .row("for", list.file())
             .row("kept", "no tracer was switched on: without its filter it would have traced every function")
             .row("try", "once more, when nobody else changes that file"),
-        Error::NoUser(_) => Explained::new(error.to_string()).row("try", "getent passwd, which lists the users"),
-        Error::Elevated => Explained::new(error.to_string()).row("try", "sudo rtrec, which says who asks"),
-        Error::Planted(_) => Explained::new(error.to_string()).row("try", "-o FILE in a folder of your own"),
-        Error::Priority { .. } => Explained::new(format!("{error}")).row("try", "a lower one, -r 0 for none, or running as root outside a container"),
-        Error::Setup { step, source } => setup(step, source),
-        Error::Reader { cpu, source } => Explained::new(format!("the reader of CPU {cpu} stopped"))
-            .row("cause", io_text(source))
-            .row("kept", "what was recorded up to then"),
-        Error::Unsealed { path, source } => Explained::new(format!("{} could not be completed", path.display()))
-            .row("cause", io_text(source))
-            .row("kept", "what was recorded, in temporary files beside it")
-            .row("try", format!("rtrec restore {} when the cause is gone; rtrec report {0} reads it as it is", path.display())),
-        Error::Abandoned { path, signal } => Explained::new(error.to_string())
-            .row("kept", "what was recorded, in temporary files beside it")
-            .row("try", format!("rtrec restore {}", path.display()))
-            .with_status(128u8.saturating_add(*signal as u8)),
-        Error::Interrupted(signal) => Explained::new(error.to_string()).with_status(128u8.saturating_add(*signal as u8)),
+        Error::ControlFile { step, source } => control_file(step, source),
         Error::Probe(error) => super::probe::error(error),
-        Error::System { step, source } => Explained::new(format!("{step} failed")).row("cause", io_text(source)),
+    }
+}
+
+/// An error of windows in words.
+fn window_error(error: &rt::Error) -> Explained {
+    use rt::Error;
+    match error {
+        Error::InKernel(refusal) => {
+            let what = match refusal {
+                Refusal::Samples => {
+                    "samples have to be read all the time, which --in-kernel is there to avoid".to_owned()
+                }
+                refusal => refusal.to_string(),
+            };
+            let tip = match refusal {
+                Refusal::Samples => {
+                    "leaving out --sample, or --only-slow, which reads all records and keeps those of slow windows"
+                }
+                _ => "--only-slow, which reads all records and keeps those of slow windows",
+            };
+            Explained::new(what).row("try", tip)
+        }
+        Error::SampleTooOften { stacks: true, .. } => Explained::new(error.to_string())
+            .row("note", "each sample copies kilobytes: at this rate the disk fills up and most are lost")
+            .row("try", "--sample 1ms, or --user-stack fp for programs built with frame pointers"),
+        Error::SampleTooOften { .. } => Explained::new(error.to_string()).row("try", "--sample 1ms"),
     }
 }
 
@@ -148,7 +188,8 @@ fn output(path: &std::path::Path, source: &std::io::Error) -> Explained {
     }
 }
 
-fn setup(step: &str, source: &tracefs::Error) -> Explained {
+/// A control file that could not be read or written, in words.
+pub(in crate::cli) fn control_file(step: &str, source: &tracefs::Error) -> Explained {
     let explained = Explained::new(format!("{step} failed")).tracefs(source);
     let file = source.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let functions =
@@ -174,6 +215,36 @@ fn setup(step: &str, source: &tracefs::Error) -> Explained {
 /// A note in words; `None` when it is for `--verbose` only and that is not set.
 pub(in crate::cli) fn note(note: &Note, verbose: bool) -> Option<String> {
     match note {
+        Note::Setup(note) => setup_note(note, verbose),
+        Note::ReadMethod { instance, cpu, method, because } => verbose.then(|| {
+            let buffer = instance.as_deref().map_or(String::new(), |name| format!("{name} "));
+            let because = because.as_deref().map_or(String::new(), |why| format!(" ({why})"));
+            let detail = if *method == ReadMethod::Mapped { " of trace_pipe_raw" } else { "" };
+            format!("{buffer}CPU {cpu} is read by {}{detail}{because}", method.name())
+        }),
+        Note::NoSymbols => Some(
+            "/proc/kallsyms shows no addresses: functions will have no names in the report \
+             (sysctl kernel.kptr_restrict=1 lets root see them)"
+                .to_owned(),
+        ),
+        Note::NotPutBack(error) => Some(format!("could not be put back: {error}")),
+        Note::Rotated(path) => verbose.then(|| format!("{} is complete", path.display())),
+        Note::Leftovers(count) => Some(format!(
+            "{count} recorder{} that no longer run{} left control files changed: rtrec reset --stale puts them back",
+            if *count == 1 { "" } else { "s" },
+            if *count == 1 { "s" } else { "" },
+        )),
+        Note::Started => None,
+    }
+}
+
+const THREADS_MISSED: &str =
+    "threads are born faster than they can be found: some, and those that they start, may be missing";
+
+/// A note of the set-up in words.
+fn setup_note(note: &setup::Note, verbose: bool) -> Option<String> {
+    use setup::Note;
+    match note {
         Note::Successor { name, successors, both } => {
             let later = successors.join(", ");
             Some(if *both {
@@ -184,31 +255,18 @@ pub(in crate::cli) fn note(note: &Note, verbose: bool) -> Option<String> {
                 format!("this kernel has no {name}; tracing {later} instead (--exact makes that an error)")
             })
         }
-        Note::Way { instance, cpu, way, because } => verbose.then(|| {
-            let buffer = instance.as_deref().map_or(String::new(), |name| format!("{name} "));
-            let because = because.as_deref().map_or(String::new(), |why| format!(" ({why})"));
-            let detail = if *way == Way::Mapped { " of trace_pipe_raw" } else { "" };
-            format!("{buffer}CPU {cpu} is read by {}{detail}{because}", way.name())
-        }),
         Note::Probe { target, note } => Some(format!("{target}: {note}")),
-        Note::NoSymbols => Some(
-            "/proc/kallsyms shows no addresses: functions will have no names in the report \
-             (sysctl kernel.kptr_restrict=1 lets root see them)"
-                .to_owned(),
-        ),
-        Note::ThreadsMissed => Some(
-            "threads are born faster than they can be found: some, and those that they start, may be missing"
-                .to_owned(),
-        ),
+        Note::ThreadsMissed => Some(THREADS_MISSED.to_owned()),
+        Note::Unavailable { what, source } => verbose.then(|| format!("{what}: {source}")),
+    }
+}
+
+/// A note about windows in words.
+pub(in crate::cli) fn window_note(note: &rt::Note, verbose: bool) -> Option<String> {
+    use rt::Note;
+    match note {
+        Note::ThreadsMissed => Some(THREADS_MISSED.to_owned()),
         Note::Unwritten { what, source } => Some(format!("{what}: they could not be written: {source}")),
-        Note::Hindered { what, source } => verbose.then(|| format!("{what}: {source}")),
-        Note::NotPutBack(error) => Some(format!("could not be put back: {error}")),
-        Note::Rotated(path) => verbose.then(|| format!("{} is complete", path.display())),
-        Note::Leftovers(count) => Some(format!(
-            "{count} recorder{} that no longer run{} left control files changed: rtrec reset --stale puts them back",
-            if *count == 1 { "" } else { "s" },
-            if *count == 1 { "s" } else { "" },
-        )),
         Note::CostlySamples(period) => Some(format!(
             "a sample every {period:?} slows the program down, at 10us about twentyfold; 100us and more cost a few percent"
         )),
@@ -228,7 +286,6 @@ pub(in crate::cli) fn note(note: &Note, verbose: bool) -> Option<String> {
         Note::WindowsOverwritten(count) => Some(format!(
             "{count} slow windows had been overwritten before a snapshot could be taken of them; a larger buffer would have helped: -b"
         )),
-        Note::Started => None,
     }
 }
 

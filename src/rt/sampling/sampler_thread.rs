@@ -2,8 +2,8 @@
 //!
 //! Where only slow windows are kept, samples wait until it is known whether their window was slow. What waits is bounded.
 //! ```text
-//!   told: slow windows, open ones, fed up to here     then: rings emptied up to now
-//!   a sample before `fed` and in no open window is wanted if it is in a slow one, and else of no use
+//!   states: slow windows, open ones, known until here     then: rings emptied up to now
+//!   a sample before that and in no open window is wanted if it is in a slow one, and else of no use
 //! ```
 //! The windows are asked for first, so that all samples of a window that is known to have been slow are in hand.
 
@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::record::file::beside::Growing;
-use crate::rt::only_slow::{self, Shared};
-use crate::rt::sampling::attach::Attached;
-use crate::rt::sampling::event::{Body, Entry, Source};
-use crate::rt::sampling::returns::Returns;
-use crate::rt::sampling::spaces::Spaces;
+use super::address_spaces::Spaces;
+use super::attach::Attached;
+use super::event::{Body, Entry, Source};
+use super::return_addresses::Returns;
+use crate::record::file::section_files::AppendFile;
+use crate::rt::window_states::{self, SharedWindowStates};
 use crate::windows::samples::{Block, Sample};
 
 /// How long records may wait in a ring.
@@ -53,7 +53,7 @@ struct Known {
     /// By thread: the beginning of the oldest.
     open: HashMap<i32, u64>,
     /// Up to when.
-    fed: u64,
+    known_until: u64,
 }
 
 /// Whether a sample is written.
@@ -65,21 +65,21 @@ enum Fate {
 }
 
 impl Known {
-    fn take(shared: &Shared, over: bool) -> Known {
-        let mut told = only_slow::told(shared);
+    fn take(states: &SharedWindowStates, over: bool) -> Known {
+        let mut known = window_states::lock(states);
         let mut slow: HashMap<i32, Vec<(u64, u64)>> = HashMap::new();
-        std::mem::take(&mut told.slow)
+        std::mem::take(&mut known.slow)
             .into_iter()
             .for_each(|(tid, start, end)| slow.entry(tid).or_default().push((start, end)));
         match over {
-            true => Known { slow, open: HashMap::new(), fed: u64::MAX },
-            false => Known { slow, open: told.open.clone(), fed: told.fed },
+            true => Known { slow, open: HashMap::new(), known_until: u64::MAX },
+            false => Known { slow, open: known.open.clone(), known_until: known.known_until },
         }
     }
 
     fn fate(&self, time: u64, tid: i32) -> Fate {
         let inside = |windows: &Vec<(u64, u64)>| windows.iter().any(|(start, end)| (*start..=*end).contains(&time));
-        let is_open = time >= self.fed || self.open.get(&tid).is_some_and(|start| *start <= time);
+        let is_open = time >= self.known_until || self.open.get(&tid).is_some_and(|start| *start <= time);
         match self.slow.get(&tid).is_some_and(inside) {
             true => Fate::Wanted,
             false if is_open => Fate::Open,
@@ -93,8 +93,8 @@ pub struct Work {
     spaces: Spaces,
     returns: Returns,
     /// Which windows were slow, if samples outside of them are of no use.
-    shared: Option<Shared>,
-    file: Growing,
+    states: Option<SharedWindowStates>,
+    file: AppendFile,
     /// What came in this round.
     entries: Vec<Entry>,
     /// What is not written yet.
@@ -112,12 +112,12 @@ pub struct Work {
 
 impl Work {
     /// Nothing done yet; `period` is the distance of samples, if any are taken.
-    pub fn new(period: Option<Duration>, spaces: Spaces, shared: Option<Shared>, file: Growing) -> Work {
+    pub fn new(period: Option<Duration>, spaces: Spaces, states: Option<SharedWindowStates>, file: AppendFile) -> Work {
         let since = Block { period_ns: period.map_or(0, |period| period.as_nanos() as u64), ..Block::default() };
         Work {
             spaces,
             returns: Returns::default(),
-            shared,
+            states,
             file,
             entries: Vec::new(),
             samples: Vec::new(),
@@ -130,7 +130,7 @@ impl Work {
         }
     }
 
-    /// Works until it is told to stop, then takes the rest.
+    /// Works until it is known to stop, then takes the rest.
     pub fn run(&mut self, mut attached: Vec<Attached>, stop: &AtomicBool) {
         attached.iter_mut().for_each(|attached| self.entries.append(&mut attached.entries));
         let mut written = Instant::now();
@@ -139,8 +139,8 @@ impl Work {
             let is_due = over
                 || written.elapsed() >= WRITE_PERIOD
                 || self.samples.len() + self.outs.len() + self.switches.len() > MANY;
-            let known = self.shared.as_ref().filter(|_| is_due).map(|shared| Known::take(shared, over));
-            self.take(&mut attached, if over { u64::MAX } else { only_slow::now() });
+            let known = self.states.as_ref().filter(|_| is_due).map(|states| Known::take(states, over));
+            self.take(&mut attached, if over { u64::MAX } else { window_states::now() });
             if is_due {
                 written = Instant::now();
                 self.write(known.as_ref());
@@ -161,7 +161,7 @@ impl Work {
         }
     }
 
-    /// Empties the rings. What is younger than the cut waits: another CPU may have told something before it.
+    /// Empties the rings. What is younger than the cut waits: another CPU may have known something before it.
     fn take(&mut self, attached: &mut [Attached], cut: u64) {
         for Attached { opening, rings, .. } in attached {
             rings.iter_mut().for_each(|ring| ring.take(|bytes| self.entries.extend(opening.parse(bytes))));
@@ -209,7 +209,7 @@ impl Work {
         }
     }
 
-    /// Of two events on one CPU the first that told of a thread is heard.
+    /// Of two events on one CPU the first that known of a thread is heard.
     fn is_heard(&mut self, tid: i32, source: (bool, Source)) -> bool {
         let known = self.sources.entry(tid).or_default();
         match known.iter().find(|known| (known.0, known.1.cpu) == (source.0, source.1.cpu)) {
@@ -254,7 +254,7 @@ impl Work {
             Err(error) => {
                 self.since.forgotten += (count + block.outs.len() + block.switches.len()) as u64;
                 self.total.failure.get_or_insert(error);
-                // What the block told of names is told again.
+                // What the block known of names is known again.
                 self.spaces.begin_anew(&mut [&mut self.samples, &mut self.outs]);
             }
         }
@@ -290,9 +290,9 @@ mod tests {
     use crate::rt::sampling::event::Taken;
     use crate::windows::samples::Samples;
 
-    fn work(folder: &tempfile::TempDir, shared: Option<Shared>) -> Work {
-        let file = Growing::create(&folder.path().join("samples")).unwrap();
-        Work::new(Some(Duration::from_millis(1)), Spaces::new(), shared, file)
+    fn work(folder: &tempfile::TempDir, states: Option<SharedWindowStates>) -> Work {
+        let file = AppendFile::create(&folder.path().join("samples")).unwrap();
+        Work::new(Some(Duration::from_millis(1)), Spaces::new(), states, file)
     }
 
     fn sampled(work: &mut Work, time: u64, tid: i32) {
@@ -309,22 +309,22 @@ mod tests {
     #[test]
     fn samples_wait_until_their_windows_are_known_to_be_slow_or_not() {
         let folder = tempfile::tempdir().unwrap();
-        let shared = Shared::default();
-        let mut work = work(&folder, Some(Shared::clone(&shared)));
+        let states = SharedWindowStates::default();
+        let mut work = work(&folder, Some(SharedWindowStates::clone(&states)));
         for (time, tid) in [(10, 1), (11, 2), (12, 3), (30, 1), (31, 3), (90, 2)] {
             sampled(&mut work, time, tid);
         }
         {
-            let mut told = only_slow::told(&shared);
-            (told.fed, told.slow) = (50, vec![(1, 5, 20)]);
-            told.open.insert(3, 20);
+            let mut known = window_states::lock(&states);
+            (known.known_until, known.slow) = (50, vec![(1, 5, 20)]);
+            known.open.insert(3, 20);
         }
-        work.write(Some(&Known::take(&shared, false)));
+        work.write(Some(&Known::take(&states, false)));
         let times = |work: &Work| work.samples.iter().map(|sample| (sample.time, sample.tid)).collect::<Vec<_>>();
         assert_eq!(times(&work), [(31, 3), (90, 2)], "in an open window, and not looked at yet");
         assert_eq!(stored(&folder).samples.iter().map(|sample| sample.time).collect::<Vec<_>>(), [10]);
-        only_slow::told(&shared).slow = vec![(3, 20, 60)];
-        work.write(Some(&Known::take(&shared, true)));
+        window_states::lock(&states).slow = vec![(3, 20, 60)];
+        work.write(Some(&Known::take(&states, true)));
         let all = stored(&folder);
         assert_eq!(all.samples.iter().map(|sample| sample.time).collect::<Vec<_>>(), [10, 31]);
         assert_eq!(all.switches, [(10, 1), (31, 3)]);
@@ -336,14 +336,14 @@ mod tests {
     fn of_two_events_of_a_thread_one_counts() {
         let folder = tempfile::tempdir().unwrap();
         let mut work = work(&folder, None);
-        let told = |time, tid, id, cpu, body| Entry { time, pid: 1, tid, source: Source { id, cpu }, body };
-        let sample = |time, tid, id, cpu| told(time, tid, id, cpu, Body::Sample(Box::default()));
+        let known = |time, tid, id, cpu, body| Entry { time, pid: 1, tid, source: Source { id, cpu }, body };
+        let sample = |time, tid, id, cpu| known(time, tid, id, cpu, Body::Sample(Box::default()));
         work.one(sample(1, 7, 100, 0));
         work.one(sample(2, 7, 200, 0));
         work.one(sample(3, 7, 201, 1));
-        work.one(told(4, 7, 500, 0, Body::Out(Box::default())));
+        work.one(known(4, 7, 500, 0, Body::Out(Box::default())));
         work.one(sample(4, 8, 200, 0));
-        work.one(told(5, 7, 0, 0, Body::Exit));
+        work.one(known(5, 7, 0, 0, Body::Exit));
         work.one(sample(6, 7, 300, 0));
         assert_eq!(work.samples.iter().map(|sample| sample.time).collect::<Vec<_>>(), [1, 3, 4, 6]);
         assert_eq!(work.outs.len(), 1, "another sort of event is another matter");
@@ -352,14 +352,14 @@ mod tests {
     #[test]
     fn what_waits_is_bounded_and_what_does_not_fit_is_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let shared = Shared::default();
-        only_slow::told(&shared).open.insert(1, 0);
-        let mut work = work(&folder, Some(Shared::clone(&shared)));
+        let states = SharedWindowStates::default();
+        window_states::lock(&states).open.insert(1, 0);
+        let mut work = work(&folder, Some(SharedWindowStates::clone(&states)));
         (0..MOST_WAITING as u64 + 7).for_each(|time| sampled(&mut work, time, 1));
-        work.write(Some(&Known::take(&shared, false)));
+        work.write(Some(&Known::take(&states, false)));
         assert_eq!((work.samples.len(), work.switches.len()), (MOST_WAITING, MOST_WAITING));
-        only_slow::told(&shared).slow = vec![(1, 0, u64::MAX)];
-        work.write(Some(&Known::take(&shared, true)));
+        window_states::lock(&states).slow = vec![(1, 0, u64::MAX)];
+        work.write(Some(&Known::take(&states, true)));
         let all = stored(&folder);
         assert_eq!((all.samples.len(), all.forgotten, all.samples[0].time), (MOST_WAITING, 14, 7));
     }
@@ -370,7 +370,7 @@ mod tests {
         let mut work = work(&folder, None);
         sampled(&mut work, 1, 1);
         work.write(None);
-        let good = std::mem::replace(&mut work.file, Growing::refusing());
+        let good = std::mem::replace(&mut work.file, AppendFile::refusing());
         sampled(&mut work, 2, 1);
         work.write(None);
         work.file = good;

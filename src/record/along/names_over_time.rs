@@ -1,7 +1,7 @@
 //! The names of tasks over time, and the trace clock beside the wall clock: a small instance of its own watches both.
 //!
 //! The kernel keeps the last name of a pid only. So the instance records every new task and every renaming, and a thread
-//! takes them out once a second. Markers written between two looks at other clocks tell how those run beside
+//! takes them out once a second. Markers written between two probes at other clocks tell how those run beside
 //! the trace clock, at the start and at the end. All of it is a help: without it a recording is merely poorer.
 
 use std::collections::HashMap;
@@ -31,23 +31,23 @@ const DRAIN_EVERY_MS: u16 = 1000;
 /// Changes that are kept: those of some 200,000 tasks, in 70 MB.
 const MOST_CHANGES: usize = 1 << 19;
 /// Looks at the clocks, of which the quickest counts.
-const LOOKS: u32 = 20;
-const MARK: &str = "rtrec clock ";
+const CLOCK_PROBES: u32 = 20;
+const MARKER_PREFIX: &str = "rtrec clock ";
 
 /// A watch on names and clocks that is running.
-pub struct History {
+pub struct NamesRecorder {
     instance: Instance,
     clock: String,
-    looks: Vec<Look>,
+    probes: Vec<ClockProbe>,
     stop: Arc<EventFd>,
     // Before `undo`: the thread's files must be closed before the instance can go.
-    thread: Option<JoinHandle<Taken>>,
+    thread: Option<JoinHandle<Collected>>,
     undo: Undo,
 }
 
 /// What it has seen.
 #[derive(Debug, Default)]
-pub struct Story {
+pub struct NamesAndClocks {
     /// The names.
     pub names: NameChanges,
     /// The clocks.
@@ -56,18 +56,18 @@ pub struct Story {
 
 /// Other clocks read around a marker.
 #[derive(Clone, Copy)]
-struct Look {
+struct ClockProbe {
     number: u32,
     realtime_ns: i64,
     monotonic_ns: i64,
     width_ns: u64,
 }
 
-impl History {
+impl NamesRecorder {
     /// Starts watching, by the clock named.
     ///
     /// `undo` is an empty journal that is its own.
-    pub fn begin(root: &Tracefs, clock: &str, mut undo: Undo) -> Result<Self, Error> {
+    pub fn start(root: &Tracefs, clock: &str, mut undo: Undo) -> Result<Self, Error> {
         let instance = root.instance(&format!("rtrec-{}", std::process::id()));
         instance.make(&mut undo)?;
         // Nothing of it has to be put back, since it goes as a whole.
@@ -79,8 +79,8 @@ impl History {
         let set = instance.set_clock(clock, &mut within);
         within.forget();
         set?;
-        let words = Words::of(root)?;
-        let events = words.events.iter().filter(|event| event.name.system != "ftrace");
+        let events_by_id = NameEvents::of(root)?;
+        let events = events_by_id.events.iter().filter(|event| event.name.system != "ftrace");
         let selection = Selection { events: events.map(|event| event.name.clone()).collect(), ..Selection::default() };
         instance.enable_events(&selection, true)?;
         instance.tracing_on()?;
@@ -92,26 +92,26 @@ impl History {
         let failed = |error: io::Error| Error::new(Operation::Open, instance.dir(), error);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let stop = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(|errno| failed(errno.into()))?);
-        let told = Arc::clone(&stop);
-        let taker = Taker { words, layout, buffers, taken: Taken::default() };
-        let thread = thread::Builder::new().name("rtrec/names".to_owned()).spawn(move || taker.run(&told));
+        let stopped_by = Arc::clone(&stop);
+        let collector = Collector { events_by_id, layout, buffers, collected: Collected::default() };
+        let thread = thread::Builder::new().name("rtrec/names".to_owned()).spawn(move || collector.run(&stopped_by));
         let thread = Some(thread.map_err(failed)?);
-        let mut history = History { instance, clock: clock.to_owned(), looks: Vec::new(), stop, thread, undo };
-        history.look()?;
+        let mut history = NamesRecorder { instance, clock: clock.to_owned(), probes: Vec::new(), stop, thread, undo };
+        history.probe_clocks()?;
         Ok(history)
     }
 
     /// Looks at the clocks around a marker, a few times; the quickest look is the best.
-    fn look(&mut self) -> Result<(), Error> {
+    fn probe_clocks(&mut self) -> Result<(), Error> {
         let marker = self.instance.marker()?;
-        let first = self.looks.len() as u32;
-        for number in first..first + LOOKS {
+        let first = self.probes.len() as u32;
+        for number in first..first + CLOCK_PROBES {
             let (monotonic, realtime) = (now(ClockId::CLOCK_MONOTONIC), now(ClockId::CLOCK_REALTIME));
-            let text = format!("{MARK}{number}");
+            let text = format!("{MARKER_PREFIX}{number}");
             let written = nix::unistd::write(&marker, text.as_bytes());
             let (realtime_after, monotonic_after) = (now(ClockId::CLOCK_REALTIME), now(ClockId::CLOCK_MONOTONIC));
             written.map_err(|errno| Error::new(Operation::Write, &self.instance.path("trace_marker"), errno.into()))?;
-            self.looks.push(Look {
+            self.probes.push(ClockProbe {
                 number,
                 realtime_ns: realtime + (realtime_after - realtime) / 2,
                 monotonic_ns: monotonic + (monotonic_after - monotonic) / 2,
@@ -122,29 +122,29 @@ impl History {
     }
 
     /// Stops watching, removes the instance (35 ms on 6.18) and tells what was seen.
-    pub fn finish(mut self) -> Story {
-        let _ = self.look();
+    pub fn finish(mut self) -> NamesAndClocks {
+        let _ = self.probe_clocks();
         let _ = self.instance.tracing_off();
-        let taken = self.join();
+        let collected = self.join();
         let cpus = self.instance.cpus().unwrap_or_default();
         let stats: Vec<BufferStats> = cpus.into_iter().flat_map(|cpu| self.instance.stats(cpu)).collect();
-        let lost = stats.iter().map(BufferStats::lost).sum::<u64>() + taken.forgotten;
-        let (start, end) = self.looks.split_at(self.looks.len().min(LOOKS as usize));
-        let readings = [start, end].into_iter().filter_map(|looks| best(looks, &taken.marks)).collect();
+        let lost = stats.iter().map(BufferStats::lost).sum::<u64>() + collected.dropped;
+        let (start, end) = self.probes.split_at(self.probes.len().min(CLOCK_PROBES as usize));
+        let readings = [start, end].into_iter().filter_map(|probes| best(probes, &collected.marks)).collect();
         let clock = self.clock.clone();
-        Story {
-            names: NameChanges { clock: clock.clone(), lost, changes: in_order(taken.changes) },
+        NamesAndClocks {
+            names: NameChanges { clock: clock.clone(), lost, changes: in_order(collected.changes) },
             clocks: ClockReadings { clock, readings },
         }
     }
 
-    fn join(&mut self) -> Taken {
+    fn join(&mut self) -> Collected {
         let _ = self.stop.write(1);
         self.thread.take().and_then(|thread| thread.join().ok()).unwrap_or_default()
     }
 }
 
-impl Drop for History {
+impl Drop for NamesRecorder {
     fn drop(&mut self) {
         self.join();
         self.undo.run();
@@ -156,10 +156,10 @@ fn now(clock: ClockId) -> i64 {
 }
 
 /// The quickest look whose marker has been found.
-fn best(looks: &[Look], marks: &HashMap<u32, u64>) -> Option<ClockReading> {
-    let found = looks.iter().filter_map(|look| Some((look, *marks.get(&look.number)?)));
-    let (look, ticks) = found.min_by_key(|(look, _)| look.width_ns)?;
-    let Look { realtime_ns, monotonic_ns, width_ns, .. } = *look;
+fn best(probes: &[ClockProbe], marks: &HashMap<u32, u64>) -> Option<ClockReading> {
+    let found = probes.iter().filter_map(|probe| Some((probe, *marks.get(&probe.number)?)));
+    let (probe, ticks) = found.min_by_key(|(probe, _)| probe.width_ns)?;
+    let ClockProbe { realtime_ns, monotonic_ns, width_ns, .. } = *probe;
     Some(ClockReading { ticks, realtime_ns, monotonic_ns, width_ns })
 }
 
@@ -179,7 +179,7 @@ fn in_order(mut changes: Vec<(NameChange, Option<Vec<u8>>)>) -> Vec<NameChange> 
     all
 }
 
-/// One event and where in it the words are.
+/// One event and where in it the events_by_id are.
 struct Event {
     name: EventName,
     id: u16,
@@ -189,12 +189,12 @@ struct Event {
 }
 
 /// The events that tell names, and the marker.
-struct Words {
+struct NameEvents {
     events: Vec<Event>,
 }
 
-impl Words {
-    fn of(root: &Tracefs) -> Result<Words, Error> {
+impl NameEvents {
+    fn of(root: &Tracefs) -> Result<NameEvents, Error> {
         let top = root.top();
         let mut events = vec![event(&top, "ftrace", "print", None, "buf", None)];
         events.push(event(&top, "task", "task_newtask", Some("pid"), "comm", None));
@@ -202,7 +202,7 @@ impl Words {
         if events.iter().skip(1).all(Option::is_none) {
             events.push(event(&top, "sched", "sched_process_fork", Some("child_pid"), "child_comm", None));
         }
-        Ok(Words { events: events.into_iter().flatten().collect() })
+        Ok(NameEvents { events: events.into_iter().flatten().collect() })
     }
 }
 
@@ -222,46 +222,46 @@ fn event(
     Some(Event { name, id: format.id, pid: field(pid), comm, before: field(before) })
 }
 
-/// What has been taken out of the instance.
+/// What has been collected out of the instance.
 #[derive(Default)]
-struct Taken {
-    /// A name, and the one before it if told.
+struct Collected {
+    /// A name, and the one before it if known.
     changes: Vec<(NameChange, Option<Vec<u8>>)>,
     /// Number of a marker, and when it was written.
     marks: HashMap<u32, u64>,
     /// Changes that were dropped for want of room.
-    forgotten: u64,
+    dropped: u64,
 }
 
-impl Taken {
+impl Collected {
     /// Days of a busy machine do not fit: the oldest changes go.
     fn forget_oldest(&mut self, most: usize) {
         if self.changes.len() > most + most / 4 {
             self.changes.sort();
             let too_many = self.changes.len() - most;
             self.changes.drain(..too_many);
-            self.forgotten += too_many as u64;
+            self.dropped += too_many as u64;
         }
     }
 }
 
 /// Takes the records out.
-struct Taker {
-    words: Words,
+struct Collector {
+    events_by_id: NameEvents,
     layout: Layout,
     buffers: Vec<RawBuffer>,
-    taken: Taken,
+    collected: Collected,
 }
 
-impl Taker {
-    fn run(mut self, stop: &EventFd) -> Taken {
+impl Collector {
+    fn run(mut self, stop: &EventFd) -> Collected {
         loop {
             let mut fds = [PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
             let stopped = poll(&mut fds, PollTimeout::from(DRAIN_EVERY_MS)).is_ok_and(|ready| ready > 0);
             self.drain();
-            self.taken.forget_oldest(MOST_CHANGES);
+            self.collected.forget_oldest(MOST_CHANGES);
             if stopped {
-                return self.taken;
+                return self.collected;
             }
         }
     }
@@ -270,29 +270,30 @@ impl Taker {
         let mut page = vec![0; self.layout.subbuf_bytes as usize];
         for buffer in &mut self.buffers {
             while matches!(buffer.read_subbuf(&mut page), Ok(true)) {
-                take_page(&self.words, &self.layout, &page, &mut self.taken);
+                take_page(&self.events_by_id, &self.layout, &page, &mut self.collected);
             }
         }
     }
 }
 
-fn take_page(words: &Words, layout: &Layout, page: &[u8], taken: &mut Taken) {
+fn take_page(events_by_id: &NameEvents, layout: &Layout, page: &[u8], collected: &mut Collected) {
     let Ok(head) = layout.head(page) else { return };
     let mut walk = layout.walk(&head);
     while let Some(Ok(found)) = walk.next::<NativeEndian>(page) {
         let Some(data) = page.get(found.start as usize..(found.start + found.len) as usize) else { return };
         let id = Abi::HOST.u16(data);
-        let Some(event) = words.events.iter().find(|event| Some(event.id) == id) else { continue };
+        let Some(event) = events_by_id.events.iter().find(|event| Some(event.id) == id) else { continue };
         let text = event.comm.text(data, Abi::HOST);
         let Some(pid) = &event.pid else {
-            let number = std::str::from_utf8(text).ok().and_then(|text| text.trim().strip_prefix(MARK)?.parse().ok());
-            taken.marks.extend(number.map(|number: u32| (number, found.ticks)));
+            let number =
+                std::str::from_utf8(text).ok().and_then(|text| text.trim().strip_prefix(MARKER_PREFIX)?.parse().ok());
+            collected.marks.extend(number.map(|number: u32| (number, found.ticks)));
             continue;
         };
         let pid = pid.int(data, Abi::HOST).unwrap_or(0) as i32;
         let change = NameChange { ticks: found.ticks, pid, name: text.to_vec() };
         let before = event.before.as_ref().map(|field| field.text(data, Abi::HOST).to_vec());
-        taken.changes.push((change, before));
+        collected.changes.push((change, before));
     }
 }
 
@@ -303,12 +304,12 @@ mod tests {
     #[test]
     fn the_oldest_changes_go_and_are_counted() {
         let change = |ticks| (NameChange { ticks, pid: 1, name: b"a".to_vec() }, None);
-        let mut taken = Taken { changes: (0..125).rev().map(change).collect(), ..Taken::default() };
-        taken.forget_oldest(100);
-        assert_eq!((taken.changes.len(), taken.forgotten), (125, 0));
-        taken.changes.push(change(200));
-        taken.forget_oldest(100);
-        assert_eq!((taken.changes.len(), taken.forgotten, taken.changes[0].0.ticks), (100, 26, 26));
+        let mut collected = Collected { changes: (0..125).rev().map(change).collect(), ..Collected::default() };
+        collected.forget_oldest(100);
+        assert_eq!((collected.changes.len(), collected.dropped), (125, 0));
+        collected.changes.push(change(200));
+        collected.forget_oldest(100);
+        assert_eq!((collected.changes.len(), collected.dropped, collected.changes[0].0.ticks), (100, 26, 26));
     }
 
     #[test]
@@ -321,17 +322,17 @@ mod tests {
             (change(40, 8, b"cat"), Some(b"sh".to_vec())),
         ];
         let all = in_order(changes);
-        let told: Vec<(u64, i32, &[u8])> = all.iter().map(|c| (c.ticks, c.pid, c.name.as_slice())).collect();
-        assert_eq!(told, [(0, 7, &b"sh"[..]), (10, 8, b"sh"), (20, 7, b"ls"), (30, 7, b"x"), (40, 8, b"cat")]);
+        let names: Vec<(u64, i32, &[u8])> = all.iter().map(|c| (c.ticks, c.pid, c.name.as_slice())).collect();
+        assert_eq!(names, [(0, 7, &b"sh"[..]), (10, 8, b"sh"), (20, 7, b"ls"), (30, 7, b"x"), (40, 8, b"cat")]);
     }
 
     #[test]
     fn the_quickest_look_whose_marker_was_found_counts() {
-        let look = |number, width_ns| Look { number, realtime_ns: i64::from(number), monotonic_ns: 0, width_ns };
-        let looks = [look(0, 500), look(1, 90), look(2, 40)];
+        let probe = |number, width_ns| ClockProbe { number, realtime_ns: i64::from(number), monotonic_ns: 0, width_ns };
+        let probes = [probe(0, 500), probe(1, 90), probe(2, 40)];
         let marks = HashMap::from([(0, 1000), (1, 1100)]);
-        let reading = best(&looks, &marks).unwrap();
+        let reading = best(&probes, &marks).unwrap();
         assert_eq!((reading.ticks, reading.realtime_ns), (1100, 1));
-        assert!(best(&looks[2..], &marks).is_none());
+        assert!(best(&probes[2..], &marks).is_none());
     }
 }

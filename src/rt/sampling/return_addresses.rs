@@ -1,7 +1,7 @@
 //! Return addresses that the kernel hides: those of functions whose return is probed.
 //!
 //! Owns: noting them as calls come, and finding them for a place on a stack. Does not own: how calls are told (see
-//! [`event`](crate::rt::sampling::event)), unwinding.
+//! [`event`](super::event)), unwinding.
 //!
 //! While the return of a function is probed, its return address on the program's stack is that of a page of the kernel's,
 //! and no unwinder comes past it. So a probe at the entry tells each call with the stack as it was before.

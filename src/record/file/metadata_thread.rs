@@ -5,10 +5,10 @@
 //! ```text
 //!   recorder   | sets the kernel up | command runs ...                    | puts back |
 //!   symbols    | reads ........................ |
-//!   texts                           | formats | | packs | names of tasks | (idle)    |
+//!   metadata                           | formats | | packs | names of tasks | (idle)    |
 //! ```
 //! Nothing is put back before the formats have been read: probes are gone then, and sub-buffers have another size.
-//! Does not own: what the texts are (see `metadata`).
+//! Does not own: what the metadata are (see `metadata`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
+use super::metadata;
 use crate::dat::writer::Writer;
 use crate::probe::FieldValues;
 use crate::record::error::Error;
-use crate::record::file::metadata;
 use crate::tracefs::Instance;
 use crate::tracefs::events::EventName;
 
@@ -27,7 +27,7 @@ use crate::tracefs::events::EventName;
 const RESERVE_BYTES: u64 = 3 << 20;
 
 /// What is to be read and where it goes.
-pub struct Wanted {
+pub struct MetadataRequest {
     /// Where the formats are.
     pub top: Instance,
     /// Buffers that trace functions.
@@ -41,7 +41,7 @@ pub struct Wanted {
 }
 
 /// What has been read.
-pub struct Texts {
+pub struct WrittenMetadata {
     /// The file with its first sections.
     pub writer: Writer,
     /// Whether kernel addresses can be resolved.
@@ -51,51 +51,52 @@ pub struct Texts {
 }
 
 /// How far the recorder is.
-enum Step {
+enum Signal {
     /// The kernel is set up: the file, of which only the header is there.
-    Ready(Writer),
+    KernelReady(Writer),
     /// The command runs.
-    Started,
+    CommandRuns,
 }
 
 /// The thread. Dropping it waits for its end.
-pub struct TextsThread {
-    steps: Option<Sender<Step>>,
+pub struct MetadataThread {
+    steps: Option<Sender<Signal>>,
     formats_read: Receiver<()>,
-    thread: Option<JoinHandle<Result<Texts, Error>>>,
+    thread: Option<JoinHandle<Result<WrittenMetadata, Error>>>,
 }
 
-impl TextsThread {
+impl MetadataThread {
     /// Begins to read.
-    pub fn begin(wanted: Wanted) -> Result<Self, Error> {
+    pub fn begin(request: MetadataRequest) -> Result<Self, Error> {
         let failed = Error::system("starting a thread");
         let named = |name: &str| thread::Builder::new().name(format!("rtrec/{name}"));
-        let top = wanted.top.clone();
-        let symbols = named("symbols").spawn(move || metadata::Symbols::read(&top));
-        let (steps, told) = channel();
+        let top = request.top.clone();
+        let symbols = named("symbols").spawn(move || metadata::KernelSymbols::read(&top));
+        let (steps, signals) = channel();
         let (reads, formats_read) = channel();
-        let texts = symbols.and_then(|symbols| named("texts").spawn(move || wanted.write(&told, symbols, reads)));
-        Ok(TextsThread { steps: Some(steps), formats_read, thread: Some(texts.map_err(failed)?) })
+        let metadata =
+            symbols.and_then(|symbols| named("texts").spawn(move || request.write(&signals, symbols, reads)));
+        Ok(MetadataThread { steps: Some(steps), formats_read, thread: Some(metadata.map_err(failed)?) })
     }
 
     /// Tells it that the kernel is set up, so that formats can be read and written.
-    pub fn tell_ready(&self, writer: Writer) {
-        self.tell(Step::Ready(writer));
+    pub fn kernel_is_ready(&self, writer: Writer) {
+        self.send(Signal::KernelReady(writer));
     }
 
     /// Tells it that the command runs, so that names can be read.
-    pub fn tell_started(&self) {
-        self.tell(Step::Started);
+    pub fn command_runs(&self) {
+        self.send(Signal::CommandRuns);
     }
 
     /// Waits until everything is read that is not the same once the kernel's settings are put back.
     pub fn wait_for_formats(&self) {
-        // Without an answer it has failed, which is told by `finish`.
+        // Without an answer it has failed, which is said by `finish`.
         let _ = self.formats_read.recv();
     }
 
-    fn tell(&self, step: Step) {
-        // Without a listener it has failed, which is told by `finish`.
+    fn send(&self, step: Signal) {
+        // Without a listener it has failed, which is said by `finish`.
         let _ = self.steps.as_ref().map(|steps| steps.send(step));
     }
 
@@ -105,7 +106,7 @@ impl TextsThread {
     }
 
     /// Waits for what it has brought.
-    pub fn finish(mut self) -> Result<Texts, Error> {
+    pub fn finish(mut self) -> Result<WrittenMetadata, Error> {
         let panicked =
             || Err(Error::System { step: "reading the formats", source: io::Error::other("a thread panicked") });
         let joined = self.thread.take().map(JoinHandle::join);
@@ -113,36 +114,36 @@ impl TextsThread {
     }
 }
 
-impl Drop for TextsThread {
+impl Drop for MetadataThread {
     fn drop(&mut self) {
         self.steps = None;
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-impl Wanted {
+impl MetadataRequest {
     fn write(
         self,
-        told: &Receiver<Step>,
-        symbols: JoinHandle<metadata::Symbols>,
+        signals: &Receiver<Signal>,
+        symbols: JoinHandle<metadata::KernelSymbols>,
         formats_read: Sender<()>,
-    ) -> Result<Texts, Error> {
-        // Without a word nothing was recorded, and why is told elsewhere.
+    ) -> Result<WrittenMetadata, Error> {
+        // Without a word nothing was recorded, and why is said elsewhere.
         let unheard = || Error::Interrupted(0);
-        let Ok(Step::Ready(mut writer)) = told.recv() else { return Err(unheard()) };
-        let texts = metadata::Texts::read(&self.top, &self.events);
+        let Ok(Signal::KernelReady(mut writer)) = signals.recv() else { return Err(unheard()) };
+        let metadata = metadata::Metadata::read(&self.top, &self.events);
         let types = metadata::types_for_arguments(self.functions.iter());
         drop(formats_read);
-        let mut texts = texts.map_err(Error::setup("reading the formats"))?;
-        texts.types = types;
-        texts.name_values(&self.values);
-        texts.symbols = symbols.join().unwrap_or_default();
-        writer.sections(&texts.sections()).map_err(Error::system("writing the formats"))?;
+        let mut metadata = metadata.map_err(Error::at("reading the formats"))?;
+        metadata.types = types;
+        metadata.add_enum_names(&self.values);
+        metadata.symbols = symbols.join().unwrap_or_default();
+        writer.sections(&metadata.sections()).map_err(Error::system("writing the formats"))?;
         writer.reserve(RESERVE_BYTES);
-        let Ok(Step::Started) = told.recv() else { return Err(unheard()) };
+        let Ok(Signal::CommandRuns) = signals.recv() else { return Err(unheard()) };
         let threads = metadata::living_threads();
         // For a restored trace only; without them fewer tasks have names there.
         let _ = std::fs::write(&self.names, metadata::merge_names(&[], &threads));
-        Ok(Texts { writer, has_symbols: texts.symbols.has_addresses(), threads })
+        Ok(WrittenMetadata { writer, has_symbols: metadata.symbols.has_addresses(), threads })
     }
 }

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use byteorder::{ByteOrder, NativeEndian};
 use framehop::{MayAllocateDuringUnwind, Module, Unwinder};
 
-use crate::rt::sampling::event::{Map, Taken};
-use crate::rt::sampling::symbols::{Image, Piece};
-use crate::rt::sampling::tables::Tables;
+use super::event::{Map, Taken};
+use super::symbols::{Image, Piece};
+use super::tables::Tables;
 use crate::windows::samples::{Name, ProgramFile, Sample};
 use crate::wire::tables::Kallsyms;
 

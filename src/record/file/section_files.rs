@@ -8,25 +8,25 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::record::file::output::create;
+use super::output::create;
 
 /// A file that grows.
 #[derive(Debug)]
-pub struct Growing {
+pub struct AppendFile {
     file: File,
     bytes: u64,
 }
 
-impl Growing {
+impl AppendFile {
     /// Begins an empty one.
-    pub fn create(path: &Path) -> io::Result<Growing> {
-        Ok(Growing { file: create(path)?, bytes: 0 })
+    pub fn create(path: &Path) -> io::Result<AppendFile> {
+        Ok(AppendFile { file: create(path)?, bytes: 0 })
     }
 
     /// One that takes nothing.
     #[cfg(test)]
-    pub fn refusing() -> Growing {
-        Growing { file: File::open("/dev/null").unwrap(), bytes: 0 }
+    pub fn refusing() -> AppendFile {
+        AppendFile { file: File::open("/dev/null").unwrap(), bytes: 0 }
     }
 
     /// Adds all of it or, where the disk is full, nothing.
@@ -42,7 +42,7 @@ impl Growing {
 }
 
 /// Replaces a file at once, so that nobody reads half of it.
-pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
@@ -61,11 +61,11 @@ mod tests {
     fn what_is_added_stands_behind_what_was_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
-        let mut file = Growing::create(&path).unwrap();
+        let mut file = AppendFile::create(&path).unwrap();
         file.add(b"one").unwrap();
         file.add(b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"onetwo");
-        assert!(Growing::create(&path).is_err(), "somebody else's file is not taken");
+        assert!(AppendFile::create(&path).is_err(), "somebody else's file is not taken");
     }
 
     #[test]
@@ -73,10 +73,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (path, planted) = (folder.path().join("a.b"), folder.path().join("a.b.new"));
         std::os::unix::fs::symlink("/no/such/place", &planted).unwrap();
-        replace(&path, b"one").unwrap();
-        replace(&path, b"two").unwrap();
+        replace_atomically(&path, b"one").unwrap();
+        replace_atomically(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(replace(&folder.path().join("no/such"), b"x").is_err());
+        assert!(replace_atomically(&folder.path().join("no/such"), b"x").is_err());
     }
 }

@@ -10,14 +10,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use crate::record::capture::reader::{CpuHarvest, Progress};
+use super::in_kernel::{Judge, Slow};
+use super::note::{Note, WindowObserver};
+use super::only_slow::{EARLY_NS, PAUSE, SLACK_NS, STATUS_PERIOD, SlowFilter};
 use crate::record::capture::signals;
-use crate::record::watch::{Note, Watch};
-use crate::rt::in_kernel::{Judge, Slow};
-use crate::rt::only_slow::{PAUSE, SLACK_NS, STATUS_PERIOD, Sifter};
+use crate::record::taken::{CpuResult, ReaderCounters};
 use crate::tracefs;
 use crate::windows::{InKernel, Unrecorded};
 
@@ -31,9 +31,6 @@ struct Found(BTreeSet<(i32, u64)>);
 
 /// More are there only if what the kernel told was lost.
 const MOST_FOUND: usize = 1 << 16;
-/// How early records of a snapshot were seen to be, and more; the histogram knows better. Perhaps the time of discarded
-/// records before them is missing.
-pub const EARLY_NS: u64 = 1_000_000;
 
 impl Found {
     /// Those that are in no snapshot so far.
@@ -57,61 +54,61 @@ impl Found {
     }
 }
 
-impl Sifter {
-    /// Works until `stop` becomes readable.
-    pub(crate) fn run_in_kernel(
-        mut self,
-        mut judge: Judge,
-        stop: BorrowedFd<'_>,
-        meters: &[Progress],
-        watch: &dyn Watch,
-    ) -> io::Result<Vec<CpuHarvest>> {
-        let (mut said, mut looked) = (Instant::now(), Instant::now());
-        let (mut found, mut late) = (Found::default(), Vec::new());
-        loop {
-            let over = signals::is_ready(stop);
-            let slow = found.missing(judge.slow()?);
-            if !slow.is_empty() || !late.is_empty() {
-                late = self.capture(&judge, slow, late, &mut found)?;
-            }
-            if over && !late.is_empty() {
-                self.capture(&judge, Vec::new(), std::mem::take(&mut late), &mut found)?;
-            }
-            let asked = self.is_asked();
-            if over {
-                self.write(u64::MAX)?;
-            }
-            self.measure(meters);
-            if over || asked || said.elapsed() >= STATUS_PERIOD {
-                said = Instant::now();
-                // Whoever looks at a running session wants to see what is there.
-                self.settle()?;
-                self.count(&judge)?;
-                if over || asked || looked.elapsed() >= TABLES_PERIOD {
-                    looked = Instant::now();
-                    self.look_at_tables(&mut judge, over)?;
-                }
-                // Nobody keeps anything back for windows that are open.
-                self.tell(u64::MAX)?;
-            }
-            if asked {
-                self.say(watch);
-            }
-            if over {
-                break;
-            }
-            let told = || [stop].into_iter().chain(self.asks());
-            signals::sleep_on(&told().collect::<Vec<_>>(), Some(PAUSE))?;
-            let slow = judge.told.iter().map(AsFd::as_fd);
-            signals::sleep_on(&told().chain(slow).collect::<Vec<_>>(), Some(STATUS_PERIOD))?;
+/// Works until `stop` becomes readable.
+pub(super) fn run(
+    mut filter: SlowFilter,
+    mut judge: Judge,
+    stop: BorrowedFd<'_>,
+    counters: &[ReaderCounters],
+    observer: &dyn WindowObserver,
+) -> io::Result<Vec<CpuResult>> {
+    let (mut said, mut looked) = (Instant::now(), Instant::now());
+    let (mut found, mut late) = (Found::default(), Vec::new());
+    loop {
+        let over = signals::is_ready(stop);
+        let slow = found.missing(judge.slow()?);
+        if !slow.is_empty() || !late.is_empty() {
+            late = filter.capture(&judge, slow, late, &mut found)?;
         }
-        let overwritten = self.own().unrecorded.len();
-        if overwritten > 0 {
-            watch.note(Note::WindowsOverwritten(overwritten));
+        if over && !late.is_empty() {
+            filter.capture(&judge, Vec::new(), std::mem::take(&mut late), &mut found)?;
         }
-        self.harvest(0)
+        let asked = filter.is_usr1_pending();
+        if over {
+            filter.write(u64::MAX)?;
+        }
+        filter.update_counters(counters);
+        if over || asked || said.elapsed() >= STATUS_PERIOD {
+            said = Instant::now();
+            // Whoever looks at a running session wants to see what is there.
+            filter.release_settled()?;
+            filter.count(&judge)?;
+            if over || asked || looked.elapsed() >= TABLES_PERIOD {
+                looked = Instant::now();
+                filter.look_at_tables(&mut judge, over)?;
+            }
+            // Nobody keeps anything back for windows that are open.
+            filter.publish(u64::MAX)?;
+        }
+        if asked {
+            filter.answer_usr1(observer);
+        }
+        if over {
+            break;
+        }
+        let fds = || [stop].into_iter().chain(filter.wake_fds());
+        signals::sleep_on(&fds().collect::<Vec<_>>(), Some(PAUSE))?;
+        let slow = judge.wake_fds();
+        signals::sleep_on(&fds().chain(slow).collect::<Vec<_>>(), Some(STATUS_PERIOD))?;
     }
+    let overwritten = filter.in_kernel().unrecorded.len();
+    if overwritten > 0 {
+        observer.window_note(Note::WindowsOverwritten(overwritten));
+    }
+    filter.into_results(0)
+}
 
+impl SlowFilter {
     /// Takes the snapshots that have these windows, and returns those that are in none of them: a writer that was stopped
     /// in the middle of a record completes it when the snapshot has been read, so there is a second try, for `late`.
     fn capture(&mut self, judge: &Judge, slow: Vec<Slow>, late: Vec<Slow>, found: &mut Found) -> io::Result<Vec<Slow>> {
@@ -119,7 +116,7 @@ impl Sifter {
         std::thread::sleep(slack);
         let fired = judge.has_fired().map_err(cause)?;
         if fired {
-            self.own().snapshots += 1;
+            self.in_kernel().snapshots += 1;
         } else {
             // The kernel may do so just now.
             judge.disarm().map_err(cause)?;
@@ -128,7 +125,7 @@ impl Sifter {
         let (mut slow, mut late) = (found.missing(slow), found.missing(late));
         if !slow.is_empty() || !late.is_empty() {
             judge.snap().map_err(cause)?;
-            self.own().snapshots += 1;
+            self.in_kernel().snapshots += 1;
             std::thread::sleep(slack);
             found.0.extend(self.take_snapshot()?);
             (slow, late) = (found.missing(slow), found.missing(late));
@@ -143,11 +140,11 @@ impl Sifter {
             end: slow.end,
             definition: slow.definition,
         });
-        self.own().unrecorded.extend(lost);
+        self.in_kernel().unrecorded.extend(lost);
         Ok(slow)
     }
 
-    fn own(&mut self) -> &mut InKernel {
+    fn in_kernel(&mut self) -> &mut InKernel {
         self.counts().in_kernel.get_or_insert_default()
     }
 
@@ -160,14 +157,14 @@ impl Sifter {
     /// Looks after the tables of threads.
     fn look_at_tables(&mut self, judge: &mut Judge, over: bool) -> io::Result<()> {
         let tables = judge.tables().map_err(cause)?;
-        self.own().unseen = tables.unseen + tables.members_unseen;
+        self.in_kernel().unseen = tables.unseen + tables.members_unseen;
         let counts = self.counts();
         let closed: u64 = counts.kinds.values().map(|tally| tally.closed).sum();
         counts.discarded = tables.discarded;
         counts.open = tables.began.saturating_sub(closed + tables.discarded);
         if tables.full && !over {
             judge.empty_tables().map_err(|error| io::Error::other(error.to_string()))?;
-            self.own().emptied += 1;
+            self.in_kernel().emptied += 1;
         }
         Ok(())
     }

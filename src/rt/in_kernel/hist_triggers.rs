@@ -16,7 +16,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::rt::in_kernel::Refusal;
+use crate::rt::error::Refusal;
 use crate::tracefs::events::EventName;
 use crate::windows::{Definition, MAGIC_START, MAGIC_STOP, Point, Session, Source, Threshold};
 
@@ -112,7 +112,7 @@ fn points(definition: &Definition) -> Result<(Point, Point), Refusal> {
 }
 
 /// Windows that no kernel can judge.
-pub fn judge(session: &Session) -> Result<(), Refusal> {
+pub fn check(session: &Session) -> Result<(), Refusal> {
     for definition in &session.definitions {
         if definition.source == Source::Marker {
             return Err(Refusal::Texts);
@@ -133,7 +133,7 @@ fn filtered(text: String, filter: Option<&str>) -> String {
 impl Recipe {
     /// For the session's windows, under names that nobody else has who has another number.
     pub fn new(session: &Session, own: u32) -> Result<Recipe, Refusal> {
-        judge(session)?;
+        check(session)?;
         let window = event("synthetic", &format!("rtrec_{own}_window"));
         let of =
             |definition: &Definition| if definition.process == Some(0) { session.command } else { definition.process };

@@ -4,58 +4,46 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 
+use super::metadata;
 use crate::dat::unsealed::Family;
 use crate::dat::writer::{self, BufferHead, Moving, Section, Writer};
 use crate::dat::{ids, own};
-use crate::record::along::names::Story;
-use crate::record::capture::reader::CpuHarvest;
-use crate::record::file::metadata;
-use crate::record::file::rotation::BufferData;
+use crate::record::along::optional_parts::OptionalSections;
 use crate::record::outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome};
-use crate::record::session::Harvest;
-use crate::record::settings::TSC2NSEC;
+use crate::record::taken::{BufferData, Captured, CpuResult};
 use crate::setup::plan::BufferPlan;
+use crate::setup::settings::TSC2NSEC;
 use crate::tracefs::buffer::BufferStats;
 use crate::tracefs::functions::FunctionList;
 use crate::tracefs::{Instance, file};
 
 /// What has to be asked of the kernel before its settings are put back, or whenever a file is closed.
-pub struct Closing {
+pub struct ClosingMetadata {
     trace_clock: String,
     command_lines: Vec<u8>,
-    buffers: Vec<BufferReport>,
-    /// What the extra options have brought.
-    pub extras: Extras,
+    buffers: Vec<ClosingBuffer>,
+    /// What only some recordings have.
+    pub optional: OptionalSections,
+    /// Whose files become sections of rtrec's own; all of them, or these.
+    pub section_files: Option<(Family, Option<&'static [u16]>)>,
 }
 
-/// Options and sections that only some recordings have.
-#[derive(Default)]
-pub struct Extras {
-    /// Option ids and their data.
-    pub options: Vec<(u16, Vec<u8>)>,
-    /// Names over time, and the trace clock beside others.
-    pub story: Option<Story>,
-    /// Sections of rtrec's own and their payload.
-    pub sections: Vec<(u16, Vec<u8>)>,
-    /// Whose files hold what is to be sections of rtrec's own; all of them, or this one.
-    pub own: Option<(Family, Option<u16>)>,
-}
-
-struct BufferReport {
+struct ClosingBuffer {
     head: BufferHead,
     stats: Vec<(u32, String)>,
     /// What a latency tracer has, instead of records.
     text: Option<Vec<u8>>,
 }
 
-impl Closing {
+impl ClosingMetadata {
     /// Asks the kernel. What it does not tell is left out: the records are more important.
-    pub fn ask(plans: &[BufferPlan<'_>], top: &Instance) -> Self {
-        Closing {
+    pub fn read(plans: &[BufferPlan<'_>], top: &Instance) -> Self {
+        ClosingMetadata {
             trace_clock: file::read_text(&top.path("trace_clock")).unwrap_or_default(),
             command_lines: metadata::saved_names(top),
-            buffers: plans.iter().map(report_buffer).collect(),
-            extras: Extras::default(),
+            buffers: plans.iter().map(closing_buffer).collect(),
+            optional: OptionalSections::default(),
+            section_files: None,
         }
     }
 
@@ -65,37 +53,32 @@ impl Closing {
     }
 
     /// What the recording has brought, by the kernel's counters.
-    pub fn outcome(&self, plans: &[BufferPlan<'_>], harvest: &Harvest) -> Outcome {
+    pub fn outcome(&self, plans: &[BufferPlan<'_>], captured: &Captured) -> Outcome {
         let buffers: Vec<BufferOutcome> = plans
             .iter()
             .zip(&self.buffers)
-            .zip(&harvest.buffers)
+            .zip(&captured.buffers)
             .map(|((plan, report), cpus)| BufferOutcome {
                 instance: plan.instance.name().map(str::to_owned),
-                cpus: cpus.iter().map(|cpu| cpu_outcome(cpu, report)).map(|cpu| overwritten(plan, cpu)).collect(),
+                cpus: cpus.iter().map(|cpu| cpu_outcome(cpu, report)).collect(),
             })
             .collect();
         let quiet = |cpu: &CpuOutcome| cpu.stats.read == 0 && cpu.file_bytes == 0;
         let texts = self.buffers.iter().any(|buffer| buffer.text.is_some());
-        // Where the kernel judges windows, no news is good news.
-        let judged = plans.iter().any(BufferPlan::is_judged);
-        let empty = !texts
-            && !judged
-            && harvest.rotated.is_empty()
-            && buffers.iter().all(|buffer| buffer.cpus.iter().all(quiet));
+        let empty = !texts && captured.rotated.is_empty() && buffers.iter().all(|buffer| buffer.cpus.iter().all(quiet));
         Outcome {
             trouble: None,
             files: Vec::new(),
             ending: None,
-            stop: harvest.stop,
-            elapsed: harvest.elapsed,
-            empty: empty.then(|| why_empty(plans, harvest)),
+            stop: captured.stop,
+            elapsed: captured.elapsed,
+            empty: empty.then(|| why_empty(plans, captured)),
             buffers,
         }
     }
 
     /// Lets the only buffer of a file be its main one, whatever instance it was.
-    pub fn make_lone_buffer_main(&mut self) {
+    pub fn promote_single_buffer(&mut self) {
         if let [buffer] = self.buffers.as_mut_slice() {
             buffer.head.name.clear();
         }
@@ -107,21 +90,13 @@ impl Closing {
     }
 }
 
-/// A buffer in which the kernel judges windows is there to be overwritten: that is no loss.
-fn overwritten(plan: &BufferPlan<'_>, mut cpu: CpuOutcome) -> CpuOutcome {
-    if plan.is_judged() {
-        (cpu.stats.overrun, cpu.stats.commit_overrun, cpu.stats.dropped) = (0, 0, 0);
-    }
-    cpu
-}
-
-fn report_buffer(plan: &BufferPlan<'_>) -> BufferReport {
+fn closing_buffer(plan: &BufferPlan<'_>) -> ClosingBuffer {
     let instance = &plan.instance;
     let clock = instance.clocks().ok().and_then(|clocks| clocks.chosen).unwrap_or_else(|| "local".to_owned());
     let clock = if plan.settings.clock.as_deref() == Some(TSC2NSEC) { TSC2NSEC.to_owned() } else { clock };
     let latency = plan.settings.keeps_worst_case();
     let cpus = instance.cpus().unwrap_or_default();
-    BufferReport {
+    ClosingBuffer {
         head: BufferHead {
             name: instance.name().unwrap_or_default().to_owned(),
             clock,
@@ -132,19 +107,19 @@ fn report_buffer(plan: &BufferPlan<'_>) -> BufferReport {
     }
 }
 
-fn cpu_outcome(harvest: &CpuHarvest, report: &BufferReport) -> CpuOutcome {
-    let text = report.stats.iter().find(|(cpu, _)| *cpu == harvest.cpu).map_or("", |(_, text)| text);
+fn cpu_outcome(captured: &CpuResult, report: &ClosingBuffer) -> CpuOutcome {
+    let text = report.stats.iter().find(|(cpu, _)| *cpu == captured.cpu).map_or("", |(_, text)| text);
     CpuOutcome {
-        cpu: harvest.cpu,
+        cpu: captured.cpu,
         stats: BufferStats::parse(text),
-        raw_bytes: harvest.data.iter().map(|data| data.raw_bytes).sum(),
-        file_bytes: harvest.data.iter().map(|data| data.bytes).sum(),
-        wakeups: harvest.wakeups,
-        lowered: harvest.lowered,
+        raw_bytes: captured.passed_bytes + captured.data.iter().map(|data| data.raw_bytes).sum::<u64>(),
+        file_bytes: captured.data.iter().map(|data| data.bytes).sum(),
+        wakeups: captured.wakeups,
+        lowered: captured.lowered,
     }
 }
 
-fn why_empty(plans: &[BufferPlan<'_>], harvest: &Harvest) -> Emptiness {
+fn why_empty(plans: &[BufferPlan<'_>], captured: &Captured) -> Emptiness {
     let graph_functions: Vec<String> = plans
         .iter()
         .filter(|plan| plan.functions.iter().any(|(list, _)| *list == FunctionList::Graph))
@@ -152,7 +127,7 @@ fn why_empty(plans: &[BufferPlan<'_>], harvest: &Harvest) -> Emptiness {
         .collect();
     let pids: Vec<i32> = plans.iter().flat_map(|plan| plan.settings.pids.iter().copied()).collect();
     let filtered = plans.iter().flat_map(|plan| &plan.settings.events).any(|event| event.filter.is_some());
-    if harvest.was_switched_off {
+    if captured.was_switched_off {
         Emptiness::SwitchedOff
     } else if !graph_functions.is_empty() {
         Emptiness::NotCalled(graph_functions)
@@ -168,7 +143,12 @@ fn why_empty(plans: &[BufferPlan<'_>], harvest: &Harvest) -> Emptiness {
 }
 
 /// Writes what is missing and moves each CPU's data in.
-pub fn seal(mut out: Writer, closing: &Closing, data: &mut BufferData, moving: &mut Moving<'_>) -> io::Result<File> {
+pub fn seal(
+    mut out: Writer,
+    closing: &ClosingMetadata,
+    data: &mut BufferData,
+    moving: &mut Moving<'_>,
+) -> io::Result<File> {
     let payload = writer::long_text(&closing.command_lines).into();
     out.sections(&[Section { id: ids::CMDLINES, payload }])?;
     out.option_text(ids::TRACECLOCK, &closing.trace_clock);
@@ -183,20 +163,20 @@ pub fn seal(mut out: Writer, closing: &Closing, data: &mut BufferData, moving: &
             out.option_text(ids::CPUSTAT, &format!("CPU: {cpu}\n{text}"));
         }
     }
-    for (id, data) in &closing.extras.options {
+    for (id, data) in &closing.optional.options {
         out.option(*id, data);
     }
-    if let Some(story) = &closing.extras.story {
-        let names = Section { id: own::NAMES, payload: story.names.encode().into() };
-        let clocks = Section { id: own::CLOCKS, payload: story.clocks.encode().into() };
+    if let Some(along) = &closing.optional.names {
+        let names = Section { id: own::NAMES, payload: along.names.encode().into() };
+        let clocks = Section { id: own::CLOCKS, payload: along.clocks.encode().into() };
         [names, clocks].iter().try_for_each(|section| out.unlisted(section))?;
     }
-    for (id, payload) in &closing.extras.sections {
+    for (id, payload) in &closing.optional.sections {
         out.unlisted(&Section { id: *id, payload: payload.as_slice().into() })?;
     }
-    match &closing.extras.own {
+    match &closing.section_files {
         Some((family, None)) => own::add_files(&mut out, family)?,
-        Some((family, Some(id))) => own::add_file(&mut out, family, *id)?,
+        Some((family, Some(ids))) => ids.iter().try_for_each(|id| own::add_file(&mut out, family, *id))?,
         None => {}
     }
     out.option_u32(ids::CPUCOUNT, metadata::configured_cpus());
