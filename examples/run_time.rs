@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::error::Error;
+use std::path::Path;
 
 use rtrec::plugins;
 use rtrec::report::{Loss, Reading, Record, Take};
 
-/// Who runs on each CPU, and how long each task ran in all.
+/// Who runs on each CPU and since when, and how long each task ran in all.
 #[derive(Default)]
 struct RunTimes {
     running: HashMap<u32, (i64, u64)>,
@@ -22,25 +23,25 @@ impl Take for RunTimes {
         if let Some((task, since)) = self.running.remove(&record.cpu()) {
             *self.tasks.entry(task).or_default() += record.time() - since;
         }
-        if let Some(task) = record.int("next_pid").filter(|task| *task != 0) {
-            self.running.insert(record.cpu(), (task, record.time()));
-        }
+        let next = record.int("next_pid").filter(|task| *task != 0);
+        self.running.extend(next.map(|task| (record.cpu(), (task, record.time()))));
     }
 
     fn lost(&mut self, loss: &Loss<'_>) {
-        // Nobody knows who ran meanwhile.
-        self.running.remove(&loss.cpu);
+        self.running.remove(&loss.cpu); // Nobody knows who ran meanwhile.
     }
+}
+
+pub fn run_times(path: &Path) -> Result<BTreeMap<i64, u64>, Box<dyn Error>> {
+    let mut times = RunTimes::default();
+    Reading::open(path, plugins::REGISTRY)?.hand_to(&mut times);
+    Ok(times.tasks)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let path = env::args().nth(1).unwrap_or_else(|| "trace.dat".to_owned());
-    let mut reading = Reading::open(path.as_ref(), plugins::REGISTRY)?;
-    let mut times = RunTimes::default();
-    reading.hand_to(&mut times);
-    let names = &reading.opened().lanes[0].names;
-    for (task, ns) in times.tasks {
-        println!("{:>12.3} ms {}-{task}", ns as f64 / 1e6, String::from_utf8_lossy(names.at(task as i32, u64::MAX)));
+    for (task, ns) in run_times(path.as_ref())? {
+        println!("{:>12.3} ms  task {task}", ns as f64 / 1e6);
     }
     Ok(())
 }

@@ -5,16 +5,20 @@
 //!
 //! May be imported by: `cli`.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Write;
 use std::time::Duration;
 
 use crate::decode::{Registry, Trace};
+use crate::probe;
 use crate::record::{self, Observer, Receiver, Round, Settings, StreamMetadata};
 use crate::report::reading::live::LiveTrace;
 use crate::report::{
-    self, Analysis, Form, OwnedView, ReadError, ReadSettings, Reading, ReportError, Selection, Show, analysis,
+    self, Analysis, Form, OwnedView, ReadError, ReadSettings, Reading, ReportError, Selection, Show, Wants,
+    analysis,
 };
+use crate::setup::{BufferSettings, EventSettings};
 use crate::wire::abi::Abi;
 use crate::wire::tables::{Kallsyms, PrintkFormats};
 
@@ -120,6 +124,22 @@ impl Receiver for Asking<'_> {
         }
         self.failed.is_none()
     }
+}
+
+/// Settings of a recording that brings what `analysis` wants, in an instance of its own: what others record goes on, and
+/// nothing is left behind. It lasts until `command` ends, or, if that is empty, until it is told to stop.
+pub fn settings_for(analysis: &dyn Analysis, command: Vec<OsString>) -> Settings {
+    let words = match analysis.wants() {
+        Wants::All => vec!["all".to_owned()],
+        Wants::Events(events) => events.iter().map(|(system, event)| format!("{system}:{event}")).collect(),
+    };
+    let event = |word| EventSettings { word, optional: true, ..EventSettings::default() };
+    let events = words.into_iter().map(event).collect();
+    let mut settings = Settings::default();
+    let instance = Some(probe::session_group());
+    settings.setup.buffers.push(BufferSettings { instance, events, ..BufferSettings::default() });
+    settings.capture.command = command;
+    settings
 }
 
 /// Records as `settings` say and hands the records to `analysis` in order of time, each at most about `delay` after it was

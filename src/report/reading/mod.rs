@@ -105,7 +105,7 @@ impl<'r> Records<'r> {
 struct Taking<'t, T: ?Sized>(&'t mut T);
 
 impl<T: Take + ?Sized> Walk for Taking<'_, T> {
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, record: &Record<'_>) {
         self.0.take(record);
     }

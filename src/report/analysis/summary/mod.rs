@@ -87,7 +87,7 @@ impl Hasher for TaskHasher {
 }
 
 impl Take for Summary {
-    #[inline]
+    #[inline(always)]
     fn take(&mut self, record: &Record<'_>) {
         let (file, time) = (record.lane.file, record.time());
         self.all.add(time);
