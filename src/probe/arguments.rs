@@ -1,9 +1,9 @@
 //! Arguments of user probes: passed on as they are, by the calling convention, or from a static probe's note.
 
-use crate::probe::FieldValues;
-use crate::probe::error::ProbeError;
-use crate::probe::spec::{Spec, is_identifier};
-use crate::probe::user::Opened;
+use super::FieldValues;
+use super::error::ProbeError;
+use super::spec::{Spec, is_identifier};
+use super::user::Opened;
 use crate::symbols::Machine;
 use crate::symbols::parameters::{Fetch, Scope, VariableError};
 use crate::symbols::usdt::{self, Usdt};
@@ -13,7 +13,7 @@ pub(super) struct At<'a> {
     pub(super) opened: &'a Opened,
     pub(super) address: u64,
     pub(super) entry: Option<u64>,
-    pub(super) told: &'a str,
+    pub(super) shown: &'a str,
     pub(super) usdt: Option<&'a Usdt>,
     /// It was named by its source line.
     pub(super) is_line: bool,
@@ -39,7 +39,7 @@ pub(super) fn user(spec: &Spec, at: &At<'_>) -> Result<Fetched, ProbeError> {
     match all(spec, at, at.address) {
         Err(Trouble::Later) => {
             let later = after_prologue(at).ok_or_else(|| refuse(&spec.text, at, NO_PROLOGUE.to_owned()))?;
-            let mut fetched = all(spec, at, later).map_err(|trouble| trouble.told(spec, at))?;
+            let mut fetched = all(spec, at, later).map_err(|trouble| trouble.into_error(spec, at))?;
             fetched.address = Some(later);
             fetched.notes.push(format!(
                 "probed {} bytes into the function, where it has stored its parameters (built without optimisation)",
@@ -47,7 +47,7 @@ pub(super) fn user(spec: &Spec, at: &At<'_>) -> Result<Fetched, ProbeError> {
             ));
             Ok(fetched)
         }
-        other => other.map_err(|trouble| trouble.told(spec, at)),
+        other => other.map_err(|trouble| trouble.into_error(spec, at)),
     }
 }
 
@@ -60,7 +60,7 @@ enum Trouble {
 }
 
 impl Trouble {
-    fn told(self, spec: &Spec, at: &At<'_>) -> ProbeError {
+    fn into_error(self, spec: &Spec, at: &At<'_>) -> ProbeError {
         match self {
             Trouble::Refused(error) => *error,
             Trouble::Later => refuse(&spec.text, at, NO_PROLOGUE.to_owned()),
@@ -92,8 +92,8 @@ fn all(spec: &Spec, at: &At<'_>, address: u64) -> Result<Fetched, Trouble> {
             continue;
         }
         if spec.returns {
-            let why = "a return probe sees what is returned only: $retval. --both has the entry beside it".to_owned();
-            return Err(refuse(argument, at, why).into());
+            let (argument, place) = (argument.clone(), at.shown.to_owned());
+            return Err(ProbeError::NotReturned { argument, place }.into());
         }
         let scope = scope(argument, at, address)?;
         match scope.fetch(body) {
@@ -128,7 +128,7 @@ fn unknown(argument: &str, at: &At<'_>, error: VariableError) -> ProbeError {
         VariableError::Syntax(why) => (why.to_owned(), Vec::new()),
         VariableError::Later => (NO_PROLOGUE.to_owned(), Vec::new()),
     };
-    ProbeError::Argument { argument: argument.to_owned(), place: at.told.to_owned(), why, known }
+    ProbeError::Argument { argument: argument.to_owned(), place: at.shown.to_owned(), why, known }
 }
 
 /// What is captured when nothing was said.
@@ -198,7 +198,7 @@ fn static_arguments(usdt: &Usdt, at: &At<'_>) -> Result<Vec<String>, String> {
 }
 
 fn refuse(argument: &str, at: &At<'_>, why: String) -> ProbeError {
-    ProbeError::Argument { argument: argument.to_owned(), place: at.told.to_owned(), why, known: Vec::new() }
+    ProbeError::Argument { argument: argument.to_owned(), place: at.shown.to_owned(), why, known: Vec::new() }
 }
 
 /// `name=body`; the name is missing when what stands before `=` is no name.

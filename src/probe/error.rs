@@ -3,9 +3,25 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::probe::spec::SpecError;
+use super::spec::SpecError;
 use crate::symbols::{BinaryError, Verdict};
 use crate::tracefs;
+
+/// What a kernel has in place of a kind of probe that it lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Instead {
+    /// Probes at entries and exits of functions.
+    Fprobe,
+    /// Probes anywhere in the kernel.
+    Kprobe,
+    /// The function tracer, with a filter.
+    FunctionTracer,
+    /// Tracepoints of system calls.
+    SyscallEvents,
+    /// Tracepoints of so many systems.
+    Events(usize),
+}
 
 /// Why a probe cannot be placed.
 #[derive(Debug)]
@@ -20,7 +36,7 @@ pub enum ProbeError {
         /// The kernel option that brings them.
         option: &'static str,
         /// What can be used instead on this kernel.
-        instead: Vec<String>,
+        instead: Vec<Instead>,
     },
     /// There is no such program or library.
     NoBinary {
@@ -159,6 +175,13 @@ pub enum ProbeError {
         /// Those that there are.
         known: Vec<String>,
     },
+    /// Arguments are gone when a function returns.
+    NotReturned {
+        /// As asked for.
+        argument: String,
+        /// The probe it is for.
+        place: String,
+    },
     /// An argument cannot be had.
     Argument {
         /// As asked for.
@@ -234,6 +257,9 @@ impl fmt::Display for ProbeError {
                 write!(f, "{wanted} needs debug information, and {} has none", path.display())
             }
             ProbeError::NoStatic { path, word, .. } => write!(f, "{} has no static probe {word}", path.display()),
+            ProbeError::NotReturned { argument, place } => {
+                write!(f, "{argument} cannot be had at {place}: a return probe sees what is returned only: $retval")
+            }
             ProbeError::Argument { argument, place, why, .. } => {
                 write!(f, "{argument} cannot be had at {place}: {why}")
             }

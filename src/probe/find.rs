@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::probe::error::ProbeError;
-use crate::probe::names;
+use super::error::ProbeError;
+use super::names;
 
 /// The file that a word means: a path, a program in `PATH`, a library (`libc`, `libc.so.6`), a file right here.
 pub fn by_name(name: &str) -> Result<PathBuf, ProbeError> {

@@ -4,10 +4,10 @@ use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::probe::error::ProbeError;
-use crate::probe::names;
-use crate::probe::spec::{Kind, Spec, Target, is_glob};
-use crate::probe::{FieldValues, Probe, Resolver};
+use super::error::{Instead, ProbeError};
+use super::names;
+use super::spec::{Kind, Spec, Target, is_glob};
+use super::{FieldValues, Probe, Resolver};
 use crate::symbols::btf::Btf;
 use crate::symbols::kernel_arguments::{self, Argument, Place};
 use crate::tracefs::dynamic::DefinitionFile;
@@ -37,7 +37,7 @@ fn in_readme(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-pub(super) fn judge_support(top: &Instance, kind: Kind) -> Result<(), ProbeError> {
+pub(super) fn check_support(top: &Instance, kind: Kind) -> Result<(), ProbeError> {
     if has(top, kind) {
         return Ok(());
     }
@@ -47,36 +47,36 @@ pub(super) fn judge_support(top: &Instance, kind: Kind) -> Result<(), ProbeError
 
 fn has(top: &Instance, kind: Kind) -> bool {
     let help = in_readme(kind);
-    let told = || {
+    let is_listed = || {
         let readme = file::read_text(&top.top_path("README")).unwrap_or_default();
         help.iter().any(|start| readme.contains(start))
     };
-    top.takes_definitions(needs(kind).1) && (help.is_empty() || told())
+    top.takes_definitions(needs(kind).1) && (help.is_empty() || is_listed())
 }
 
 /// What this kernel has in place of a missing kind.
-fn instead(top: &Instance, kind: Kind) -> Vec<String> {
+fn instead(top: &Instance, kind: Kind) -> Vec<Instead> {
     let mut ways = Vec::new();
     if matches!(kind, Kind::Uprobe | Kind::Usdt) {
         return ways;
     }
     if kind != Kind::Fprobe && has(top, Kind::Fprobe) {
-        ways.push("rtrec record --fprobe FUNCTION".to_owned());
+        ways.push(Instead::Fprobe);
     }
     if kind != Kind::Kprobe && has(top, Kind::Kprobe) {
-        ways.push("rtrec kprobe FUNCTION".to_owned());
+        ways.push(Instead::Kprobe);
     }
     let tracers = top.available_tracers().unwrap_or_default();
     // A locked-down kernel lists the tracer, but lets nobody choose functions.
     if tracers.iter().any(|tracer| tracer == "function") && top.available_functions().is_ok() {
-        ways.push("rtrec record -p function -l FUNCTION".to_owned());
+        ways.push(Instead::FunctionTracer);
     }
     let systems = top.event_systems().unwrap_or_default();
     if systems.iter().any(|system| system == "syscalls") {
-        ways.push("rtrec record -e syscalls:sys_enter_NAME for what enters the kernel".to_owned());
+        ways.push(Instead::SyscallEvents);
     }
     if !systems.is_empty() {
-        ways.push(format!("rtrec record -e EVENT: {} systems of tracepoints", systems.len()));
+        ways.push(Instead::Events(systems.len()));
     }
     ways
 }
@@ -86,7 +86,7 @@ impl Resolver {
         match &spec.target {
             Target::Kernel { module, function, offset } => {
                 let functions = self.functions(spec, module.as_deref(), function)?;
-                self.judge_count(spec, functions.len())?;
+                self.check_count(spec, functions.len())?;
                 functions.iter().map(|name| self.kernel_probe(spec, module.as_deref(), name, *offset)).collect()
             }
             Target::Tracepoint(name) => Ok(vec![self.simple(spec, "t", name.clone(), name)?]),
@@ -110,7 +110,7 @@ impl Resolver {
             offset => format!("{function}+{offset}"),
         };
         let stem = if offset > 0 { format!("{function}_{offset:#x}") } else { function.to_owned() };
-        let told = place.clone();
+        let shown = place.clone();
         if spec.kind == Kind::Fprobe {
             let place = if spec.returns { format!("{place}%return") } else { place };
             return self.simple(spec, "f", place, &stem);
@@ -133,7 +133,7 @@ impl Resolver {
             place,
             arguments: arguments.texts,
             values: arguments.values,
-            target: told,
+            target: shown,
             notes: Vec::new(),
         })
     }
@@ -336,13 +336,13 @@ mod tests {
             panic!()
         };
         assert_eq!(option, "CONFIG_KPROBE_EVENTS");
-        assert!(instead[0].contains("-p function"), "{instead:?}");
+        assert_eq!(instead[0], Instead::FunctionTracer, "{instead:?}");
         let locked = kernel(&[("available_tracers", "function nop"), ("README", "")]);
         let Err(ProbeError::NoSupport { instead, .. }) = resolve(&locked, Kind::Kprobe, "vfs_read") else { panic!() };
         assert!(instead.is_empty(), "{instead:?}");
         let folder = kernel(&[("dynamic_events", ""), ("README", "\t           f[:[<group>/][<event>]] <func-name>")]);
         let Err(ProbeError::NoSupport { instead, .. }) = resolve(&folder, Kind::Kprobe, "x") else { panic!() };
-        assert!(instead[0].contains("--fprobe"), "{instead:?}");
+        assert_eq!(instead[0], Instead::Fprobe, "{instead:?}");
     }
 
     #[test]

@@ -7,6 +7,19 @@
 //! Nothing in the kernel changes until [`define`]: a spec that cannot be resolved costs nothing. Each definition notes its
 //! removal before it is written, so that every way out, a killed recorder's journal included, removes it.
 //!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `spec` | what the user typed, taken apart |
+//! | `find` | which file a program, library or process id means |
+//! | `kernel`, `user` | places in the kernel, in programs |
+//! | `arguments`, [`values`] | what is fetched there; names of values of enumerations |
+//! | `naming`, [`names`] | names of events; functions whose work has moved, and the names nearest to a misspelled one |
+//! | `error` | why a probe cannot be placed |
+//!
+//! Imported by `setup`, `record`, `rt` and `cli`; imports `symbols` and `tracefs`. It knows no recorder.
+//!
+//! The next kind of probe: a [`Kind`], parsed in `spec` and resolved in `kernel` or `user`.
+//!
 //! ```no_run
 //! use rtrec::probe::{self, Kind, Resolver, Spec};
 //! use rtrec::tracefs::{Tracefs, Undo};
@@ -33,7 +46,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-pub use error::ProbeError;
+pub use error::{Instead, ProbeError};
 pub use spec::{BinaryName, Kind, Place, Spec, SpecError, Target, is_glob, is_identifier};
 
 use crate::symbols::Binary;
@@ -131,7 +144,7 @@ impl Resolver {
         if let Some(known) = self.known.get(&key) {
             return Ok(known.clone());
         }
-        self.judge_support(spec.kind)?;
+        self.check_support(spec.kind)?;
         let probes = match &spec.target {
             Target::User(binary, place) => self.user(spec, binary, place)?,
             _ => self.kernel(spec)?,
@@ -141,8 +154,8 @@ impl Resolver {
     }
 
     /// Whether the kernel has probes of this kind at all.
-    pub fn judge_support(&self, kind: Kind) -> Result<(), ProbeError> {
-        kernel::judge_support(&self.top, kind)
+    pub fn check_support(&self, kind: Kind) -> Result<(), ProbeError> {
+        kernel::check_support(&self.top, kind)
     }
 
     /// A binary, read once.
@@ -155,7 +168,7 @@ impl Resolver {
         Ok(opened)
     }
 
-    fn judge_count(&self, spec: &Spec, count: usize) -> Result<(), ProbeError> {
+    fn check_count(&self, spec: &Spec, count: usize) -> Result<(), ProbeError> {
         if spec.is_glob() && count > self.limit {
             return Err(ProbeError::TooMany { word: spec.text.clone(), count, limit: self.limit });
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::probe::spec::Spec;
+use super::spec::Spec;
 use crate::tracefs::events::EventName;
 
 /// The kernel takes names of fewer than 64 letters; room is left for what makes them unique.

@@ -3,11 +3,11 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-use crate::probe::arguments::{self, At};
-use crate::probe::error::ProbeError;
-use crate::probe::names;
-use crate::probe::spec::{BinaryName, Place, Spec, Target, is_glob};
-use crate::probe::{Probe, Resolver, find};
+use super::arguments::{self, At};
+use super::error::ProbeError;
+use super::names;
+use super::spec::{BinaryName, Place, Spec, Target, is_glob};
+use super::{Probe, Resolver, find};
 use crate::symbols::dwarf::{Dwarf, LineAnswer};
 use crate::symbols::instructions::{Boundary, boundary};
 use crate::symbols::usdt::{self, Usdt};
@@ -57,7 +57,7 @@ struct Found {
     /// What the event is called after.
     stem: String,
     /// In the user's words.
-    told: String,
+    shown: String,
     usdt: Option<Usdt>,
 }
 
@@ -113,7 +113,7 @@ impl Resolver {
             Place::Line(file, line) => by_line(&opened, file, *line)?,
             Place::Static(provider, name) => statics(&opened, provider.as_deref(), name)?,
         };
-        self.judge_count(spec, found.len())?;
+        self.check_count(spec, found.len())?;
         found.into_iter().map(|found| self.user_probe(spec, &opened, found)).collect()
     }
 
@@ -122,7 +122,7 @@ impl Resolver {
             opened,
             address: found.address,
             entry: found.entry,
-            told: &found.told,
+            shown: &found.shown,
             usdt: found.usdt.as_ref(),
             is_line: matches!(&spec.target, Target::User(_, Place::Line(..))),
         };
@@ -142,7 +142,7 @@ impl Resolver {
             letter: if spec.returns { "r" } else { "p" }.to_owned(),
             place,
             arguments: fetched.arguments,
-            target: found.told,
+            target: found.shown,
             notes: fetched.notes,
             values: fetched.values,
         })
@@ -172,7 +172,7 @@ fn at_offset(opened: &Opened, offset: u64) -> Result<Found, ProbeError> {
     let address = binary.code_address(offset).ok_or_else(|| not_code(binary, offset))?;
     let function = binary.functions().at(address);
     if let Some(function) = function {
-        judge_boundary(binary, function.address, address)?;
+        check_boundary(binary, function.address, address)?;
     }
     let file = binary.path().file_name().and_then(|name| name.to_str()).unwrap_or("probe");
     Ok(Found {
@@ -182,12 +182,12 @@ fn at_offset(opened: &Opened, offset: u64) -> Result<Found, ProbeError> {
             Some(function) => Functions::display_name(function),
             None => format!("{file}_{offset:#x}"),
         },
-        told: format!("{}:{offset:#x}", binary.path().display()),
+        shown: format!("{}:{offset:#x}", binary.path().display()),
         usdt: None,
     })
 }
 
-fn judge_boundary(binary: &Binary, start: u64, address: u64) -> Result<(), ProbeError> {
+fn check_boundary(binary: &Binary, start: u64, address: u64) -> Result<(), ProbeError> {
     let Boundary::No { before, after } = boundary(binary, start, address) else { return Ok(()) };
     let offset = |address| binary.code_offset(address).unwrap_or(address);
     Err(ProbeError::NotBoundary {
@@ -200,21 +200,21 @@ fn judge_boundary(binary: &Binary, start: u64, address: u64) -> Result<(), Probe
 fn by_symbol(opened: &Opened, word: &str, offset: u64) -> Result<Found, ProbeError> {
     let function = function_named(opened, word)?;
     let binary = &opened.binary;
-    let told = format!("{}:{}", binary.path().display(), word);
+    let shown = format!("{}:{}", binary.path().display(), word);
     let address = function.address.wrapping_add(offset);
     if offset > 0 {
         let size = binary.functions().end_of(function).map(|end| end - function.address);
         if let Some(size) = size.filter(|&size| offset >= size) {
             return Err(ProbeError::BehindFunction { word: format!("{word}+{offset:#x}"), size });
         }
-        judge_boundary(binary, function.address, address)?;
+        check_boundary(binary, function.address, address)?;
     }
     let stem = Functions::display_name(function);
     Ok(Found {
         address,
         entry: Some(function.address),
         stem: if offset > 0 { format!("{stem}_{offset:#x}") } else { stem },
-        told: if offset > 0 { format!("{told}+{offset:#x}") } else { told },
+        shown: if offset > 0 { format!("{shown}+{offset:#x}") } else { shown },
         usdt: None,
     })
 }
@@ -288,7 +288,7 @@ fn by_glob(opened: &Opened, word: &str) -> Result<Vec<Found>, ProbeError> {
         if let Some(last) = found.last_mut().filter(|last| last.address == function.address) {
             if plainness(name) < plainness(&last.stem) {
                 name.clone_into(&mut last.stem);
-                last.told = format!("{}:{name}", binary.path().display());
+                last.shown = format!("{}:{name}", binary.path().display());
             }
             continue;
         }
@@ -296,7 +296,7 @@ fn by_glob(opened: &Opened, word: &str) -> Result<Vec<Found>, ProbeError> {
             address: function.address,
             entry: Some(function.address),
             stem: name.to_owned(),
-            told: format!("{}:{name}", binary.path().display()),
+            shown: format!("{}:{name}", binary.path().display()),
             usdt: None,
         });
     }
@@ -334,7 +334,7 @@ fn by_line(opened: &Opened, file: &str, line: u64) -> Result<Vec<Found>, ProbeEr
         address: place.address,
         entry: opened.binary.functions().at(place.address).map(|function| function.address),
         stem: format!("{base}_{line}"),
-        told: format!("{}:{file}:{line}", path.display()),
+        shown: format!("{}:{file}:{line}", path.display()),
         usdt: None,
     });
     Ok(found.collect())
@@ -354,7 +354,7 @@ fn statics(opened: &Opened, provider: Option<&str>, name: &str) -> Result<Vec<Fo
             address: usdt.address,
             entry: None,
             stem: format!("{}_{}", usdt.provider, usdt.name),
-            told: format!("{}:{}:{}", opened.path().display(), usdt.provider, usdt.name),
+            shown: format!("{}:{}:{}", opened.path().display(), usdt.provider, usdt.name),
             usdt: Some(usdt.clone()),
         })
         .collect();
@@ -405,8 +405,8 @@ pub fn symbols_of(word: &str) -> Result<Vec<Symbols>, ProbeError> {
 fn static_places(binary: &Binary) -> Vec<(u64, String, String)> {
     let place = |usdt: Usdt| {
         let name = format!("{}:{}", usdt.provider, usdt.name);
-        let told = if usdt.arguments.is_empty() { name.clone() } else { format!("{name}  {}", usdt.arguments) };
-        Some((binary.code_offset(usdt.address)?, told, name))
+        let shown = if usdt.arguments.is_empty() { name.clone() } else { format!("{name}  {}", usdt.arguments) };
+        Some((binary.code_offset(usdt.address)?, shown, name))
     };
     usdt::probes(binary).into_iter().filter_map(place).collect()
 }

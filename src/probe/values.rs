@@ -2,7 +2,7 @@
 //!
 //! The stored format is what every reader goes by, so names are shown by trace-cmd and KernelShark too.
 
-use crate::probe::FieldValues;
+use super::FieldValues;
 
 /// Names that one field may have; more make a format that nobody can read.
 const MOST: usize = 256;
@@ -46,15 +46,15 @@ mod tests {
     #[test]
     fn a_field_gets_the_names_of_its_values() {
         let values = vec![(0, "RED".to_owned()), (-7, "GREEN".to_owned())];
-        let told = with_enum_names(FORMAT.as_bytes(), &vec![("c".to_owned(), values)]);
-        let told = String::from_utf8(told).unwrap();
-        assert!(told.starts_with("name: work\nID: 2310\nformat:\n\tfield:u32 c;"), "{told}");
+        let named_text = with_enum_names(FORMAT.as_bytes(), &vec![("c".to_owned(), values)]);
+        let named_text = String::from_utf8(named_text).unwrap();
+        assert!(named_text.starts_with("name: work\nID: 2310\nformat:\n\tfield:u32 c;"), "{named_text}");
         assert!(
-            told.ends_with(
+            named_text.ends_with(
                 "\nprint fmt: \"(%lx) n=%d c=%s cc=%u\", REC->__probe_ip, REC->n, \
                  __print_symbolic(REC->c, { 0, \"RED\" }, { -7, \"GREEN\" }), REC->cc\n"
             ),
-            "{told}"
+            "{named_text}"
         );
     }
 
@@ -62,8 +62,8 @@ mod tests {
     fn what_is_not_there_stays_as_it_is() {
         let values = vec![(0, "RED".to_owned())];
         for format in [FORMAT, "name: x\n", "print fmt: \"", ""] {
-            let told = with_enum_names(format.as_bytes(), &vec![("colour".to_owned(), values.clone())]);
-            assert_eq!(told, format.as_bytes());
+            let named_text = with_enum_names(format.as_bytes(), &vec![("colour".to_owned(), values.clone())]);
+            assert_eq!(named_text, format.as_bytes());
         }
         assert_eq!(with_enum_names(b"\xff", &vec![("c".to_owned(), values)]), b"\xff");
     }

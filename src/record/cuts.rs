@@ -23,7 +23,7 @@ use super::observer::{Note, Progress};
 use super::outcome::Stop;
 use super::sink::Scene;
 use super::taken::{BufferData, CpuResult, HandedOver, ReaderCounters, Totals};
-use crate::dat::unsealed::stretch_kind;
+use crate::dat::unsealed::segment_kind;
 use crate::dat::writer::Room;
 use crate::setup::plan::BufferPlan;
 
@@ -145,7 +145,7 @@ impl<'a> Coordinator<'a> {
             closing.section_files = Some((family.clone(), Some(self.files.sections)));
             let file = sealing::seal(copy, &closing, &mut data, &mut |_| Ok(Room::Plenty))?;
             ownership::hand_over(&file, settings.mode)?;
-            let names = segments.iter().map(|(instance, cpu, segment)| stretch_kind(instance, *cpu, *segment));
+            let names = segments.iter().map(|(instance, cpu, segment)| segment_kind(instance, *cpu, *segment));
             rotation::publish_copy(family, self.output.journal(), &path, names.collect())
         };
         let failed = Error::output(&path);

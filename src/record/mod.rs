@@ -6,7 +6,7 @@
 //! | [`run`](mod@run) | the orchestrator: the list of the steps |
 //! | `sink`, `to_file`, `cuts`, `to_stream`, `tee` | where records go: a file (or several), a receiver, or both |
 //! | [`capture`] | readers, the command, signals, limits, the one loop that waits |
-//! | [`file`] | the file that a recording becomes |
+//! | [`file`](mod@file) | the file that a recording becomes |
 //! | [`along`] | what is gathered along the recording |
 //! | [`companion`] | what may take part besides: one trait, called at the orchestrator's steps |
 //! | [`observer`], [`outcome`], [`taken`], [`error`] | what is noted meanwhile, what it has brought, what readers bring, why it failed |
@@ -14,7 +14,7 @@
 //! Imported by `rt` and `cli`; imports `control`, `setup`, `probe`, `dat`, `tracefs` and what is below. It knows no windows,
 //! no report, and prints nothing.
 //!
-//! The next place where records may go: a file beside `to_file` with a [`Sink`](sink), and a target in [`run`](mod@run).
+//! The next place where records may go: a file beside `to_file` with a `Sink` (see `sink`), and a target in [`run`](mod@run).
 //! What takes part in a recording and is not about recording: a [`companion`] outside of this folder.
 
 pub mod along;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::outcome::Stop;
-use crate::dat::chunks::Stretch;
+use crate::dat::chunks::Segment;
 
 /// What a reader has done so far.
 #[derive(Debug, Default)]
@@ -54,11 +54,11 @@ pub struct HandedOver {
     /// Which cut.
     pub cut: u64,
     /// All since the last cut.
-    pub data: Vec<Stretch>,
+    pub data: Vec<Segment>,
 }
 
 /// Every CPU's data of each buffer.
-pub type BufferData = Vec<Vec<(u32, Vec<Stretch>)>>;
+pub type BufferData = Vec<Vec<(u32, Vec<Segment>)>>;
 
 /// What a reader has brought.
 #[derive(Debug, Default)]
@@ -66,7 +66,7 @@ pub struct CpuResult {
     /// The CPU.
     pub cpu: u32,
     /// Its data since the last cut, in one file or more.
-    pub data: Vec<Stretch>,
+    pub data: Vec<Segment>,
     /// Bytes of sub-buffers that have passed without being written.
     pub passed_bytes: u64,
     /// How often it was woken.

@@ -1,7 +1,7 @@
 //! Waiting for slow windows, and taking what the snapshots have of them.
 //!
 //! ```text
-//!   slow window told ──> has the kernel taken a snapshot?  ──yes──> take it
+//!   slow window slow_windows ──> has the kernel taken a snapshot?  ──yes──> take it
 //!                           │ no, or it does not have all         │
 //!                           └──> let it take none; swap by hand; take that <──┘ windows that are not in it
 //!                        ──> let it take the next one
@@ -24,12 +24,12 @@ use crate::windows::{InKernel, Unrecorded};
 /// How often the tables of threads are looked at: a thousand births a second fill what is kept free.
 const TABLES_PERIOD: Duration = Duration::from_secs(4);
 
-/// Thread and start of windows that are in a snapshot, until the kernel has told them: a snapshot may have more than were
-/// told when it was taken.
+/// Thread and start of windows that are in a snapshot, until the kernel has slow_windows them: a snapshot may have more than were
+/// slow_windows when it was taken.
 #[derive(Default)]
 struct Found(BTreeSet<(i32, u64)>);
 
-/// More are there only if what the kernel told was lost.
+/// More are there only if what the kernel slow_windows was lost.
 const MOST_FOUND: usize = 1 << 16;
 
 impl Found {
@@ -187,8 +187,8 @@ mod tests {
     fn a_window_that_is_in_a_snapshot_is_not_lost_though_its_record_is_early() {
         let starts = [6_448_258_177, 6_448_300_000];
         let mut found = Found(starts.map(|start| (168, start)).into());
-        let told = vec![slow(168, 6_448_262_504), slow(168, 6_448_300_000), slow(7, 6_448_258_177)];
-        let late = found.missing(told);
+        let slow_windows = vec![slow(168, 6_448_262_504), slow(168, 6_448_300_000), slow(7, 6_448_258_177)];
+        let late = found.missing(slow_windows);
         assert_eq!(late, [slow(168, 6_448_262_504), slow(7, 6_448_258_177)]);
         assert_eq!(found.lost(late), [slow(7, 6_448_258_177)]);
         assert!(found.0.is_empty());

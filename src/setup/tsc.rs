@@ -72,8 +72,8 @@ fn scale_of(cpu: u32) -> io::Result<Option<Scale>> {
             page.add(TIME_MULT).cast::<u32>().read_volatile(),
         )
     };
-    let told = capabilities & CAP_USER_TIME != 0 && mult != 0 && shift < 64;
-    Ok(told.then_some(Scale { mult, shift: shift.into() }))
+    let has_scale = capabilities & CAP_USER_TIME != 0 && mult != 0 && shift < 64;
+    Ok(has_scale.then_some(Scale { mult, shift: shift.into() }))
 }
 
 /// A software event that counts nothing, on one CPU.

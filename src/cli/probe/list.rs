@@ -80,7 +80,7 @@ pub(super) fn of_kernel(pattern: &str, dir: Option<&Path>) -> ExitCode {
         return ExitCode::from(2);
     };
     let resolver = probe::Resolver::new(&root.top(), probe::session_group());
-    if let Err(error) = resolver.judge_support(probe::Kind::Kprobe) {
+    if let Err(error) = resolver.check_support(probe::Kind::Kprobe) {
         return told("kprobe", &error);
     }
     let functions = match root.top().available_functions() {

@@ -57,7 +57,7 @@ impl HeldChild {
             ForkResult::Child => {
                 drop(go);
                 drop(failure);
-                run_when_told(File::from(held), File::from(failing), &program, &arguments, user)
+                run_when_released(File::from(held), File::from(failing), &program, &arguments, user)
             }
         }
     }
@@ -77,13 +77,13 @@ impl HeldChild {
     /// Lets it go and waits until exec has happened; an error is exec's.
     pub fn release(mut self) -> Result<RunningChild, Error> {
         let pid = self.pid;
-        let told = self.go.take().map_or(Ok(()), |mut go| go.write_all(&[1]));
+        let sent = self.go.take().map_or(Ok(()), |mut go| go.write_all(&[1]));
         let mut errno = [0; 4];
         let heard = self.failure.read(&mut errno).unwrap_or(0);
-        if heard == 0 && told.is_ok() {
+        if heard == 0 && sent.is_ok() {
             return Ok(RunningChild { pid, maps: self.maps });
         }
-        let source = match told {
+        let source = match sent {
             _ if heard == errno.len() => io::Error::from_raw_os_error(NativeEndian::read_i32(&errno)),
             Err(source) => source,
             Ok(()) => io::Error::other("it ended before exec"),
@@ -102,7 +102,7 @@ impl Drop for HeldChild {
 }
 
 /// The child's side: never returns.
-fn run_when_told(
+fn run_when_released(
     mut held: File,
     mut failing: File,
     program: &CString,

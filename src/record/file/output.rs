@@ -175,7 +175,7 @@ mod tests {
         let path = folder.path().join("a.dat");
         fs::write(&path, "old").unwrap();
         let (output, mut file) = Output::claim(&path, None).unwrap();
-        create(&output.family().stretch("", 0, 0)).unwrap();
+        create(&output.family().segment_path("", 0, 0)).unwrap();
         file.write_all(b"new").unwrap();
         drop(output);
         assert_eq!(fs::read(&path).unwrap(), b"old");
@@ -186,7 +186,7 @@ mod tests {
     fn an_output_keep_on_drop_leaves_what_it_can_be_restored_from() {
         let folder = tempfile::tempdir().unwrap();
         let (mut output, _) = Output::claim(&folder.path().join("a.dat"), None).unwrap();
-        create(&output.family().stretch("", 0, 0)).unwrap();
+        create(&output.family().segment_path("", 0, 0)).unwrap();
         output.keep_on_drop(true);
         drop(output);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
@@ -198,7 +198,7 @@ mod tests {
         let path = folder.path().join("a.dat");
         fs::write(&path, "old").unwrap();
         let (mut output, mut file) = Output::claim(&path, None).unwrap();
-        create(&output.family().stretch("", 0, 0)).unwrap();
+        create(&output.family().segment_path("", 0, 0)).unwrap();
         file.write_all(b"new").unwrap();
         output.publish(&file).unwrap();
         drop(output);

@@ -110,10 +110,10 @@ pub fn begin_copy(family: &Family, compression: Compression) -> io::Result<Write
     Ok(Writer::resume(copy, compression)?.0)
 }
 
-/// Gives a sealed copy its name. From then on the stretches in it are there twice, which the journal tells `restore`.
-pub fn publish_copy(family: &Family, journal: &Journal, path: &Path, stretches: Vec<String>) -> io::Result<()> {
+/// Gives a sealed copy its name. From then on the segments in it are there twice, which the journal tells `restore`.
+pub fn publish_copy(family: &Family, journal: &Journal, path: &Path, segments: Vec<String>) -> io::Result<()> {
     let shown = path.to_string_lossy().into_owned();
-    journal.note(&Entry::Publishing(PublishingEntry { path: shown, kind: "rotated".to_owned(), stretches }))?;
+    journal.note(&Entry::Publishing(PublishingEntry { path: shown, kind: "rotated".to_owned(), segments }))?;
     fs::rename(family.file("rotated"), path)
 }
 

@@ -3,7 +3,7 @@
 //! Owns: which of a CPU's files are kept, and handing files over when a trace is cut.
 //! Does not own: packing (see `dat::chunks`), the files' names (see `dat::unsealed`).
 //!
-//! A recording that keeps only its tail consists of stretches of an eighth of what is kept; the oldest is removed when
+//! A recording that keeps only its tail consists of segments of an eighth of what is kept; the oldest is removed when
 //! the others suffice:
 //! ```text
 //!   [3][4][5][6][7][8][9][10: being written]        [2] was removed when [10] was begun
@@ -16,8 +16,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::dat::chunks::{ChunkWriter, Compression, Stretch};
-use crate::dat::unsealed::{Family, Position};
+use crate::dat::chunks::{ChunkWriter, Compression, Segment};
+use crate::dat::unsealed::{Family, SegmentEnd};
 use crate::record::settings::Tail;
 
 /// SegmentFiles that a kept tail is divided into: the more, the less is kept beyond what was asked for.
@@ -45,27 +45,27 @@ impl SegmentNames {
     }
 
     fn open(&self, segment: u64) -> io::Result<File> {
-        let path = self.family.stretch(&self.instance, self.cpu, segment);
+        let path = self.family.segment_path(&self.instance, self.cpu, segment);
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
     }
 
     fn reopen(&self, segment: u64) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).open(self.family.stretch(&self.instance, self.cpu, segment))
+        OpenOptions::new().read(true).write(true).open(self.family.segment_path(&self.instance, self.cpu, segment))
     }
 
-    /// Removes a stretch; one that cannot be removed is a nuisance, not a failure.
+    /// Removes a segment; one that cannot be removed is a nuisance, not a failure.
     pub fn remove(&self, segment: u64) {
-        let _ = fs::remove_file(self.family.stretch(&self.instance, self.cpu, segment));
+        let _ = fs::remove_file(self.family.segment_path(&self.instance, self.cpu, segment));
     }
 }
 
 /// Puts sub-buffers in.
 pub type FillSegment<'a> = &'a mut dyn FnMut(&mut ChunkWriter) -> io::Result<()>;
 
-/// A stretch that is complete.
+/// A segment that is complete.
 #[derive(Debug)]
 struct FinishedSegment {
-    data: Stretch,
+    data: Segment,
     at: Instant,
 }
 
@@ -82,7 +82,7 @@ pub struct SegmentFiles {
 }
 
 impl SegmentFiles {
-    /// Begins the first stretch.
+    /// Begins the first segment.
     pub fn begin(files: SegmentNames, compression: Compression, subbuf_bytes: usize, tail: Tail) -> io::Result<Self> {
         let chunks = ChunkWriter::new(files.open(0)?, compression, subbuf_bytes)?;
         let now = Instant::now();
@@ -104,7 +104,7 @@ impl SegmentFiles {
         self.chunks.written_bytes()
     }
 
-    /// To be called now and then: writes what has waited long, begins a new stretch where one is full, forgets old ones.
+    /// To be called now and then: writes what has waited long, begins a new segment where one is full, forgets old ones.
     pub fn update(&mut self, now: Instant) -> io::Result<()> {
         if self.chunks.has_staged() && now.duration_since(self.written) >= LONGEST_STAGED {
             self.chunks.write_staged()?;
@@ -125,9 +125,9 @@ impl SegmentFiles {
     /// Whenever the recorder is killed, one of the two files is there that fits what was written, so nothing is there twice. A
     /// disk that is too full for what is to follow is no error.
     pub fn write_pending(&mut self, waiting: Option<FillSegment<'_>>) -> io::Result<()> {
-        let at = Position { segment: self.chunks.segment(), raw_bytes: self.chunks.raw_bytes_here() };
+        let at = SegmentEnd { segment: self.chunks.segment(), raw_bytes: self.chunks.raw_bytes_here() };
         let before = self.waiting.take();
-        let here = self.files.family.waiting(&self.files.instance, self.files.cpu, at);
+        let here = self.files.family.pending_path(&self.files.instance, self.files.cpu, at);
         // What cannot be replaced and fits yet is better than nothing.
         self.waiting = waiting.and_then(|fill| match self.write_pending_file(&here, fill) {
             Ok(()) => Some(here),
@@ -159,7 +159,7 @@ impl SegmentFiles {
         self.waiting.is_some()
     }
 
-    /// Whether the present stretch has grown so much that it has to be tended before the reader sleeps again.
+    /// Whether the present segment has grown so much that it has to be tended before the reader sleeps again.
     pub fn is_due(&self) -> bool {
         self.tail.bytes.is_some_and(|bytes| self.chunks.raw_bytes_here() >= bytes / u64::from(TAIL_SEGMENTS))
     }
@@ -179,10 +179,10 @@ impl SegmentFiles {
         Ok(())
     }
 
-    /// Removes stretches as long as what remains is at least what is to be kept.
+    /// Removes segments as long as what remains is at least what is to be kept.
     fn drop_old_segments(&mut self, now: Instant) {
         while let Some(oldest) = self.complete.front() {
-            let rest: u64 = self.complete.iter().skip(1).map(|stretch| stretch.data.raw_bytes).sum();
+            let rest: u64 = self.complete.iter().skip(1).map(|segment| segment.data.raw_bytes).sum();
             let too_many = self.tail.bytes.is_some_and(|bytes| rest >= bytes);
             let too_old = self.tail.time.is_some_and(|time| now.duration_since(oldest.at) >= time);
             if !too_many && !too_old {
@@ -194,15 +194,15 @@ impl SegmentFiles {
     }
 
     /// Hands over all that was written up to now and goes on in a new file.
-    pub fn hand_over(&mut self, now: Instant) -> io::Result<Vec<Stretch>> {
+    pub fn hand_over(&mut self, now: Instant) -> io::Result<Vec<Segment>> {
         self.cut(now)?;
-        Ok(self.complete.drain(..).map(|stretch| stretch.data).collect())
+        Ok(self.complete.drain(..).map(|segment| segment.data).collect())
     }
 
     /// Writes what is staged and hands everything over.
-    pub fn finish(mut self) -> io::Result<Vec<Stretch>> {
+    pub fn finish(mut self) -> io::Result<Vec<Segment>> {
         let last = self.chunks.finish()?;
-        Ok(self.complete.drain(..).map(|stretch| stretch.data).chain([last]).collect())
+        Ok(self.complete.drain(..).map(|segment| segment.data).chain([last]).collect())
     }
 }
 
@@ -212,14 +212,14 @@ pub fn salvage(
     compression: Compression,
     subbuf_bytes: usize,
     beginning_with: u64,
-) -> io::Result<Vec<Stretch>> {
-    let there = files.family.stretches(&files.instance, files.cpu)?;
+) -> io::Result<Vec<Segment>> {
+    let there = files.family.segment_paths(&files.instance, files.cpu)?;
     let wanted = there.into_iter().filter(|(segment, _)| *segment >= beginning_with);
-    let whole = |segment| Stretch::salvage(files.reopen(segment)?, compression, subbuf_bytes, segment);
-    let mut stretches = wanted.map(|(segment, _)| whole(segment)).collect::<io::Result<Vec<_>>>()?;
-    let waited = files.family.behind(&files.instance, files.cpu, &stretches, compression, subbuf_bytes)?;
-    stretches.extend(waited);
-    Ok(stretches)
+    let whole = |segment| Segment::salvage(files.reopen(segment)?, compression, subbuf_bytes, segment);
+    let mut segments = wanted.map(|(segment, _)| whole(segment)).collect::<io::Result<Vec<_>>>()?;
+    let waited = files.family.find_pending(&files.instance, files.cpu, &segments, compression, subbuf_bytes)?;
+    segments.extend(waited);
+    Ok(segments)
 }
 
 #[cfg(test)]
@@ -233,21 +233,21 @@ mod tests {
         SegmentFiles::begin(files, Compression::None, SUBBUF, tail).unwrap()
     }
 
-    fn keep(stretches: &mut SegmentFiles, now: Instant) {
-        stretches.chunks().keep().unwrap();
-        stretches.update(now).unwrap();
+    fn keep(segments: &mut SegmentFiles, now: Instant) {
+        segments.chunks().keep().unwrap();
+        segments.update(now).unwrap();
     }
 
     #[test]
     fn a_tail_by_size_keeps_at_least_what_was_asked_for_and_little_more() {
         let folder = tempfile::tempdir().unwrap();
         let bytes = 64 * SUBBUF as u64;
-        let mut stretches = begin(&folder, Tail { bytes: Some(bytes), time: None });
+        let mut segments = begin(&folder, Tail { bytes: Some(bytes), time: None });
         let now = Instant::now();
-        (0..1000).for_each(|_| keep(&mut stretches, now));
+        (0..1000).for_each(|_| keep(&mut segments, now));
         let on_disk = fs::read_dir(folder.path()).unwrap().count();
         assert!(on_disk <= TAIL_SEGMENTS as usize + 2, "{on_disk} files");
-        let data = stretches.finish().unwrap();
+        let data = segments.finish().unwrap();
         let kept: u64 = data.iter().map(|data| data.raw_bytes).sum();
         assert!((bytes..bytes + bytes / 4).contains(&kept), "{kept} of {bytes}");
         assert_eq!(data.last().unwrap().segment, 1000 / 8);
@@ -256,34 +256,34 @@ mod tests {
     #[test]
     fn a_tail_by_time_forgets_what_is_older() {
         let folder = tempfile::tempdir().unwrap();
-        let mut stretches = begin(&folder, Tail { bytes: None, time: Some(Duration::from_secs(8)) });
+        let mut segments = begin(&folder, Tail { bytes: None, time: Some(Duration::from_secs(8)) });
         let start = Instant::now();
-        (0..100).for_each(|second| keep(&mut stretches, start + Duration::from_secs(second)));
-        let kept: u64 = stretches.finish().unwrap().iter().map(|data| data.raw_bytes).sum();
+        (0..100).for_each(|second| keep(&mut segments, start + Duration::from_secs(second)));
+        let kept: u64 = segments.finish().unwrap().iter().map(|data| data.raw_bytes).sum();
         assert!((8..=10).contains(&(kept / SUBBUF as u64)), "{} seconds", kept / SUBBUF as u64);
     }
 
     #[test]
     fn what_waits_in_memory_is_written_after_a_second() {
         let folder = tempfile::tempdir().unwrap();
-        let mut stretches = begin(&folder, Tail::default());
+        let mut segments = begin(&folder, Tail::default());
         let start = Instant::now();
-        keep(&mut stretches, start);
-        assert_eq!(stretches.written_bytes(), 0);
-        stretches.update(start + LONGEST_STAGED).unwrap();
-        assert_eq!(stretches.written_bytes(), SUBBUF as u64);
+        keep(&mut segments, start);
+        assert_eq!(segments.written_bytes(), 0);
+        segments.update(start + LONGEST_STAGED).unwrap();
+        assert_eq!(segments.written_bytes(), SUBBUF as u64);
     }
 
     #[test]
     fn what_was_handed_over_is_not_handed_over_again() {
         let folder = tempfile::tempdir().unwrap();
-        let mut stretches = begin(&folder, Tail::default());
+        let mut segments = begin(&folder, Tail::default());
         let now = Instant::now();
-        (0..3).for_each(|_| keep(&mut stretches, now));
-        let first = stretches.hand_over(now).unwrap();
+        (0..3).for_each(|_| keep(&mut segments, now));
+        let first = segments.hand_over(now).unwrap();
         assert_eq!(first.iter().map(|data| data.raw_bytes).sum::<u64>(), 3 * SUBBUF as u64);
-        keep(&mut stretches, now);
-        let rest = stretches.finish().unwrap();
+        keep(&mut segments, now);
+        let rest = segments.finish().unwrap();
         assert_eq!(rest.iter().map(|data| (data.segment, data.raw_bytes)).collect::<Vec<_>>(), [(1, SUBBUF as u64)]);
     }
 }

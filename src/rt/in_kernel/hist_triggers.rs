@@ -161,12 +161,13 @@ impl Recipe {
     fn add(&mut self, n: usize, definition: &Definition, usual: u64, set: Option<usize>) -> Result<(), Refusal> {
         let (start, stop) = points(definition)?;
         let member = set.map_or_else(String::new, |set| format!(",own{n}=$mem{set}"));
-        let (told, limit) = match &definition.threshold {
+        let (threshold, limit) = match &definition.threshold {
             Threshold::Session => (String::new(), usual.to_string()),
             Threshold::Fixed(ns) => (String::new(), ns.to_string()),
             Threshold::Field { name, unit_ns } => (format!(",thr{n}={name}*{unit_ns}"), format!("$thr{n}")),
         };
-        let begins = format!("hist:keys=common_pid:ts{n}=common_timestamp{member}{told}:size={THREADS}:clock=mono");
+        let begins =
+            format!("hist:keys=common_pid:ts{n}=common_timestamp{member}{threshold}:size={THREADS}:clock=mono");
         let begins = trigger(&start.system, &start.event, filtered(begins, start.filter.as_deref()));
         let ends = format!(
             "hist:keys=common_pid:dur{n}=common_timestamp-$ts{n},over{n}=common_timestamp-$ts{n}-{limit},\

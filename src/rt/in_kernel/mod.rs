@@ -11,6 +11,13 @@
 //! ```
 //! While one snapshot is being read the kernel takes no other: rtrec takes the next one itself as soon as it can. The
 //! buffer goes on meanwhile, so a slow window is lost only if it has been overwritten by then, and that is said.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | [`hist_triggers`] | from windows to the triggers and synthetic events that judge them |
+//!
+//! Imported by the rest of `rt`; imports `record`'s error, `setup`, `tracefs`, `windows` and what is below. The next thing a
+//! kernel may be asked to judge is a trigger there.
 
 pub mod hist_triggers;
 

@@ -319,8 +319,8 @@ mod tests {
                     7ffd0000-7ffd1000 r-xp 00000000 00:00 0                          [vdso]\n\
                     7ffe0000-7ffe1000 rwxp 00000000 00:00 0 \n";
         let maps = parse_maps(text);
-        let told: Vec<_> = maps.iter().map(|map| (map.start, map.end, map.offset, map.path.as_str())).collect();
-        assert_eq!(told, [(0x40_0000, 0x40_1000, 0x1000, "/bin/busy box"), (0x7ffd_0000, 0x7ffd_1000, 0, "[vdso]")]);
+        let parsed: Vec<_> = maps.iter().map(|map| (map.start, map.end, map.offset, map.path.as_str())).collect();
+        assert_eq!(parsed, [(0x40_0000, 0x40_1000, 0x1000, "/bin/busy box"), (0x7ffd_0000, 0x7ffd_1000, 0, "[vdso]")]);
     }
 
     #[test]

@@ -1,11 +1,21 @@
 //! Samples of traced threads: a clock of each thread's own CPU time rings, and the stacks are noted.
 //!
-//! Owns: the kernel's events for it ([`event`]), taking records out of their rings ([`ring`]), stacks with names
-//! ([`address_spaces`]), and the file they are written to as they come. Does not own: what samples mean for windows.
+//! Owns: the kernel's events for it, taking records out of their rings, stacks with names, and the file they are written to
+//! as they come. Does not own: what samples mean for windows.
 //! Units: nanoseconds of CLOCK_MONOTONIC.
 //!
-//! One event for each thread and CPU (see [`attach`]), inherited by what the thread starts; all of a CPU share a ring. A thread of ours
+//! One event for each thread and CPU, inherited by what the thread starts; all of a CPU share a ring. A thread of ours
 //! empties the rings, unwinds and names at once, so that memory stays bounded and short-lived programs are still there.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `event`, `attach`, `ring` | the kernel's events, one for each thread and CPU, and the memory they write to |
+//! | `sampler_thread` | the thread that empties the rings, and writes what is wanted |
+//! | `address_spaces`, `symbols`, `return_addresses` | programs' memory, unwinding, names; returns that probes hide |
+//! | `tables` | names and stacks, each kept once |
+//!
+//! Imported by the rest of `rt`; imports `rt`'s plain values, `record`'s files, `symbols` and what is below.
+//! The next kind of event: an `Opening` in `event`, and what its records mean in `sampler_thread`.
 
 mod address_spaces;
 mod attach;

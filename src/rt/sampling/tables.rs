@@ -152,7 +152,7 @@ mod tests {
         Sample { time, stack, ..Sample::default() }
     }
 
-    fn told(all: &Samples) -> Vec<String> {
+    fn stacks(all: &Samples) -> Vec<String> {
         let names = |stack: u32| {
             all.stacks[stack as usize].iter().map(|name| all.names[*name as usize].clone()).collect::<Vec<_>>()
         };
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(blocks[1].names, [Name::Known("burn".into())]);
         assert_eq!((blocks[0].fresh, blocks[1].fresh, blocks[1].files.len()), (true, false, 0));
         let all = Samples::decode(&blocks.iter().flat_map(Block::encode).collect::<Vec<u8>>());
-        assert_eq!(told(&all), ["main;[x+0x10]", "main;[x+0x10]", "main;burn", "main;[x+0x10]"]);
+        assert_eq!(stacks(&all), ["main;[x+0x10]", "main;[x+0x10]", "main;burn", "main;[x+0x10]"]);
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         let second = tables.block(waiting, vec![sample(3, 0)]);
         assert!(second.fresh);
         let all = Samples::decode(&[first.encode(), second.encode()].concat());
-        assert_eq!(told(&all), ["main;[x+0x10]", "main;[x+0x10]"]);
+        assert_eq!(stacks(&all), ["main;[x+0x10]", "main;[x+0x10]"]);
         assert_eq!((all.outs[0].time, all.outs[0].stack), (3, 1));
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use super::{Explained, io_text};
-use crate::probe::ProbeError;
+use crate::probe::{Instead, ProbeError};
 use crate::symbols::{BinaryError, Verdict};
 
 /// An error of a probe in words.
@@ -18,7 +18,7 @@ pub(in crate::cli) fn error(error: &ProbeError) -> Explained {
             instead
                 .iter()
                 .enumerate()
-                .fold(explained, |explained, (at, way)| explained.row(if at == 0 { "try" } else { "" }, way))
+                .fold(explained, |explained, (at, way)| explained.row(if at == 0 { "try" } else { "" }, tip(*way)))
         }
         ProbeError::NoBinary { searched, nearest, .. } => {
             let explained = if searched.is_empty() { explained } else { explained.row("looked", paths(searched)) };
@@ -83,10 +83,10 @@ pub(in crate::cli) fn error(error: &ProbeError) -> Explained {
         ProbeError::NoStatic { known, path, .. } => explained
             .nearest(known, "a symbol: the file has no static probes")
             .row("list", format!("rtrec uprobe --list '*' usdt:{}", path.display())),
-        ProbeError::Argument { known, .. } if known.is_empty() => explained.row(
-            "note",
-            "registers, memory, $stackN, $retval and $comm are passed on as they are: x=%di:u32, s=+0(%si):string",
-        ),
+        ProbeError::NotReturned { .. } => {
+            Explained::new(format!("{error}. --both has the entry beside it")).row("note", PASSED_ON)
+        }
+        ProbeError::Argument { known, .. } if known.is_empty() => explained.row("note", PASSED_ON),
         ProbeError::Argument { known, .. } => explained.row("known", known.join(", ")),
         ProbeError::NoFunction { nearest, .. } => explained.nearest(nearest, "grep NAME /proc/kallsyms"),
         ProbeError::NoEvent { nearest, .. } => explained.nearest(nearest, "cat available_events in the tracefs folder"),
@@ -135,6 +135,20 @@ fn no_dwarf(explained: Explained, path: &std::path::Path, tried: &[(PathBuf, Ver
     });
     explained
         .row("try", format!("the package with its debug symbols, building it with -g, or {}:SYMBOL", path.display()))
+}
+
+const PASSED_ON: &str =
+    "registers, memory, $stackN, $retval and $comm are passed on as they are: x=%di:u32, s=+0(%si):string";
+
+/// What to type in place of a kind of probe that the kernel lacks.
+fn tip(instead: Instead) -> String {
+    match instead {
+        Instead::Fprobe => "rtrec record --fprobe FUNCTION".to_owned(),
+        Instead::Kprobe => "rtrec kprobe FUNCTION".to_owned(),
+        Instead::FunctionTracer => "rtrec record -p function -l FUNCTION".to_owned(),
+        Instead::SyscallEvents => "rtrec record -e syscalls:sys_enter_NAME for what enters the kernel".to_owned(),
+        Instead::Events(systems) => format!("rtrec record -e EVENT: {systems} systems of tracepoints"),
+    }
 }
 
 /// What an errno of a definition means where the kernel has written no log.
