@@ -11,7 +11,7 @@
 //! | [`companion`] | what may take part besides: one trait, called at the orchestrator's steps |
 //! | [`observer`], [`outcome`], [`taken`], [`error`] | what is noted meanwhile, what it has brought, what readers bring, why it failed |
 //!
-//! Imported by `rt` and `cli`; imports `control`, `setup`, `probe`, `dat`, `tracefs` and what is below. It knows no windows,
+//! Imported by `rt`, `live` and `cli`; imports `control`, `setup`, `probe`, `dat`, `tracefs` and what is below. It knows no windows,
 //! no report, and prints nothing.
 //!
 //! The next place where records may go: a file beside `to_file` with a `Sink` (see `sink`), and a target in [`run`](mod@run).

@@ -11,7 +11,7 @@
 //! | [`btf`], [`kernel_arguments`] | the kernel's types, and arguments of its functions by them |
 //! | [`names`], [`demangle`] | addresses to names, as people write them |
 //!
-//! Imported by `probe`, `record`, `rt`, `report` and `cli`; imports `wire` only: no control file, no trace.
+//! Imported by `decode`, `plugins`, `probe`, `report`, `record`, `rt` and `cli`; imports `wire` only: no control file, no trace.
 //!
 //! The next form of debug information: a file beside [`dwarf`], asked by [`names`] and [`parameters`].
 

@@ -2,6 +2,17 @@
 //!
 //! The letters are trace-cmd's. Options whose place counts (`-i`, `-F`, `-v`, `--ts-offset`, `--ts2secs`) are put in order
 //! by their position on the command line.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | the steps: open, look for listings, print |
+//! | `args` | what clap sees, and its order |
+//! | `settings`, `moment` | from words to settings of reading and text; points in time as people write them |
+//! | `view`, `windows` | which analysis or format is asked for; which windows |
+//! | `listings` | what files hold besides records |
+//!
+//! Imported by `cli`; imports `cli::common` and no other subcommand. The next analysis: a line of `ANALYSES` in `view` and a flag
+//! in `args`. The next list without records: in `listings`.
 
 mod args;
 mod listings;
