@@ -5,6 +5,7 @@ use std::time::Duration;
 use xtask::Result;
 use xtask::lab::{Guest, Outcome, Request};
 
+use crate::judge::Fetched;
 use crate::record::{assert_as_before, first_snapshot};
 
 xtask::lab_tests! {
@@ -216,7 +217,9 @@ fn arguments_of_functions_have_names(guest: &mut Guest) -> Result<()> {
         assert_as_before(guest, &before, words)?;
         let report = text(guest, "rtrec report")?;
         assert!(report.contains(expected), "{words}: {report}");
-        let (theirs, ours) = (text(guest, "trace-cmd report")?, text(guest, "rtrec report --compat 3.4")?);
+        let fetched = Fetched::new(guest, &["trace.dat"])?;
+        let theirs = fetched.by_trace_cmd("", "trace.dat")?;
+        let ours = fetched.by_rtrec("--compat 3.4", "trace.dat")?;
         assert!(theirs.contains(compat) && theirs == ours, "{words}: trace-cmd:\n{theirs}\nrtrec:\n{ours}");
         let stream = text(guest, &format!("rtrec stream {words} cat /proc/uptime"))?;
         assert!(stream.contains(expected), "{words}: {stream}");

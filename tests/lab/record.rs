@@ -5,6 +5,8 @@ use std::time::Duration;
 use xtask::Result;
 use xtask::lab::{Guest, Outcome, Request};
 
+use crate::judge::Fetched;
+
 xtask::lab_tests! {
     the_main_job_yields_a_graph_of_the_successor,
     the_way_out_is_the_best_the_kernel_has,
@@ -28,12 +30,12 @@ pub(super) fn text(guest: &mut Guest, script: &str) -> Result<String> {
 }
 
 /// Every control file that a recording may touch, by name and content.
-const SNAPSHOT: &str = r#"cd /sys/kernel/tracing
-for f in tracing_on current_tracer trace_clock tracing_cpumask buffer_percent max_graph_depth tracing_thresh set_event set_event_pid \
-    set_ftrace_pid set_ftrace_filter set_ftrace_notrace set_graph_function set_graph_notrace kprobe_events uprobe_events dynamic_events \
-    saved_cmdlines_size buffer_size_kb options/* events/enable events/*/enable events/sched/*/filter events/sched/*/trigger \
-    /proc/sys/kernel/ftrace_enabled /proc/sys/kernel/kptr_restrict
-do [ -e "$f" ] && echo "$f: $(cat "$f" | tr '\n' ';')"; done; ls instances"#;
+const SNAPSHOT: &str = r"cd /sys/kernel/tracing
+/usr/lib/lab/agent contents tracing_on current_tracer trace_clock tracing_cpumask buffer_percent max_graph_depth tracing_thresh \
+    set_event set_event_pid set_ftrace_pid set_ftrace_filter set_ftrace_notrace set_graph_function set_graph_notrace \
+    kprobe_events uprobe_events dynamic_events saved_cmdlines_size buffer_size_kb options/* events/enable events/*/enable \
+    events/sched/*/filter events/sched/*/trigger /proc/sys/kernel/ftrace_enabled /proc/sys/kernel/kptr_restrict
+ls instances";
 
 fn snapshot(guest: &mut Guest) -> Result<String> {
     text(guest, SNAPSHOT)
@@ -217,18 +219,11 @@ fn trace_cmd_reads_what_was_recorded_and_prints_the_same(guest: &mut Guest) -> R
     let mut differences = Vec::new();
     for words in cases {
         sh(guest, &format!("rtrec record -q -o t.dat {words}"))?.check()?;
-        sh(guest, "trace-cmd report -i t.dat > theirs 2> their-words")?.check()?;
-        sh(guest, "rtrec report --compat 3.4 t.dat > ours")?.check()?;
-        // Names of tasks may differ: trace-cmd 3.1 may take a learned name for the stored one, or not.
-        let differing = guest.text(
-            "cmp -s ours theirs || { for f in ours theirs; do \
-                sed 's/^.\\{0,40\\}-\\([0-9][0-9]*  *[[0-9]\\)/\\1/' $f > $f.unnamed; done; \
-             cmp -s ours.unnamed theirs.unnamed || { wc -l ours theirs; diff ours theirs | head -20; cat their-words | head; }; }",
-        )?;
-        if !differing.is_empty() {
-            differences.push(format!("{words}:\n{differing}"));
+        let fetched = Fetched::new(guest, &["t.dat"])?;
+        if let Some(said) = fetched.fault("", "t.dat", true)? {
+            differences.push(format!("{words}:\n{said}"));
         }
-        assert!(guest.text("wc -l < theirs")?.trim().parse::<u32>().is_ok_and(|lines| lines > 10), "{words}");
+        assert!(fetched.by_trace_cmd("", "t.dat")?.lines().count() > 10, "{words}");
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     Ok(())
