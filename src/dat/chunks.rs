@@ -193,7 +193,7 @@ impl ChunkWriter {
     }
 
     /// Completes the present file and goes on in the empty file `next`. A sub-buffer that grows in the slot goes along.
-    pub fn cut(&mut self, next: File) -> io::Result<Stretch> {
+    pub fn cut(&mut self, next: File) -> io::Result<Segment> {
         self.write_staged()?;
         let data = self.complete(next)?;
         self.raw_before = self.raw;
@@ -248,21 +248,21 @@ impl ChunkWriter {
     }
 
     /// Writes what is staged and the count of chunks; returns the file and its length in bytes.
-    pub fn finish(mut self) -> io::Result<Stretch> {
+    pub fn finish(mut self) -> io::Result<Segment> {
         self.flush()?;
         let nowhere = self.file.try_clone()?;
         self.complete(nowhere)
     }
 
     /// Patches the count of chunks in and hands the file over.
-    fn complete(&mut self, next: File) -> io::Result<Stretch> {
+    fn complete(&mut self, next: File) -> io::Result<Segment> {
         if self.chunks > 0 {
             let mut count = [0; COUNT_BYTES];
             NativeEndian::write_u32(&mut count, self.chunks);
             self.file.write_all_at(&count, 0)?;
         }
         let file = std::mem::replace(&mut self.file, next);
-        Ok(Stretch {
+        Ok(Segment {
             file,
             bytes: self.written,
             raw_bytes: self.raw_bytes_here(),
@@ -281,9 +281,9 @@ fn word(bytes: usize) -> io::Result<u32> {
     u32::try_from(bytes).map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, "a chunk is larger than 4 GiB"))
 }
 
-/// One CPU's data as it goes into the file, or a stretch of it.
+/// One CPU's data as it goes into the file, or a segment of it.
 #[derive(Debug)]
-pub struct Stretch {
+pub struct Segment {
     /// Where it lies, from byte 0.
     pub file: File,
     /// Its length; 0 for a CPU without records.
@@ -296,13 +296,13 @@ pub struct Stretch {
     pub segment: u64,
 }
 
-impl Stretch {
+impl Segment {
     /// What is whole in a file whose writer did not complete it: the chunks, or the sub-buffers, up to the first that is cut.
-    pub fn salvage(file: File, compression: Compression, subbuf_bytes: usize, segment: u64) -> io::Result<Stretch> {
+    pub fn salvage(file: File, compression: Compression, subbuf_bytes: usize, segment: u64) -> io::Result<Segment> {
         let length = file.metadata()?.len();
         if compression == Compression::None {
             let bytes = length - length % (subbuf_bytes.max(1) as u64);
-            return Ok(Stretch { file, bytes, raw_bytes: bytes, chunks: 0, segment });
+            return Ok(Segment { file, bytes, raw_bytes: bytes, chunks: 0, segment });
         }
         let (mut at, mut raw_bytes, mut chunks) = (COUNT_BYTES as u64, 0, 0u32);
         while let Some((next, raw)) = whole_chunk(&file, at, length, compression)? {
@@ -310,7 +310,7 @@ impl Stretch {
             raw_bytes += raw;
         }
         let bytes = if chunks == 0 { 0 } else { at };
-        Ok(Stretch { file, bytes, raw_bytes, chunks, segment })
+        Ok(Segment { file, bytes, raw_bytes, chunks, segment })
     }
 }
 
@@ -356,7 +356,7 @@ mod tests {
         }
     }
 
-    fn unpack(data: &Stretch, compression: Compression) -> Vec<u8> {
+    fn unpack(data: &Segment, compression: Compression) -> Vec<u8> {
         let mut bytes = vec![0; data.bytes as usize];
         data.file.read_exact_at(&mut bytes, 0).unwrap();
         if compression == Compression::None {
@@ -426,7 +426,7 @@ mod tests {
             let length = chunks.written_bytes();
             for cut in (0..=length).rev().step_by(7) {
                 file.set_len(cut).unwrap();
-                let data = Stretch::salvage(file.try_clone().unwrap(), compression, SUBBUF, 0).unwrap();
+                let data = Segment::salvage(file.try_clone().unwrap(), compression, SUBBUF, 0).unwrap();
                 let subbufs = match compression {
                     Compression::None => cut / SUBBUF as u64,
                     _ => ends.iter().rfind(|(end, _)| *end <= cut).unwrap().1,

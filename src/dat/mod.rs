@@ -6,6 +6,23 @@
 //!
 //! Everything in a file is a claim by a stranger: lengths are compared with what is there before anything is
 //! allocated, damage becomes a [`Note`] with its offset, and what is intact is kept.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | [`ids`], [`options`] | the numbers of the format; what options say about the whole file |
+//! | [`source`], [`reader`] | where bytes come from; an opened file |
+//! | `v6`, `v7` | finding the parts of either version |
+//! | [`chunks`], [`chunk_list`], [`compress`] | packing a CPU's sub-buffers, stepping through them, compressed blocks |
+//! | [`gradual`] | metadata that is expanded only as far as it is read |
+//! | [`own`] | sections of rtrec's own |
+//! | [`writer`], [`writer6`] | files of version 7; of version 6, from one of version 7 |
+//! | [`unsealed`] | temporary files of a recording, and what is put together from them |
+//! | [`error`] | what can be wrong |
+//!
+//! Imported by whoever reads or writes traces: `decode`, `report`, `control`, `record`, `rt`, `cli`; imports `wire` only.
+//!
+//! The next section: its number in [`ids`] (or in [`own`] if no other tool knows it), read by [`reader`] and written by
+//! [`writer`] or [`own`]. The next version: a file beside `v7`.
 
 pub mod chunk_list;
 pub mod chunks;

@@ -1,15 +1,15 @@
 //! Recordings whose recorder died: the files it left, and how a trace is put together from them.
 //!
 //! Owns: the names of the temporary files, the data half of the journal, putting together.
-//! Does not own: the control files to put back, which are the other half (see `record::journal`).
+//! Does not own: the control files to put back, which are the other half (see `control::journal`).
 //!
 //! While it records, a file `DIR/NAME` is a family of files in one folder:
 //! ```text
 //! .NAME.rtrec-PID.journal        one JSON object a line, each written before what it tells is done
 //! .NAME.rtrec-PID.part           the header and the metadata sections of the file to be
-//! .NAME.rtrec-PID.cpu0.0         chunks (or, uncompressed, sub-buffers) of CPU 0, its first stretch
+//! .NAME.rtrec-PID.cpu0.0         chunks (or, uncompressed, sub-buffers) of CPU 0, its first segment
 //! .NAME.rtrec-PID.INSTANCE.cpu0.0
-//! .NAME.rtrec-PID.cpu0.waiting.0.8192   what was to follow when 8192 bytes of sub-buffers were in stretch 0, or may yet
+//! .NAME.rtrec-PID.cpu0.waiting.0.8192   what was to follow when 8192 bytes of sub-buffers were in segment 0, or may yet
 //! .NAME.rtrec-PID.own-7403       what is to be a section of rtrec's own (see `own`)
 //! ```
 //! A chunk is one write, so what a dead recorder leaves is whole up to the last chunk. Nothing is synced to the disk
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::chunks::{Compression, Stretch};
+use super::chunks::{Compression, Segment};
 use super::ids;
 use super::writer::{self, BufferHead, Move, Room, Section, Writer};
 
@@ -33,7 +33,7 @@ pub enum Entry {
     Begin(Begin),
     /// A buffer whose readers are about to write.
     Buffer(BufferEntry),
-    /// A stretch is being moved into the `.part` file.
+    /// A segment is being moved into the `.part` file.
     Moving(MovingEntry),
     /// A complete file is about to get its name.
     Publishing(PublishingEntry),
@@ -92,14 +92,14 @@ pub struct BufferEntry {
     pub cpus: Vec<u32>,
 }
 
-/// A stretch that was being moved when the recorder died: its file may have a hole up to what has arrived.
+/// A segment that was being moved when the recorder died: its file may have a hole up to what has arrived.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub struct MovingEntry {
     /// Instance name.
     pub buffer: String,
     /// The CPU.
     pub cpu: u32,
-    /// Which of its stretches.
+    /// Which of its segments.
     pub segment: u64,
     /// Where it goes in the `.part` file.
     pub at: u64,
@@ -112,8 +112,9 @@ pub struct PublishingEntry {
     pub path: String,
     /// Which of the family it is: `part`, or `rotated` for one of several.
     pub kind: String,
-    /// The names of the stretches that are in it.
-    pub stretches: Vec<String>,
+    /// The names of the segments that are in it.
+    #[serde(rename = "stretches")]
+    pub segments: Vec<String>,
 }
 
 impl From<Move<'_>> for MovingEntry {
@@ -188,14 +189,14 @@ impl Family {
         self.file("journal")
     }
 
-    /// A stretch of a CPU's data.
-    pub fn stretch(&self, instance: &str, cpu: u32, segment: u64) -> PathBuf {
-        self.file(&stretch_kind(instance, cpu, segment))
+    /// A segment of a CPU's data.
+    pub fn segment_path(&self, instance: &str, cpu: u32, segment: u64) -> PathBuf {
+        self.file(&segment_kind(instance, cpu, segment))
     }
 
-    /// The stretches of a CPU that are there, in order.
-    pub fn stretches(&self, instance: &str, cpu: u32) -> io::Result<Vec<(u64, PathBuf)>> {
-        let before = format!("{}.{}", self.stem, stretch_kind(instance, cpu, 0).trim_end_matches('0'));
+    /// The segments of a CPU that are there, in order.
+    pub fn segment_paths(&self, instance: &str, cpu: u32) -> io::Result<Vec<(u64, PathBuf)>> {
+        let before = format!("{}.{}", self.stem, segment_kind(instance, cpu, 0).trim_end_matches('0'));
         let mut found = Vec::new();
         for entry in fs::read_dir(self.folder())? {
             let path = entry?.path();
@@ -209,23 +210,23 @@ impl Family {
     }
 
     /// What waits to be written behind so much of a CPU's data.
-    pub fn waiting(&self, instance: &str, cpu: u32, behind: Position) -> PathBuf {
-        self.file(&format!("{}.{}.{}", waiting_kind(instance, cpu), behind.segment, behind.raw_bytes))
+    pub fn pending_path(&self, instance: &str, cpu: u32, behind: SegmentEnd) -> PathBuf {
+        self.file(&format!("{}.{}.{}", pending_kind(instance, cpu), behind.segment, behind.raw_bytes))
     }
 
-    /// What waited to be written behind these stretches of a CPU, if anything did: it is as whole as they are.
-    pub fn behind(
+    /// What waited to be written behind these segments of a CPU, if anything did: it is as whole as they are.
+    pub fn find_pending(
         &self,
         instance: &str,
         cpu: u32,
-        stretches: &[Stretch],
+        segments: &[Segment],
         compression: Compression,
         subbuf_bytes: usize,
-    ) -> io::Result<Option<Stretch>> {
-        let last = stretches.iter().rfind(|data| data.raw_bytes > 0);
-        let end = last.map(|last| Position { segment: last.segment, raw_bytes: last.raw_bytes }).unwrap_or_default();
-        let before = format!("{}.{}.", self.stem, waiting_kind(instance, cpu));
-        let mut next: Option<(Position, PathBuf)> = None;
+    ) -> io::Result<Option<Segment>> {
+        let last = segments.iter().rfind(|data| data.raw_bytes > 0);
+        let end = last.map(|last| SegmentEnd { segment: last.segment, raw_bytes: last.raw_bytes }).unwrap_or_default();
+        let before = format!("{}.{}.", self.stem, pending_kind(instance, cpu));
+        let mut next: Option<(SegmentEnd, PathBuf)> = None;
         for entry in fs::read_dir(self.folder())? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -233,7 +234,7 @@ impl Family {
                 continue;
             };
             let (Ok(segment), Ok(raw_bytes)) = (segment.parse(), raw_bytes.parse()) else { continue };
-            let at = Position { segment, raw_bytes };
+            let at = SegmentEnd { segment, raw_bytes };
             // What waited behind less than there is has been written meanwhile, in part at least.
             if at >= end && next.as_ref().is_none_or(|(other, _)| at < *other) {
                 next = Some((at, path));
@@ -241,7 +242,7 @@ impl Family {
         }
         let Some((_, path)) = next else { return Ok(None) };
         match File::open(path) {
-            Ok(file) => Stretch::salvage(file, compression, subbuf_bytes, WAITING).map(Some),
+            Ok(file) => Segment::salvage(file, compression, subbuf_bytes, PENDING_SEGMENT).map(Some),
             // Its recorder is at work.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -275,23 +276,23 @@ impl Family {
 
 /// How far a CPU's data go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
-    /// The last stretch that has any.
+pub struct SegmentEnd {
+    /// The last segment that has any.
     pub segment: u64,
     /// Bytes of sub-buffers in it.
     pub raw_bytes: u64,
 }
 
-/// The number of the stretch that waited to be written: behind all others.
-const WAITING: u64 = u64::MAX;
+/// The number of the segment that waited to be written: behind all others.
+const PENDING_SEGMENT: u64 = u64::MAX;
 
-fn waiting_kind(instance: &str, cpu: u32) -> String {
+fn pending_kind(instance: &str, cpu: u32) -> String {
     let dot = if instance.is_empty() { "" } else { "." };
     format!("{instance}{dot}cpu{cpu}.waiting")
 }
 
-/// What a CPU's stretch is called within its family.
-pub fn stretch_kind(instance: &str, cpu: u32, segment: u64) -> String {
+/// What a CPU's segment is called within its family.
+pub fn segment_kind(instance: &str, cpu: u32, segment: u64) -> String {
     let dot = if instance.is_empty() { "" } else { "." };
     format!("{instance}{dot}cpu{cpu}.{segment}")
 }
@@ -306,12 +307,12 @@ pub struct Unsealed {
     /// The buffers it recorded.
     pub buffers: Vec<BufferEntry>,
     moves: Vec<MovingEntry>,
-    /// Stretches that are in a file that has got its name.
+    /// Segments that are in a file that has got its name.
     published: Vec<String>,
 }
 
-/// The stretches of each CPU.
-type CpusData = Vec<(u32, Vec<Stretch>)>;
+/// The segments of each CPU.
+type CpusData = Vec<(u32, Vec<Segment>)>;
 
 /// What was put together.
 #[derive(Debug)]
@@ -346,13 +347,13 @@ impl Unsealed {
             }
         }
         if let Some(last) = publishing.filter(|last| family.has_published(last)) {
-            unsealed.published = last.stretches;
+            unsealed.published = last.segments;
         }
         let found = unsealed.begin.version;
         // None at all: its recorder died before it had begun.
         if found != JOURNAL_VERSION && unsealed.begin != Begin::default() {
-            let told = format!("{} is of form {found}, not {JOURNAL_VERSION}", family.journal().display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, told));
+            let text = format!("{} is of form {found}, not {JOURNAL_VERSION}", family.journal().display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         Ok(unsealed)
     }
@@ -364,14 +365,14 @@ impl Unsealed {
 
     /// Puts a sealed trace together in the empty file `into`, changing nothing of what is there.
     ///
-    /// `texts` gives the metadata sections that the recorder had not come to write, told which are there.
+    /// `texts` gives the metadata sections that the recorder had not come to write, text which are there.
     pub fn put_together(
         &self,
         mut into: File,
         texts: impl FnOnce(&[u16]) -> Vec<Section<'static>>,
     ) -> io::Result<Restored> {
         let compression: Compression =
-            self.begin.compression.parse().map_err(|told: String| io::Error::new(io::ErrorKind::InvalidData, told))?;
+            self.begin.compression.parse().map_err(|text: String| io::Error::new(io::ErrorKind::InvalidData, text))?;
         let (mut part, head_bytes) = (File::open(self.family.file("part"))?, self.head_bytes());
         io::copy(&mut io::Read::take(&mut part, head_bytes), &mut into)?;
         into.rewind()?;
@@ -416,11 +417,11 @@ impl Unsealed {
         Ok(heads)
     }
 
-    fn salvage(&self, buffer: &BufferEntry, cpu: u32, compression: Compression) -> io::Result<Vec<Stretch>> {
+    fn salvage(&self, buffer: &BufferEntry, cpu: u32, compression: Compression) -> io::Result<Vec<Segment>> {
         let subbuf_bytes = buffer.subbuf_bytes as usize;
-        let mut stretches = Vec::new();
-        for (segment, path) in self.family.stretches(&buffer.name, cpu)? {
-            if self.published.contains(&stretch_kind(&buffer.name, cpu, segment)) {
+        let mut segments = Vec::new();
+        for (segment, path) in self.family.segment_paths(&buffer.name, cpu)? {
+            if self.published.contains(&segment_kind(&buffer.name, cpu, segment)) {
                 continue;
             }
             let mut file = File::open(path)?;
@@ -429,14 +430,14 @@ impl Unsealed {
             if let Some(moving) = self.moves.iter().find(moved) {
                 file = self.with_moved(file, moving, compression)?;
             }
-            stretches.push(Stretch::salvage(file, compression, subbuf_bytes, segment)?);
+            segments.push(Segment::salvage(file, compression, subbuf_bytes, segment)?);
         }
-        let waited = self.family.behind(&buffer.name, cpu, &stretches, compression, subbuf_bytes)?;
-        stretches.extend(waited);
-        Ok(stretches)
+        let waited = self.family.find_pending(&buffer.name, cpu, &segments, compression, subbuf_bytes)?;
+        segments.extend(waited);
+        Ok(segments)
     }
 
-    /// A stretch whose beginning is in the `.part` file already, whole again; elsewhere where its own disk has no room.
+    /// A segment whose beginning is in the `.part` file already, whole again; elsewhere where its own disk has no room.
     fn with_moved(&self, mut rest: File, moving: &MovingEntry, compression: Compression) -> io::Result<File> {
         let here = self.whole_in(self.family.folder(), &mut rest, moving, compression);
         here.or_else(|_| self.whole_in(&std::env::temp_dir(), &mut rest, moving, compression))
@@ -549,14 +550,14 @@ mod tests {
     }
 
     #[test]
-    fn stretches_come_in_the_order_they_were_written() {
+    fn segments_come_in_the_order_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
         let family = Family::new(folder.path(), "a.dat", 1);
         for (instance, cpu, segment) in [("", 1, 10), ("", 1, 9), ("", 10, 0), ("x", 1, 3), ("cpu1", 1, 4)] {
-            fs::write(family.stretch(instance, cpu, segment), "").unwrap();
+            fs::write(family.segment_path(instance, cpu, segment), "").unwrap();
         }
         let of = |instance, cpu| -> Vec<u64> {
-            family.stretches(instance, cpu).unwrap().into_iter().map(|(segment, _)| segment).collect()
+            family.segment_paths(instance, cpu).unwrap().into_iter().map(|(segment, _)| segment).collect()
         };
         assert_eq!((of("", 1), of("", 10), of("x", 1), of("cpu1", 1)), (vec![9, 10], vec![0], vec![3], vec![4]));
     }
@@ -566,7 +567,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let family = Family::new(folder.path(), "a.dat", 1);
         let path = folder.path().join("a.dat.0001").to_string_lossy().into_owned();
-        let entry = PublishingEntry { path: path.clone(), kind: "rotated".to_owned(), stretches: Vec::new() };
+        let entry = PublishingEntry { path: path.clone(), kind: "rotated".to_owned(), segments: Vec::new() };
         assert!(!family.has_published(&entry));
         fs::write(family.file("rotated"), "").unwrap();
         fs::write(&path, "an older one").unwrap();

@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use byteorder::{ByteOrder, NativeEndian, WriteBytesExt};
 use rayon::prelude::*;
 
-use super::chunks::{COUNT_BYTES, Compression, Stretch};
+use super::chunks::{COUNT_BYTES, Compression, Segment};
 use super::ids;
 
 /// Bytes of a text's chunk: ten pages, as trace-cmd has them.
@@ -217,13 +217,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a BUFFER section with the data of its CPUs, each in one or more stretches, and the OPTIONS section that leads to it.
+    /// Writes a BUFFER section with the data of its CPUs, each in one or more segments, and the OPTIONS section that leads to it.
     ///
-    /// `moving` hears where each stretch is about to go.
+    /// `moving` hears where each segment is about to go.
     pub fn buffer(
         &mut self,
         head: &BufferHead,
-        cpus: &mut [(u32, Vec<Stretch>)],
+        cpus: &mut [(u32, Vec<Segment>)],
         moving: &mut Moving<'_>,
     ) -> io::Result<()> {
         let at = self.at;
@@ -235,12 +235,12 @@ impl Writer {
         put_text(&mut option, &head.name);
         put_text(&mut option, &head.clock);
         option.write_u32::<NativeEndian>(head.subbuf_bytes)?;
-        let with_data = |cpu: &&mut (u32, Vec<Stretch>)| cpu.1.iter().any(|data| data.bytes > 0);
+        let with_data = |cpu: &&mut (u32, Vec<Segment>)| cpu.1.iter().any(|data| data.bytes > 0);
         option.write_u32::<NativeEndian>(word(cpus.iter_mut().filter(with_data).count())?)?;
-        for (cpu, stretches) in cpus.iter_mut().filter(with_data) {
+        for (cpu, segments) in cpus.iter_mut().filter(with_data) {
             self.align(u64::from(head.subbuf_bytes))?;
             let start = self.at;
-            self.append(stretches, &mut |segment, at| moving(Move { buffer: &head.name, cpu: *cpu, segment, at }))?;
+            self.append(segments, &mut |segment, at| moving(Move { buffer: &head.name, cpu: *cpu, segment, at }))?;
             option.write_u32::<NativeEndian>(*cpu)?;
             option.write_u64::<NativeEndian>(start)?;
             option.write_u64::<NativeEndian>(self.at - start)?;
@@ -292,27 +292,27 @@ impl Writer {
     /// Moves a CPU's data in; the kernel copies it (`copy_file_range`), or shares the blocks where it can.
     fn append(
         &mut self,
-        stretches: &mut [Stretch],
+        segments: &mut [Segment],
         moving: &mut dyn FnMut(u64, u64) -> io::Result<Room>,
     ) -> io::Result<()> {
-        // Each stretch has its own count of chunks in front; the whole has one.
+        // Each segment has its own count of chunks in front; the whole has one.
         let mut skipped = 0;
         if self.compression != Compression::None {
-            let chunks = stretches.iter().map(|data| u64::from(data.chunks)).sum::<u64>();
+            let chunks = segments.iter().map(|data| u64::from(data.chunks)).sum::<u64>();
             let chunks = u32::try_from(chunks).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
             let mut count = [0; COUNT_BYTES];
             count.as_mut_slice().write_u32::<NativeEndian>(chunks)?;
             self.put(&count)?;
             skipped = COUNT_BYTES as u64;
         }
-        for data in stretches.iter_mut().filter(|data| data.bytes > 0) {
+        for data in segments.iter_mut().filter(|data| data.bytes > 0) {
             let room = moving(data.segment, self.at)?;
             self.append_stretch(data, skipped, room)?;
         }
         Ok(())
     }
 
-    fn append_stretch(&mut self, data: &mut Stretch, skipped: u64, room: Room) -> io::Result<()> {
+    fn append_stretch(&mut self, data: &mut Segment, skipped: u64, room: Room) -> io::Result<()> {
         data.file.seek(SeekFrom::Start(skipped))?;
         let piece_bytes = if room == Room::Short { MOVED_AT_ONCE } else { u64::MAX };
         let mut from = skipped;
@@ -355,14 +355,14 @@ fn header(compression: Compression, subbuf_bytes: u32) -> Vec<u8> {
     head
 }
 
-/// A stretch of a CPU's data that is about to be moved into the file.
+/// A segment of a CPU's data that is about to be moved into the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Move<'a> {
     /// Instance name; empty for the top-level buffer.
     pub buffer: &'a str,
     /// The CPU.
     pub cpu: u32,
-    /// Which of its stretches.
+    /// Which of its segments.
     pub segment: u64,
     /// Where it goes.
     pub at: u64,

@@ -95,12 +95,12 @@ fn put_options(out: &mut Vec<u8>, dat: &Dat) -> io::Result<()> {
     for (id, texts) in
         [(ids::CPUSTAT, &options.cpustats), (ids::HOOK, &options.hooks), (ids::PROCMAPS, &options.proc_maps)]
     {
-        texts.iter().try_for_each(|told| put_option(out, id, &text(told)))?;
+        texts.iter().try_for_each(|one| put_option(out, id, &text(one)))?;
     }
-    for (id, told) in
+    for (id, one) in
         [(ids::TRACECLOCK, &options.trace_clock), (ids::UNAME, &options.uname), (ids::VERSION, &options.version)]
     {
-        told.iter().try_for_each(|told| put_option(out, id, &text(told)))?;
+        one.iter().try_for_each(|one| put_option(out, id, &text(one)))?;
     }
     if let Some(id) = options.trace_id {
         put_option(out, ids::TRACEID, &word(id))?;

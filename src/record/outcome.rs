@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::child::Ending;
-use super::error::Error;
+use crate::record::error::Error;
 use crate::tracefs::buffer::BufferStats;
 
 /// What a recording has brought.
@@ -35,6 +34,25 @@ impl Outcome {
     /// All CPUs of all buffers.
     pub fn cpus(&self) -> impl Iterator<Item = &CpuOutcome> {
         self.buffers.iter().flat_map(|buffer| &buffer.cpus)
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+}
+
+impl Ending {
+    /// The status a shell would show: 128 + signal for a killed one.
+    pub fn status(self) -> u8 {
+        match self {
+            Ending::Exited(status) => status as u8,
+            Ending::Killed(signal) => 128u8.saturating_add(signal as u8),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Words for the arguments of kernel functions, turned into what the kernel fetches.
 //!
 //! Owns: the grammar of such words, the walk through structures, the types of what is fetched.
-//! Does not own: the types themselves (see `btf`), who defines probes (see `record::probe`).
+//! Does not own: the types themselves (see `btf`), who defines probes (see `probe`).
 //!
 //! ```text
 //!   [NAME=]PARAMETER { ->MEMBER | .MEMBER | [INDEX] } [:TYPE]
@@ -515,7 +515,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_said_with_what_would() {
-        for (word, told) in [
+        for (word, text) in [
             ("fil", "there is no parameter fil; there is file, buf, count, pos"),
             ("$retval->f_mode", "there is no parameter $retval; there is file, buf, count, pos"),
             (
@@ -531,7 +531,7 @@ mod tests {
             ("file:", "PARAMETER->MEMBER.MEMBER[INDEX]:TYPE is understood, not \":\""),
             ("", "PARAMETER->MEMBER.MEMBER[INDEX]:TYPE is understood, not \"\""),
         ] {
-            assert_eq!(one(WRITE, word).map_err(|error| error.to_string()), Err(told.to_owned()), "{word}");
+            assert_eq!(one(WRITE, word).map_err(|error| error.to_string()), Err(text.to_owned()), "{word}");
         }
         let unknown = one(Place::Entry("not_there"), "x").unwrap_err().to_string();
         assert_eq!(unknown, "the kernel's types (BTF) do not tell the parameters of not_there");
@@ -542,8 +542,8 @@ mod tests {
         let words = ["file->f_state", "state=file->f_state", "file->f_state:x32"].map(str::to_owned);
         let values = |field: &str| Some((field.to_owned(), vec![(0, "IDLE".to_owned()), (7, "BUSY".to_owned())]));
         let resolved = resolve(&btf(), WRITE, &words).unwrap();
-        let told: Vec<_> = resolved.into_iter().map(|argument| argument.values).collect();
-        assert_eq!(told, [values("f_state"), values("state"), None]);
+        let values_of: Vec<_> = resolved.into_iter().map(|argument| argument.values).collect();
+        assert_eq!(values_of, [values("f_state"), values("state"), None]);
     }
 
     #[test]

@@ -1,7 +1,19 @@
 //! Names of addresses and shapes of functions, beyond what the ground floor's tables know.
 //!
 //! Owns: the kernel's types ([`btf`]); programs and libraries with their symbols, debug information and static probes.
-//! Does not own: what is done with a place that was found (see `record::probe`, `report`).
+//! Does not own: what is done with a place that was found (see `probe`, `report`).
+//!
+//! | file or folder | what is inside |
+//! | --- | --- |
+//! | `binary`, `image`, `functions` | an ELF file, its bytes, its functions by name and address |
+//! | `debug_file`, [`dwarf`], `types`, `locations` | separate debug files, lines, types, where variables are |
+//! | [`parameters`], [`usdt`], [`instructions`] | what probes of programs need: variables, static probes, where instructions begin |
+//! | [`btf`], [`kernel_arguments`] | the kernel's types, and arguments of its functions by them |
+//! | [`names`], [`demangle`] | addresses to names, as people write them |
+//!
+//! Imported by `probe`, `record`, `rt`, `report` and `cli`; imports `wire` only: no control file, no trace.
+//!
+//! The next form of debug information: a file beside [`dwarf`], asked by [`names`] and [`parameters`].
 
 mod binary;
 pub mod btf;

@@ -1,7 +1,7 @@
 //! Dynamic events: probes that are defined by a line of text and removed by another.
 //!
 //! Owns: the three files that take such lines, listing what there is, defining, and removing one by one.
-//! Does not own: what stands in the lines (see `record::probe`).
+//! Does not own: what stands in the lines (see `probe`).
 //! A definition file is only ever appended to: opening it with O_TRUNC would remove everybody's probes. An event that is
 //! switched on anywhere cannot be removed (EBUSY), and one that a task is just passing not at once, so removal switches
 //! off and tries again.

@@ -1,7 +1,7 @@
 //! Histograms that the kernel keeps (`hist` triggers), and snapshots of a buffer that it takes itself.
 //!
 //! Owns: the text of `hist` files, whether a snapshot was taken, taking one by hand, what a kernel lacks for either.
-//! Does not own: what is counted or when a snapshot is worth taking (see `record::in_kernel`).
+//! Does not own: what is counted or when a snapshot is worth taking (see `rt::in_kernel`).
 //! Units: as in the histogram; keys of powers of two (`.log2`) are told by their exponent.
 //! Source: Documentation/trace/histogram.rst, the files of 6.1 and 6.12.
 //!

@@ -21,6 +21,11 @@ impl Tracefs {
         Tracefs { dir: dir.into() }
     }
 
+    /// The root that a user has named, else the one that is found.
+    pub fn open(dir: Option<&Path>) -> Result<Self, Error> {
+        dir.map_or_else(Self::find, |dir| Ok(Self::at(dir)))
+    }
+
     /// Finds the mounted tracefs, or mounts it at `/sys/kernel/tracing`.
     ///
     /// Looks in `/proc/mounts` for `tracefs`, then for a `debugfs` that has a `tracing` folder (kernels before 4.1).

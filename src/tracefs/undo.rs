@@ -262,10 +262,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("trace_clock");
         std::fs::write(&path, "local\n").unwrap();
-        let (told, heard) = std::sync::mpsc::channel();
+        let (sender, heard) = std::sync::mpsc::channel();
         let seen = path.clone();
         let mut undo = Undo::with_log(Box::new(move |step| {
-            told.send((serde_json::to_string(step).unwrap(), std::fs::read_to_string(&seen).unwrap())).unwrap();
+            sender.send((serde_json::to_string(step).unwrap(), std::fs::read_to_string(&seen).unwrap())).unwrap();
         }));
         undo.set(&path, "mono").unwrap();
         let (stored, then) = heard.recv().unwrap();

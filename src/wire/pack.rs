@@ -5,15 +5,13 @@
 
 use byteorder::{ByteOrder, NativeEndian};
 
-use super::subbuf::Layout;
+use super::subbuf::{COMMIT_LOST, COMMIT_LOST_STORED, Layout};
 
 /// Longest record whose length fits into its header, in words.
 const SHORT_WORDS: usize = 28;
 const TIME_EXTEND: u32 = 30;
 /// Bits of the distance to the record before.
 const DELTA_BITS: u32 = 27;
-const LOST_STORED: u64 = 1 << 30;
-const LOST: u64 = 1 << 31;
 
 /// A sub-buffer being filled.
 #[derive(Debug)]
@@ -95,7 +93,7 @@ impl Packer {
         let mut commit = (self.at - begin) as u64;
         self.page[self.at..].fill(0);
         if self.lost > 0 {
-            commit |= LOST | LOST_STORED;
+            commit |= u64::from(COMMIT_LOST | COMMIT_LOST_STORED);
             let bytes = usize::from(self.layout.abi.long_bytes);
             NativeEndian::write_uint(&mut self.page[self.at..], self.lost.min(u64::from(u32::MAX)), bytes);
         }

@@ -21,12 +21,12 @@ use byteorder::{BigEndian, ByteOrder, LittleEndian};
 
 use super::abi::{Abi, Endian};
 
-/// Bits of the commit word that count the valid bytes.
-const COMMIT_BYTES_MASK: u64 = 0x07ff_ffff;
+/// Bits of the commit word's low half that count the valid bytes.
+pub const COMMIT_BYTES: u32 = 0x07ff_ffff;
 /// The number of lost events is stored right after the valid bytes.
-const COMMIT_LOST_STORED: u64 = 1 << 30;
+pub const COMMIT_LOST_STORED: u32 = 1 << 30;
 /// Events were lost between the previous sub-buffer and this one.
-const COMMIT_LOST: u64 = 1 << 31;
+pub const COMMIT_LOST: u32 = 1 << 31;
 
 const TYPE_LEN_MAX: u32 = 28;
 const TYPE_PADDING: u32 = 29;
@@ -119,7 +119,8 @@ impl Layout {
             .get(usize::from(self.commit_offset)..)
             .and_then(|bytes| self.abi.ulong(bytes))
             .ok_or(Damage { at: u32::from(self.commit_offset), kind: DamageKind::NoHeader })?;
-        let valid = (commit & COMMIT_BYTES_MASK) as u32;
+        let commit = commit as u32;
+        let valid = commit & COMMIT_BYTES;
         let end = u32::from(self.data_offset) + valid;
         if end > self.subbuf_bytes {
             return Err(Damage { at: u32::from(self.commit_offset), kind: DamageKind::Commit(valid) });
@@ -272,8 +273,25 @@ impl Walk {
     }
 
     /// The next data record, `None` at the end. After damage the walk is over.
-    #[inline]
+    ///
+    /// Nearly all records are short, with their length in the head: that path is part of its callers' loops.
+    #[inline(always)]
     pub fn next<E: Order>(&mut self, page: &[u8]) -> Option<Result<Found, Damage>> {
+        let at = self.at;
+        if let Some(bytes) = page.get(at as usize..self.end as usize).filter(|bytes| bytes.len() >= 4) {
+            let (type_len, delta) = E::split(E::read_u32(bytes));
+            let len = type_len * 4;
+            if type_len <= TYPE_LEN_MAX && type_len != 0 && len as usize + 4 <= bytes.len() {
+                self.ticks = self.ticks.wrapping_add(u64::from(delta));
+                self.at = at + 4 + len;
+                return Some(Ok(Found { ticks: self.ticks, start: at + 4, len }));
+            }
+        }
+        self.next_of_any_kind::<E>(page)
+    }
+
+    /// The next data record, whatever comes before it.
+    fn next_of_any_kind<E: Order>(&mut self, page: &[u8]) -> Option<Result<Found, Damage>> {
         loop {
             let at = self.at;
             let left = self.end.saturating_sub(at);

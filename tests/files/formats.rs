@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rtrec::plugins::{Compat, Decoders, PluginSet, Scene, Style, Trace};
+use rtrec::decode::{Compat, Decoders, PluginSet, Scene, Style, Trace};
+use rtrec::plugins::REGISTRY;
 use rtrec::wire::abi::{Abi, Endian};
 use rtrec::wire::print_fmt::{Flavor, compile_plain};
 use rtrec::wire::record::Record;
@@ -92,13 +94,13 @@ fn nearly_every_print_fmt_compiles_and_libtraceevents_flavors_refuse_what_it_ref
 
 #[test]
 fn reclaim_of_7_2_shows_the_task_of_the_record() {
-    let trace = trace("7.2", LITTLE);
-    let names = Names::new(&trace.cmdlines);
+    let trace = Arc::new(trace("7.2", LITTLE));
+    let names = Names::new(Arc::clone(&trace.cmdlines));
     let id = trace.formats.find("vmscan", "mm_vmscan_direct_reclaim_end").unwrap();
     let mut data = vec![0; 24];
     data[..2].copy_from_slice(&id.to_le_bytes());
     data[4..8].copy_from_slice(&4711_i32.to_le_bytes());
-    let decoders = Decoders::new(&trace, Style::default()).unwrap();
+    let decoders = Decoders::new(Arc::clone(&trace), REGISTRY, Style::default()).unwrap();
     let scene = Scene { trace: &trace, names: &names, seq: 0, exit: None, aux: 0 };
     let mut out = Vec::new();
     decoders.get(id).unwrap().text(&Record { ticks: 0, cpu: 0, data: &data }, &scene, &mut out);
@@ -143,8 +145,8 @@ fn any_bytes_render_in_every_style_without_panic_and_in_time() {
     let abis =
         [("6.18", LITTLE), ("6.18", big(8)), ("6.18", big(4)), ("6.1", LITTLE), ("6.12", big(4)), ("7.2", LITTLE)];
     for (release, abi) in abis {
-        let trace = trace(release, abi);
-        let names = Names::new(&trace.cmdlines);
+        let trace = Arc::new(trace(release, abi));
+        let names = Names::new(Arc::clone(&trace.cmdlines));
         for compat in [Compat::Rtrec, Compat::V31, Compat::V34] {
             for plugins in [PluginSet::All, PluginSet::None] {
                 render(&trace, &names, Style { compat, plugins, ..Style::default() });
@@ -154,9 +156,9 @@ fn any_bytes_render_in_every_style_without_panic_and_in_time() {
     assert!(start.elapsed() < Duration::from_secs(300), "{:?}", start.elapsed());
 }
 
-fn render(trace: &Trace, names: &Names<'_>, style: Style) {
-    let decoders = Decoders::new(trace, style).unwrap();
-    let mut trackers = decoders.trackers(names);
+fn render(trace: &Arc<Trace>, names: &Names, style: Style) {
+    let decoders = Decoders::new(Arc::clone(trace), REGISTRY, style).unwrap();
+    let mut trackers = decoders.trackers();
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     let mut out = Vec::new();
     for (seq, event) in trace.formats.iter().enumerate() {
@@ -164,14 +166,13 @@ fn render(trace: &Trace, names: &Names<'_>, style: Style) {
         for _ in 0..6 {
             let (data, other) = (noise.record(event.id, trace.abi), noise.record(event.id, trace.abi));
             let record = Record { ticks: noise.next(), cpu: noise.next() as u32 % 70_000, data: &data };
-            let mut aux = 0;
+            let mut scene = Scene { trace, names, seq: seq as u64, exit: None, aux: 0 };
             for tracked in &mut trackers {
                 if tracked.ids.contains(&event.id) {
-                    aux = tracked.tracker.observe(&record, seq as u64);
+                    scene.aux = tracked.tracker.observe(&record, &scene);
                 }
             }
-            let exit = Some(Record { data: &other, ..record }).filter(|_| noise.next() & 1 == 0);
-            let scene = Scene { trace, names, seq: seq as u64, exit, aux };
+            scene.exit = Some(Record { data: &other, ..record }).filter(|_| noise.next() & 1 == 0);
             out.clear();
             decoder.text(&record, &scene, &mut out);
             decoder.raw_fields(&record, &scene, &mut out);
@@ -198,9 +199,10 @@ fn damage(trace: &Trace) {
         }
         let mut damaged = Trace::new(LITTLE);
         let Some(id) = damaged.formats.push(event.system, &text) else { continue };
-        let names = Names::new(&damaged.cmdlines);
+        let damaged = Arc::new(damaged);
+        let names = Names::new(Arc::clone(&damaged.cmdlines));
         for compat in [Compat::Rtrec, Compat::V34] {
-            let decoders = Decoders::new(&damaged, Style { compat, ..Style::default() }).unwrap();
+            let decoders = Decoders::new(Arc::clone(&damaged), REGISTRY, Style { compat, ..Style::default() }).unwrap();
             let Some(decoder) = decoders.get(id) else { continue };
             let data = noise.record(id, LITTLE);
             let record = Record { ticks: 0, cpu: 0, data: &data };

@@ -9,7 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rtrec::report::{self, Format, Gate, Input, Settings};
+use rtrec::plugins::REGISTRY;
+use rtrec::report::analysis::graph_stats::GraphStats;
+use rtrec::report::analysis::profile::{ProfileSettings, Profiler};
+use rtrec::report::analysis::summary::Summary;
+use rtrec::report::{
+    self, Analysis, ExportSettings, Input, OwnedView, ReadSettings, Reading, Selection, Show, TextSettings, export,
+};
 
 fn fixtures() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
@@ -271,23 +277,34 @@ impl Dice {
 
 /// Reports bytes through the library, with the text of every record; the number of records, or `None` if refused.
 fn records(bytes: Vec<u8>) -> Option<u64> {
-    reported(bytes, Format::Text)
+    reported(bytes, "text")
 }
 
-fn reported(bytes: Vec<u8>, format: Format) -> Option<u64> {
+fn view(name: &str) -> OwnedView {
+    let asked = |analysis: Box<dyn Analysis>| OwnedView::Analysis(analysis, Show::Text { cpus: true, versions: false });
+    match name {
+        "text" => OwnedView::Text(TextSettings::default()),
+        "summary" => asked(Box::new(Summary::default())),
+        "graph stats" => asked(Box::new(GraphStats::default())),
+        "profile" => asked(Box::new(Profiler::new(ProfileSettings::default(), Default::default()))),
+        format => OwnedView::Export(export::named(format).unwrap(), ExportSettings::default()),
+    }
+}
+
+fn reported(bytes: Vec<u8>, name: &str) -> Option<u64> {
     let dat = rtrec::dat::Dat::from_bytes(bytes).ok()?;
-    let inputs = [Input::new(dat, "memory".into(), "memory".into())];
-    let settings = Settings { threads: 1, format, ..Settings::default() };
-    let names = report::names(&inputs);
-    let lanes = report::lanes(&inputs, &names, &settings).ok()?;
+    let inputs = vec![Input::new(dat, "memory".into(), "memory".into())];
+    let mut settings = ReadSettings::default();
+    settings.threads = 1;
+    let mut reading = Reading::new(inputs, REGISTRY, settings, &Selection::default()).ok()?;
     let started = Instant::now();
-    let outcome = report::run(&inputs, &lanes, Gate::open(), &settings, &mut std::io::sink()).unwrap();
-    assert!(started.elapsed() < Duration::from_secs(20), "{format:?} took {:?}", started.elapsed());
+    let outcome = report::print(&mut reading, view(name).view(), &mut std::io::sink()).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(20), "{name} took {:?}", started.elapsed());
     Some(outcome.records)
 }
 
 /// What else a damaged file may be asked for.
-const OTHER_FORMATS: [Format; 5] = [Format::Json, Format::Csv, Format::Summary, Format::GraphStats, Format::Profile];
+const OTHER_VIEWS: [&str; 5] = ["json", "csv", "summary", "graph stats", "profile"];
 
 fn small(name: &str) -> Vec<u8> {
     fs::read(fixtures().into_iter().find(|case| case.ends_with(name)).unwrap().join("trace.dat")).unwrap()
@@ -310,7 +327,7 @@ fn files_cut_anywhere_give_what_is_left() {
         for number in 0..cuts {
             let cut = dice.next(whole.len());
             if number % 5 == 0 {
-                let format = OTHER_FORMATS[number / 5 % OTHER_FORMATS.len()];
+                let format = OTHER_VIEWS[number / 5 % OTHER_VIEWS.len()];
                 // Only text folds the exits of leaves into their entries.
                 assert!(reported(whole[..cut].to_vec(), format).is_none_or(|count| count <= 2 * most), "{name} {cut}");
             }
@@ -345,7 +362,7 @@ fn files_with_a_flipped_bit_neither_crash_nor_hang() {
         let at = dice.next(bytes.len());
         bytes[at] ^= 1 << dice.next(8);
         if number % 10 == 0 {
-            reported(bytes.clone(), OTHER_FORMATS[number / 10 % OTHER_FORMATS.len()]);
+            reported(bytes.clone(), OTHER_VIEWS[number / 10 % OTHER_VIEWS.len()]);
         }
         match records(bytes) {
             None => refused += 1,
@@ -366,7 +383,7 @@ fn a_profile_of_a_file_with_a_flipped_bit_neither_crashes_nor_hangs() {
             let mut bytes = whole.clone();
             let at = dice.next(bytes.len());
             bytes[at] ^= 1 << dice.next(8);
-            reported(bytes, Format::Profile);
+            reported(bytes, "profile");
         }
     }
 }

@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use rtrec::dat::{Dat, ids};
-use rtrec::report::{self, Gate, Input, Settings};
+use rtrec::plugins::REGISTRY;
+use rtrec::report::{self, Input, ReadSettings, Reading, Selection, TextSettings, View};
 
 /// Far more than any of these takes where nothing is squared.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -43,11 +44,11 @@ fn open(what: &str, file: Vec<u8>) -> Vec<String> {
     let mut said = Vec::new();
     if let Ok(dat) = Dat::from_bytes(file) {
         said.extend(dat.notes.iter().map(ToString::to_string));
-        let inputs = [Input::new(dat, "hostile".into(), "hostile".into())];
-        let names = report::names(&inputs);
-        let settings = Settings { threads: 1, ..Settings::default() };
-        let lanes = report::lanes(&inputs, &names, &settings).unwrap();
-        report::run(&inputs, &lanes, Gate::open(), &settings, &mut std::io::sink()).unwrap();
+        let inputs = vec![Input::new(dat, "hostile".into(), "hostile".into())];
+        let mut settings = ReadSettings::default();
+        settings.threads = 1;
+        let mut reading = Reading::new(inputs, REGISTRY, settings, &Selection::default()).unwrap();
+        report::print(&mut reading, View::Text(&TextSettings::default()), &mut std::io::sink()).unwrap();
     }
     let took = started.elapsed();
     println!("{what}: {took:?}, {said:.3?}");

@@ -4,6 +4,7 @@
 
 mod byte_orders;
 mod cli;
+mod examples;
 mod fake;
 mod formats;
 mod golden;

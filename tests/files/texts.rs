@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use rtrec::plugins::{Compat, Decoders, PluginSet, PluginSetting, Scene, Style, Trace};
+use rtrec::decode::{Compat, Decoders, PluginSet, PluginSetting, Scene, Style, Trace};
+use rtrec::plugins::REGISTRY;
 use rtrec::wire::abi::{Abi, Endian};
 use rtrec::wire::record::Record;
 use rtrec::wire::tables::{Cmdlines, Kallsyms, Names, PrintkFormats};
@@ -80,7 +82,7 @@ impl Case {
         }
         trace.kallsyms = Kallsyms::new(self.kallsyms.clone());
         trace.printk = PrintkFormats::new(self.printk.clone());
-        trace.cmdlines = Cmdlines::new(self.cmdlines.clone().unwrap_or_else(|| b"77 task\n".to_vec()));
+        trace.cmdlines = Arc::new(Cmdlines::new(self.cmdlines.clone().unwrap_or_else(|| b"77 task\n".to_vec())));
         trace
     }
 
@@ -97,25 +99,27 @@ impl Case {
 
     /// The texts of all printed records, leaves folded as trace-cmd does.
     fn texts(&self, compat: Compat) -> Vec<Vec<u8>> {
-        let trace = self.trace();
-        let Ok(decoders) = Decoders::new(&trace, self.style(compat)) else { return vec![b"STYLE ERROR".to_vec()] };
+        let trace = Arc::new(self.trace());
+        let Ok(decoders) = Decoders::new(Arc::clone(&trace), REGISTRY, self.style(compat)) else {
+            return vec![b"STYLE ERROR".to_vec()];
+        };
         let raw = self.args.iter().any(|arg| arg == "-R");
-        let names = Names::new(&trace.cmdlines);
-        let mut trackers = decoders.trackers(&names);
+        let names = Names::new(Arc::clone(&trace.cmdlines));
+        let mut trackers = decoders.trackers();
         let records: Vec<_> =
             self.records.iter().map(|(cpu, ticks, data)| Record { ticks: *ticks, cpu: *cpu, data }).collect();
         let (mut texts, mut at) = (Vec::new(), 0);
         while let Some(record) = records.get(at) {
             let id = ABI.u16(record.data).unwrap();
-            let mut aux = 0;
+            let mut scene = Scene { trace: &trace, names: &names, seq: at as u64, exit: None, aux: 0 };
             for tracked in trackers.iter_mut().filter(|tracked| tracked.ids.contains(&id)) {
-                aux |= tracked.tracker.observe(record, at as u64);
+                scene.aux |= tracked.tracker.observe(record, &scene);
             }
-            let graph = decoders.funcgraph();
+            let graph = decoders.pairing();
             let exit = records
                 .get(at + 1)
                 .filter(|exit| !raw && graph.is_entry(id) && exit.cpu == record.cpu && graph.matches(record, exit));
-            let scene = Scene { trace: &trace, names: &names, seq: at as u64, exit: exit.copied(), aux };
+            scene.exit = exit.copied();
             let decoder = decoders.get(id).unwrap();
             let mut text = Vec::new();
             match raw {

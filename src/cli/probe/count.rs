@@ -5,8 +5,8 @@ use std::io::Write;
 
 use byteorder::NativeEndian;
 
-use super::super::say;
-use crate::record::{Round, Sink, StreamTexts};
+use super::super::common::say::say;
+use crate::record::{Receiver, Round, StreamMetadata};
 use crate::wire::abi::Abi;
 
 /// Counts records by event.
@@ -42,8 +42,8 @@ impl Counter {
     }
 }
 
-impl Sink for Counter {
-    fn begin(&mut self, texts: StreamTexts) {
+impl Receiver for Counter {
+    fn begin(&mut self, texts: StreamMetadata) {
         for (system, text) in texts.formats.iter().filter(|(system, _)| system != "ftrace") {
             let text = String::from_utf8_lossy(text);
             let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::super::{explain, say, say_raw};
+use super::super::common::explain;
+use super::super::common::say::{say, say_raw};
 use super::live::told;
-use crate::record::probe::{self, Probe, ProbeError, Symbols};
+use crate::probe::{self, Probe, ProbeError, Symbols};
 use crate::tracefs::Tracefs;
 use crate::wire::pattern::Pattern;
 
@@ -70,7 +71,7 @@ fn print(all: &[Symbols], glob: &Pattern, pattern: &str) -> ExitCode {
 
 /// `--list PATTERN`: the functions of the kernel.
 pub(super) fn of_kernel(pattern: &str, dir: Option<&Path>) -> ExitCode {
-    let root = match dir.map_or_else(Tracefs::find, |dir| Ok(Tracefs::at(dir))) {
+    let root = match Tracefs::open(dir) {
         Ok(root) => root,
         Err(source) => return told("kprobe", &ProbeError::Tracefs(source)),
     };
@@ -79,14 +80,13 @@ pub(super) fn of_kernel(pattern: &str, dir: Option<&Path>) -> ExitCode {
         return ExitCode::from(2);
     };
     let resolver = probe::Resolver::new(&root.top(), probe::session_group());
-    if let Err(error) = resolver.judge_support(probe::Kind::Kprobe) {
+    if let Err(error) = resolver.check_support(probe::Kind::Kprobe) {
         return told("kprobe", &error);
     }
     let functions = match root.top().available_functions() {
         Ok(functions) => functions,
         Err(source) => {
-            let explained =
-                explain::record_error(&crate::record::Error::Setup { step: "listing the functions", source });
+            let explained = explain::record::control_file("listing the functions", &source);
             say_raw(&explained.text("kprobe"));
             return ExitCode::from(explained.status);
         }

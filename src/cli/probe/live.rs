@@ -3,15 +3,18 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use super::super::record::{Stderr, status};
-use super::super::stream::{Printer, failure};
-use super::super::{explain, explain_probe, say, say_raw};
+use super::super::common::explain;
+use super::super::common::live::{Printer, failure};
+use super::super::common::recording::status;
+use super::super::common::say::{say, say_raw};
+use super::super::common::stderr::Stderr;
 use super::args::{KprobeArgs, LiveArgs, UprobeArgs};
 use super::count::Counter;
 use super::{latency, list};
-use crate::record::probe::{self, Kind, ProbeError, Resolver, Spec};
-use crate::record::{self, BufferSettings, EventSettings, Outcome, Settings, Sink};
-use crate::report;
+use crate::probe::{self, Kind, ProbeError, Resolver, Spec};
+use crate::record::{self, Outcome, Receiver, Settings};
+use crate::report::{OwnedView, TextSettings};
+use crate::setup::{BufferSettings, EventSettings};
 use crate::tracefs::Tracefs;
 
 /// Runs `rtrec uprobe`.
@@ -47,7 +50,7 @@ fn run(
         return dry_run(name, &specs, args);
     }
     if args.only_command && command.is_empty() {
-        say!("rtrec {name}: -F is the command's hits only, but there is no command; put it behind --");
+        say!("rtrec {name}: -F is the command's hits only, but there is no command; put it after --");
         return ExitCode::from(2);
     }
     if args.latency {
@@ -69,18 +72,22 @@ fn run(
             status(outcome)
         });
     }
-    let mut printer =
-        Printer { settings: layout(args), live: None, to_stderr: args.stderr, failed: None, nameless: true };
+    let mut printer = Printer::new(view(args), args.stderr, true);
     let outcome = trace(&settings, args, &watch, &mut printer);
     ended(name, outcome, &settings, &watch, |outcome| {
         printer.failed.as_ref().map_or_else(|| status(outcome), |error| failure(error, outcome))
     })
 }
 
-fn trace(settings: &Settings, args: &LiveArgs, watch: &Stderr, sink: &mut dyn Sink) -> Result<Outcome, record::Error> {
+fn trace(
+    settings: &Settings,
+    args: &LiveArgs,
+    watch: &Stderr,
+    receiver: &mut dyn Receiver,
+) -> Result<Outcome, record::Error> {
     match args.output {
-        Some(_) => record::stream_and_keep(settings, args.delay, watch, sink),
-        None => record::stream(settings, args.delay, watch, sink),
+        Some(_) => record::stream_and_keep(settings, args.delay, watch, receiver),
+        None => record::stream(settings, args.delay, watch, receiver),
     }
 }
 
@@ -98,7 +105,7 @@ fn ended(
             ExitCode::from(status)
         }
         Err(error) => {
-            let explained = explain::record_error(&error);
+            let explained = explain::record::error(&error);
             say_raw(&explained.text(name));
             ExitCode::from(explained.status)
         }
@@ -106,7 +113,7 @@ fn ended(
 }
 
 pub(super) fn told(name: &str, error: &ProbeError) -> ExitCode {
-    let explained = explain_probe::explain(error);
+    let explained = explain::probe::error(error);
     say_raw(&explained.text(name));
     ExitCode::from(explained.status)
 }
@@ -136,7 +143,7 @@ pub(super) fn named(kind: Kind, name: Option<&str>, words: &[String]) -> Result<
 }
 
 fn dry_run(name: &str, specs: &[Spec], args: &LiveArgs) -> ExitCode {
-    let root = match args.tracefs.as_deref().map_or_else(Tracefs::find, |dir| Ok(Tracefs::at(dir))) {
+    let root = match Tracefs::open(args.tracefs.as_deref()) {
         Ok(root) => root,
         Err(source) => return told(name, &ProbeError::Tracefs(source)),
     };
@@ -168,22 +175,20 @@ pub(super) fn settings(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) 
         pids: args.pid.clone(),
         ..BufferSettings::default()
     };
-    Settings {
-        tracefs: args.tracefs.clone(),
-        output: args.output.clone().unwrap_or_default(),
-        command: command.to_vec(),
-        buffers: vec![BufferSettings::default(), buffer],
-        only_command: args.only_command,
-        follow_children: args.follow_children,
-        duration: args.duration,
-        max_probes: args.max_probes,
-        ..Settings::default()
-    }
+    let mut settings = Settings::default();
+    settings.setup.tracefs = args.tracefs.clone();
+    settings.setup.buffers.push(buffer);
+    settings.setup.only_command = args.only_command;
+    settings.setup.follow_children = args.follow_children;
+    settings.setup.max_probes = args.max_probes;
+    settings.capture.command = command.to_vec();
+    settings.capture.duration = args.duration;
+    settings.file.output = args.output.clone().unwrap_or_default();
+    settings
 }
 
-fn layout(args: &LiveArgs) -> report::Settings {
-    let mut settings = report::Settings { threads: 1, format: args.format, ..report::Settings::default() };
-    settings.columns.full_time = args.full_time;
-    settings.heading = args.format == report::Format::Csv;
-    settings
+fn view(args: &LiveArgs) -> OwnedView {
+    let mut text = TextSettings::default();
+    text.columns.full_time = args.full_time;
+    args.format.view(text, Vec::new())
 }

@@ -3,11 +3,13 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::super::{explain, reset, say, say_raw};
+use super::super::common::explain;
+use super::super::common::say::{say, say_raw};
+use super::super::reset;
 use super::args::{Action, AddArgs, DelArgs, ListArgs, ProbeArgs};
 use super::list::{print_lines, tell_notes};
 use super::live::{named, told};
-use crate::record::probe::{self, Kind, LASTING_GROUP, Resolver};
+use crate::probe::{self, Kind, LASTING_GROUP, Resolver};
 use crate::tracefs::dynamic::Definition;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{self, Instance, Tracefs, Undo};
@@ -15,7 +17,7 @@ use crate::wire::pattern::Pattern;
 
 /// Runs the subcommand.
 pub(in crate::cli) fn run(args: &ProbeArgs) -> ExitCode {
-    let root = match args.tracefs.as_deref().map_or_else(Tracefs::find, |dir| Ok(Tracefs::at(dir))) {
+    let root = match Tracefs::open(args.tracefs.as_deref()) {
         Ok(root) => root,
         Err(source) => return failed("finding tracefs", source),
     };
@@ -29,7 +31,7 @@ pub(in crate::cli) fn run(args: &ProbeArgs) -> ExitCode {
 }
 
 fn failed(step: &'static str, source: tracefs::Error) -> ExitCode {
-    let explained = explain::record_error(&crate::record::Error::Setup { step, source });
+    let explained = explain::record::control_file(step, &source);
     say_raw(&explained.text("probe"));
     ExitCode::from(explained.status)
 }
@@ -156,7 +158,7 @@ fn show(top: &Instance, word: &str) -> ExitCode {
     let known = top.definitions().unwrap_or_default();
     let Some(definition) = known.iter().find(|known| known.group == group && known.event == name) else {
         let names: Vec<String> = known.iter().map(told_name).collect();
-        let nearest = crate::record::names::nearest(&format!("{group}:{name}"), names.iter().map(String::as_str));
+        let nearest = crate::probe::names::nearest(&format!("{group}:{name}"), names.iter().map(String::as_str));
         say!("rtrec probe: there is no probe {group}:{name}");
         if !nearest.is_empty() {
             say!("  nearest {}", nearest.join(", "));

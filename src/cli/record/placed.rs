@@ -4,10 +4,9 @@ use clap::ArgMatches;
 
 use super::args::{RecordArgs, SetupArgs};
 use crate::dat::chunks::Compression;
-use crate::record::probe::{Kind, Spec};
-use crate::record::{
-    BufferSettings, EventSettings, FileVersion, FunctionOff, FunctionWord, ReaderChoice, Settings, configured_cpus,
-};
+use crate::probe::{Kind, Spec};
+use crate::record::{FileVersion, ReaderChoice, Settings, configured_cpus};
+use crate::setup::{self, BufferSettings, EventSettings, FunctionOff, FunctionWord};
 
 /// An option whose meaning depends on those before it.
 enum Placed {
@@ -135,11 +134,11 @@ impl Buffers {
                 buffer.events.push(EventSettings { word: spec, probe: Some(probe), ..Default::default() });
             }
             Placed::Filter(filter) => {
-                let event = buffer.events.last_mut().ok_or("-f is the filter of an event; put it behind an -e")?;
+                let event = buffer.events.last_mut().ok_or("-f is the filter of an event; put it after an -e")?;
                 event.filter = Some(joined(event.filter.take(), &filter));
             }
             Placed::Trigger(trigger) => {
-                let event = buffer.events.last_mut().ok_or("-R is the trigger of an event; put it behind an -e")?;
+                let event = buffer.events.last_mut().ok_or("-R is the trigger of an event; put it after an -e")?;
                 event.triggers.push(trigger);
             }
             Placed::Invert => (self.invert, self.idle_invert) = (true, true),
@@ -262,37 +261,38 @@ pub(in crate::cli) fn setup(
     // The first clock is the default of all instances.
     let clock = all.iter().find_map(|buffer| buffer.clock.clone());
     all.iter_mut().for_each(|buffer| buffer.clock = buffer.clock.take().or_else(|| clock.clone()));
-    let settings = Settings {
+    let setup = setup::Settings {
         tracefs: args.tracefs.clone(),
-        command: args.command.clone(),
         buffers: all,
         graph_functions: buffers.graph_functions,
-        hooks: buffers.hooks,
         only_command: args.only_command,
         follow_children: args.follow_children,
         exact_names: args.exact,
         ignore_unknown_events: args.ignore_unknown,
-        interval: args.interval.map(std::time::Duration::from_micros),
-        priority: args.priority,
         func_stack: args.func_stack,
         function_off: match (args.no_functions_at_all, args.no_function_trace) {
             (true, _) => Some(FunctionOff::Both),
             (_, true) => Some(FunctionOff::Option),
             _ => None,
         },
-        user: args.user.clone(),
         no_filter: args.no_filter,
         cmdlines_size: args.cmdlines_size,
         tsc2nsec: args.tsc2nsec,
         all_functions: args.all_functions,
         max_probes: args.probes.max_probes,
-        duration: args.duration,
-        ..Settings::default()
+        ..setup::Settings::default()
     };
-    if settings.only_command && settings.command.is_empty() {
+    let mut settings = Settings { setup, ..Settings::default() };
+    settings.along.hooks = buffers.hooks;
+    settings.capture.command = args.command.clone();
+    settings.capture.user = args.user.clone();
+    settings.capture.duration = args.duration;
+    settings.capture.pace.interval = args.interval.map(std::time::Duration::from_micros);
+    settings.capture.pace.priority = args.priority;
+    if settings.setup.only_command && settings.capture.command.is_empty() {
         return Err("-F traces the command only, but there is no command".to_owned());
     }
-    if settings.user.is_some() && settings.command.is_empty() {
+    if settings.capture.user.is_some() && settings.capture.command.is_empty() {
         return Err("--user is whom the command runs as, but there is no command".to_owned());
     }
     Ok((settings, buffers.idle_invert))
@@ -305,7 +305,7 @@ pub(super) fn settings(args: &RecordArgs, matches: &ArgMatches) -> Result<(Setti
             "-t is refused: it is the protocol of -N, and recording over the network is not there yet".to_owned()
         );
     }
-    let (setup, idle_invert) = setup(&args.setup, &args.proc_map, matches)?;
+    let (mut settings, idle_invert) = setup(&args.setup, &args.proc_map, matches)?;
     if args.file_version == FileVersion::V6 && args.compression.is_some_and(|wanted| wanted != Compression::None) {
         return Err("--compression needs --file-version 7: files of version 6 are never compressed".to_owned());
     }
@@ -321,29 +321,26 @@ pub(super) fn settings(args: &RecordArgs, matches: &ArgMatches) -> Result<(Setti
     if args.date && args.ts_offset.is_some() {
         return Err("--date and --ts-offset both say what to add to times; give one of them".to_owned());
     }
-    let whose = setup.command.is_empty() && setup.buffers.iter().all(|buffer| buffer.pids.is_empty());
-    if whose && setup.buffers.iter().any(|buffer| buffer.proc_map) {
+    let whose = settings.capture.command.is_empty() && settings.setup.pids().next().is_none();
+    if whose && settings.setup.buffers.iter().any(|buffer| buffer.proc_map) {
         return Err("--proc-map stores the maps of a command or of -P, but there is neither".to_owned());
     }
-    let settings = Settings {
-        output: args.output.clone(),
-        mode: Some(args.mode),
-        temp: args.temp.clone(),
-        limits: args.limits.settings(u64::from(configured_cpus())),
-        all_formats: args.all_formats,
-        compression: match args.file_version {
-            FileVersion::V6 => Compression::None,
-            FileVersion::V7 => args.compression.unwrap_or(Compression::Zstd),
-        },
-        file_version: args.file_version,
-        date: args.date,
-        ts_offset: args.ts_offset,
-        keep: args.keep || args.keep_before,
-        keep_before: args.keep_before,
-        reader: if args.nosplice { ReaderChoice::Read } else { args.reader.unwrap_or_default() },
-        poll: args.poll,
-        ..setup
+    settings.file.output = args.output.clone();
+    settings.file.mode = Some(args.mode);
+    settings.file.temp = args.temp.clone();
+    settings.file.version = args.file_version;
+    settings.file.compression = match args.file_version {
+        FileVersion::V6 => Compression::None,
+        FileVersion::V7 => args.compression.unwrap_or(Compression::Zstd),
     };
+    settings.file.all_formats = args.all_formats;
+    settings.along.date = args.date;
+    settings.along.ts_offset = args.ts_offset;
+    settings.setup.keep_before = args.keep_before;
+    settings.keep = args.keep || args.keep_before;
+    settings.capture.limits = args.limits.settings(u64::from(configured_cpus()));
+    settings.capture.reader = if args.nosplice { ReaderChoice::Read } else { args.reader.unwrap_or_default() };
+    settings.capture.pace.poll = args.poll;
     Ok((settings, idle_invert))
 }
 
@@ -388,7 +385,7 @@ mod tests {
     #[test]
     fn filters_and_triggers_belong_to_the_event_before_them() {
         let (settings, _) = parse("-e a -f x==1 -f y==2 -f z==3 -e b -R stacktrace -e c cmd").unwrap();
-        let events = &settings.buffers[0].events;
+        let events = &settings.setup.buffers[0].events;
         assert_eq!(events[0].filter.as_deref(), Some("(x==1)&&(y==2)&&(z==3)"));
         assert_eq!(
             (events[1].filter.as_deref(), events[1].triggers.as_slice()),
@@ -402,7 +399,7 @@ mod tests {
     fn an_instance_takes_the_options_behind_it() {
         let (settings, _) =
             parse("-e a -b 64 -B one -e b -p function -C mono -B two -e c -b 1M -B one -e d cmd").unwrap();
-        let [top, one, two] = &settings.buffers[..] else { panic!() };
+        let [top, one, two] = &settings.setup.buffers[..] else { panic!() };
         assert_eq!((top.size_kb, one.size_kb, two.size_kb), (Some(64), None, Some(1024)));
         assert_eq!((one.instance.as_deref(), two.instance.as_deref()), (Some("one"), Some("two")));
         assert_eq!(one.events.iter().map(|event| event.word.as_str()).collect::<Vec<_>>(), ["b", "d"]);
@@ -413,10 +410,13 @@ mod tests {
     #[test]
     fn v_inverts_what_follows_until_the_next_instance() {
         let (settings, verbose) = parse("-e a -v -e b -B x -e c cmd").unwrap();
-        assert!(!settings.buffers[0].events[0].disable && settings.buffers[0].events[1].disable);
-        assert!(!settings.buffers[1].events[0].disable && !verbose);
+        assert!(!settings.setup.buffers[0].events[0].disable && settings.setup.buffers[0].events[1].disable);
+        assert!(!settings.setup.buffers[1].events[0].disable && !verbose);
         let (settings, verbose) = parse("-e a -v cmd").unwrap();
-        assert!(!settings.buffers[0].events[0].disable && verbose, "with nothing to invert it asks for more words");
+        assert!(
+            !settings.setup.buffers[0].events[0].disable && verbose,
+            "with nothing to invert it asks for more words"
+        );
     }
 
     #[test]
@@ -425,37 +425,37 @@ mod tests {
         let told = |words: &[FunctionWord]| -> Vec<String> {
             words.iter().map(|w| format!("{}:{}", w.word, w.module.as_deref().unwrap_or("-"))).collect()
         };
-        let [top, x] = &settings.buffers[..] else { panic!() };
+        let [top, x] = &settings.setup.buffers[..] else { panic!() };
         assert_eq!(told(&top.function_filters), ["a:-", "b:ext4", "*:xfs", "*:nfs"]);
         assert_eq!(told(&top.function_notrace), ["c:ext4"]);
-        assert_eq!(told(&settings.graph_functions), ["d:ext4"]);
+        assert_eq!(told(&settings.setup.graph_functions), ["d:ext4"]);
         assert_eq!(told(&x.function_filters), ["e:-"]);
     }
 
     #[test]
     fn a_profile_brings_its_events_unless_they_are_listed() {
         let (settings, _) = parse("-B x --profile cmd").unwrap();
-        let [top, x] = &settings.buffers[..] else { panic!() };
+        let [top, x] = &settings.setup.buffers[..] else { panic!() };
         assert!(top.events.is_empty() && x.events.iter().any(|event| event.word == "raw_syscalls"));
         assert_eq!((x.tracer.as_deref(), x.max_graph_depth), (Some("function_graph"), Some(1)));
         let (settings, _) = parse("--profile -p function -l f cmd").unwrap();
         assert_eq!(
-            (settings.buffers[0].tracer.as_deref(), settings.buffers[0].max_graph_depth),
+            (settings.setup.buffers[0].tracer.as_deref(), settings.setup.buffers[0].max_graph_depth),
             (Some("function"), None)
         );
         let (settings, _) = parse("--profile -S -H a:b,c/d,e cmd").unwrap();
-        let words: Vec<&str> = settings.buffers[0].events.iter().map(|event| event.word.as_str()).collect();
+        let words: Vec<&str> = settings.setup.buffers[0].events.iter().map(|event| event.word.as_str()).collect();
         assert_eq!(words, ["a:b", "d"]);
-        assert_eq!(settings.hooks, ["a:b,c/d,e"]);
+        assert_eq!(settings.along.hooks, ["a:b,c/d,e"]);
     }
 
     #[test]
     fn options_behind_the_command_are_the_commands() {
         let (settings, _) = parse("-e sched ls -l -e --verbose -- -o x").unwrap();
-        assert_eq!(settings.command, ["ls", "-l", "-e", "--verbose", "--", "-o", "x"]);
-        assert_eq!(settings.buffers[0].events.len(), 1);
+        assert_eq!(settings.capture.command, ["ls", "-l", "-e", "--verbose", "--", "-o", "x"]);
+        assert_eq!(settings.setup.buffers[0].events.len(), 1);
         let (settings, _) = parse("-esched -p function -- -odd-name -x").unwrap();
-        assert_eq!(settings.command, ["-odd-name", "-x"]);
+        assert_eq!(settings.capture.command, ["-odd-name", "-x"]);
         assert!(parse("-e sched --no-such-option ls").is_err());
     }
 
@@ -466,7 +466,7 @@ mod tests {
         assert!(parse("-e a -M xyz cmd").is_err());
         assert!(parse("-e a -b 0 cmd").is_err());
         assert!(parse("-e a -P x cmd").is_err());
-        assert_eq!(parse("-e a -P 1,2 -P 3 cmd").unwrap().0.buffers[0].pids, [1, 2, 3]);
-        assert_eq!(parse("-e a -M 0x3 cmd").unwrap().0.buffers[0].cpumask.as_deref(), Some("3"));
+        assert_eq!(parse("-e a -P 1,2 -P 3 cmd").unwrap().0.setup.buffers[0].pids, [1, 2, 3]);
+        assert_eq!(parse("-e a -M 0x3 cmd").unwrap().0.setup.buffers[0].cpumask.as_deref(), Some("3"));
     }
 }

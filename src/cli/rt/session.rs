@@ -15,10 +15,14 @@ use nix::unistd::{AccessFlags, Pid, access};
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::super::record::daemon;
-use super::super::{explain, say};
+use super::super::common::recording::record;
+use super::super::common::say::{print_line, say};
+use super::super::common::stderr::Stderr;
+use super::super::common::{daemon, explain};
 use super::{RecordingArgs, settings};
-use crate::cli::record::{Stderr, record};
+use crate::record::Settings;
+use crate::rt::WindowSettings;
+use crate::setup::threads;
 use crate::spread::StoredSpread;
 use crate::windows::OnlySlow;
 
@@ -30,7 +34,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(120);
 /// Arguments of `rt start`.
 #[derive(Debug, Args)]
 pub(super) struct StartArgs {
-    /// Name of the session
+    /// Name of the session: letters, digits, - _ and ., at most 64
     #[arg(value_name = "NAME", value_parser = name)]
     name: String,
     #[command(flatten)]
@@ -40,11 +44,11 @@ pub(super) struct StartArgs {
 /// Arguments of `rt status`.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Only this session
+    /// Show only this session
     #[arg(value_name = "NAME", value_parser = name)]
     name: Option<String>,
-    /// One JSON object a session
-    #[arg(long)]
+    /// Print one JSON object for each session
+    #[arg(long, help_heading = "Layout")]
     json: bool,
 }
 
@@ -62,7 +66,7 @@ pub(super) struct ReportArgs {
     /// Name of a session, or a file [default: trace.dat]
     #[arg(value_name = "NAME|FILE")]
     what: Option<String>,
-    /// Options of rtrec report
+    /// Options for rtrec report
     #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }
@@ -142,17 +146,17 @@ pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
     }
     daemon::run(&file(&args.name, "pid"), "rt", |started| {
         // What has the process' number in its name is made here, in the process that records.
-        let settings = settings(&args.what, Some(&args.name)).and_then(|mut settings| {
-            let path = std::path::absolute(&settings.output).map_err(|error| error.to_string())?;
-            settings.output = path;
-            if let Some(windows) = &mut settings.windows {
-                windows.status = Some(file(&args.name, "status"));
-            }
-            note(&args.name, &settings).map_err(|error| format!("{FOLDER} cannot be written: {error}"))?;
-            Ok(settings)
+        let settings = settings(&args.what, Some(&args.name)).and_then(|(mut settings, mut windows)| {
+            let path = std::path::absolute(&settings.file.output).map_err(|error| error.to_string())?;
+            settings.file.output = path;
+            windows.status = Some(file(&args.name, "status"));
+            note(&args.name, &settings, &windows).map_err(|error| format!("{FOLDER} cannot be written: {error}"))?;
+            Ok((settings, windows))
         });
         let code = match settings {
-            Ok(settings) => record(&settings, &Stderr { started: Some(started), ..args.what.watch(verbose) }),
+            Ok((settings, windows)) => {
+                record(&settings, Some(&windows), &Stderr { started: Some(started), ..args.what.watch(verbose) })
+            }
             Err(sentence) => {
                 say!("rtrec rt: {sentence}");
                 ExitCode::from(2)
@@ -164,18 +168,17 @@ pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
 }
 
 /// Writes down what was asked for.
-fn note(name: &str, settings: &crate::record::Settings) -> std::io::Result<()> {
-    let Some(windows) = &settings.windows else { return Ok(()) };
+fn note(name: &str, settings: &Settings, windows: &WindowSettings) -> std::io::Result<()> {
     let state = State {
         name: name.to_owned(),
         pid: std::process::id() as i32,
-        output: settings.output.clone(),
+        output: settings.file.output.clone(),
         windows: windows.session.definitions.iter().map(|definition| definition.name.clone()).collect(),
         threshold_ns: windows.session.threshold_ns,
         sample_ns: windows.sample.map(|period| period.as_nanos() as u64),
         only_slow: windows.only_slow.is_some(),
-        pids: settings.buffers.iter().flat_map(|buffer| buffer.pids.iter().copied()).collect(),
-        command: settings.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        pids: settings.setup.pids().collect(),
+        command: settings.capture.command.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
     };
     fs::write(file(name, "json"), serde_json::to_vec(&state)?)
 }
@@ -197,24 +200,19 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
         let Some(state) = read_state(&name).filter(|_| active || args.name.is_some()) else { continue };
         shown = true;
         let counts = fs::read(file(&name, "status")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let threads = state.pids.iter().map(|pid| threads(*pid)).sum();
+        let threads = state.pids.iter().map(|pid| threads::of_process(*pid).len()).sum();
         let seen = Seen { state, active, threads, counts };
         let text = if args.json { serde_json::to_string(&seen).unwrap_or_default() } else { seen.text() };
-        println!("{text}");
+        print_line(&text);
     }
     if !shown && let Some(name) = &args.name {
         say!("rtrec rt: there is no session {name}");
         return ExitCode::from(2);
     }
     if !shown && !args.json {
-        println!("no session is being recorded");
+        print_line("no session is being recorded");
     }
     ExitCode::SUCCESS
-}
-
-fn threads(pid: i32) -> usize {
-    let tasks = procfs::process::Process::new(pid).and_then(|process| process.tasks());
-    tasks.map_or(0, Iterator::count)
 }
 
 impl Seen {
@@ -238,7 +236,7 @@ impl Seen {
             text.push_str(&format!("\n  command    {}", state.command.join(" ")));
         }
         if let Some(counts) = &self.counts {
-            text.push_str(&format!("\n  so far     {}", explain::window_counts(counts)));
+            text.push_str(&format!("\n  so far     {}", explain::record::window_counts(counts)));
         }
         text
     }
@@ -252,18 +250,18 @@ pub(super) fn stop(args: &StopArgs) -> ExitCode {
         return ExitCode::from(2);
     };
     if let Err(errno) = kill(Pid::from_raw(state.pid), Signal::SIGINT) {
-        say!("rtrec rt: process {} cannot be told to stop: {}", state.pid, errno.desc());
+        say!("rtrec rt: process {} cannot be stopped: {}", state.pid, errno.desc());
         return ExitCode::from(2);
     }
     let asked = Instant::now();
     while is_active(&args.name) {
         if asked.elapsed() > LONGEST_STOP {
-            say!("rtrec rt: process {} was told to stop, but still completes {}", state.pid, state.output.display());
+            say!("rtrec rt: process {} is ending, but still completes {}", state.pid, state.output.display());
             return ExitCode::from(1);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!("{}", state.output.display());
+    print_line(&state.output.display().to_string());
     ExitCode::SUCCESS
 }
 
