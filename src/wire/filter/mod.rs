@@ -13,13 +13,16 @@
 //! Precedence is C's, except that `& ^ |` bind tighter than comparisons, so that `flags & 4 == 4` asks what it seems to.
 //! trace-cmd takes `&&` and `||` from left to right; [`Grammar::LeftToRight`] does so too. A comparison with a field that
 //! the event lacks is false.
-
+//!
 //! | file | what is inside |
 //! | --- | --- |
 //! | `mod.rs` | [`Filter`], and why one is refused |
 //! | `tree` | the expression as a tree |
 //! | `parse` | from text to tree |
 //! | `bound` | the tree bound to an event, and the test of a record |
+//!
+//! Imported by `report::reading` and `windows`; imports its neighbours in `wire` only. The next operator: in `parse`, `tree` and
+//! `bound`.
 
 mod bound;
 mod parse;

@@ -9,7 +9,8 @@
 //! | `printk` | [`PrintkFormats`]: constant strings by address |
 //! | `names` | [`Cmdlines`]: names of tasks as stored; [`Names`]: those and what is learned while reading |
 //!
-//! Each table is parsed when first asked. A new table is a file here.
+//! Each table is parsed when first asked. Imported by whoever makes text of records or stores names; imports its neighbours in
+//! `wire` only. A new table is a file here.
 
 mod kallsyms;
 mod names;

@@ -1,7 +1,7 @@
 //! Where tasks spend their time, instead of records (`report --profile`).
 //!
 //! Owns: who waits for what, told from pairs of events and added up per task. Does not own: which events make a pair
-//! (see [`roles`]), the drawing (see [`print`](mod@print) and [`stacks`]), selection and order (see `report::reading`).
+//! (see `roles`), the drawing (see `print` and `stacks`), selection and order (see `report::reading`).
 //!
 //! ```text
 //!   sched_switch -----------------> sched_wakeup --> sched_switch        a task sleeps, is woken, runs
