@@ -6,7 +6,11 @@ use std::path::Path;
 use byteorder::LittleEndian;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rtrec::dat::Dat;
-use rtrec::report::{self, Format, Gate, Input, Settings};
+use rtrec::plugins::REGISTRY;
+use rtrec::report::analysis::summary::Summary;
+use rtrec::report::{
+    self, ExportSettings, Input, OwnedView, ReadSettings, Reading, Selection, Show, TextSettings, export,
+};
 
 const FIXTURE: &str = "v7-zstd-events";
 const RECORDS: u64 = 1516;
@@ -16,9 +20,20 @@ fn fixture() -> Vec<u8> {
     fs::read(path).expect("the fixture is in the repository")
 }
 
-fn inputs() -> [Input; 1] {
+fn reading() -> Reading {
     let dat = Dat::from_bytes(fixture()).expect("the fixture is whole");
-    [Input::new(dat, FIXTURE.into(), FIXTURE.into())]
+    let mut settings = ReadSettings::default();
+    settings.threads = 1;
+    let inputs = vec![Input::new(dat, FIXTURE.into(), FIXTURE.into())];
+    Reading::new(inputs, REGISTRY, settings, &Selection::default()).expect("no option of a plugin is set")
+}
+
+fn view(name: &str) -> OwnedView {
+    match name {
+        "text" => OwnedView::Text(TextSettings::default()),
+        "json" => OwnedView::Export(export::named("json").expect("it is built in"), ExportSettings::default()),
+        _ => OwnedView::Analysis(Box::new(Summary::default()), Show::Text { cpus: false, versions: false }),
+    }
 }
 
 fn walk(c: &mut Criterion) {
@@ -51,16 +66,14 @@ fn walk(c: &mut Criterion) {
 }
 
 fn print(c: &mut Criterion) {
-    let inputs = inputs();
+    let mut reading = reading();
     let mut group = c.benchmark_group("report");
     group.throughput(Throughput::Elements(RECORDS));
-    for (name, format) in [("text", Format::Text), ("json", Format::Json), ("summary", Format::Summary)] {
-        let settings = Settings { threads: 1, format, ..Settings::default() };
-        let names = report::names(&inputs);
-        let lanes = report::lanes(&inputs, &names, &settings).expect("no option of a plugin is set");
+    for name in ["text", "json", "summary"] {
         group.bench_function(name, |b| {
             b.iter(|| {
-                report::run(&inputs, &lanes, Gate::open(), &settings, &mut std::io::sink()).expect("a sink takes all")
+                reading.rewind();
+                report::print(&mut reading, view(name).view(), &mut std::io::sink()).expect("a sink takes all")
             });
         });
     }

@@ -139,16 +139,15 @@ fn usdt() {
 
 #[test]
 fn the_small_files_among_the_seeds_hold_records() {
-    use rtrec::report::{self, Gate, Input, Settings};
+    use rtrec::report::{Input, ReadSettings, Reading, Selection};
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     for (name, bytes) in seeds::of("dat", &fixtures) {
         let dat = rtrec::dat::Dat::from_bytes(bytes).unwrap();
         assert!(dat.notes.is_empty(), "{name}: {:?}", dat.notes);
-        let inputs = [Input::new(dat, name.clone(), name.clone())];
-        let names = report::names(&inputs);
-        let settings = Settings::default();
-        let lanes = report::lanes(&inputs, &names, &settings).unwrap();
-        let outcome = report::run(&inputs, &lanes, Gate::open(), &settings, &mut std::io::sink()).unwrap();
+        let inputs = vec![Input::new(dat, name.clone(), name.clone())];
+        let registry = rtrec::plugins::REGISTRY;
+        let mut reading = Reading::new(inputs, registry, ReadSettings::default(), &Selection::default()).unwrap();
+        let outcome = reading.each(|_| {});
         assert!(outcome.records > 0 || name.starts_with("v7-text"), "{name}: no records");
         assert!(outcome.notes.is_empty(), "{name}: {:?}", outcome.notes);
     }

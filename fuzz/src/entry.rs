@@ -1,12 +1,20 @@
 //! One function per target: arbitrary bytes in, nothing out, claims checked on the way.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use byteorder::{BigEndian, LittleEndian};
 use rtrec::dat::{Dat, ids};
-use rtrec::plugins::{Compat, PluginSet};
+use rtrec::decode::{Compat, PluginSet};
+use rtrec::plugins::REGISTRY;
 use rtrec::probe::{Kind, Spec};
-use rtrec::report::{self, FilterArg, Format, Gate, Input, RawEvents, Selection, Settings, lists};
+use rtrec::report::analysis::graph_stats::GraphStats;
+use rtrec::report::analysis::summary::Summary;
+use rtrec::report::text::lists;
+use rtrec::report::{
+    self, ExportSettings, FilterArg, Input, OwnedView, RawEvents, ReadSettings, Reading, Selection, Show, TextSettings,
+    export,
+};
 use rtrec::spread::StoredSpread;
 use rtrec::symbols::btf::Btf;
 use rtrec::symbols::kernel_arguments::{self, Place};
@@ -44,7 +52,8 @@ pub fn dat(data: &[u8]) {
     }
     let printk = PrintkFormats::new(table(ids::PRINTK));
     let cmdlines = Cmdlines::new(table(ids::CMDLINES));
-    let names = Names::new(&cmdlines);
+    let cmdlines = Arc::new(cmdlines);
+    let names = Names::new(Arc::clone(&cmdlines));
     for (address, _) in printk.iter().take(1000) {
         assert!(printk.get(address).is_some());
     }
@@ -273,33 +282,46 @@ impl Write for Digest {
 pub fn report(data: &[u8]) {
     let Some((choice, file)) = data.split_at_checked(2) else { return };
     let Ok(dat) = Dat::from_bytes(file) else { return };
-    let inputs = [Input::new(dat, "fuzz.dat".into(), "fuzz.dat".into())];
-    let settings = settings(choice[0], choice[1]);
-    let one = report_with(&inputs, &settings, 1, choice[1]);
-    let two = report_with(&inputs, &settings, 2, choice[1]);
+    let inputs = vec![Input::new(dat, "fuzz.dat".into(), "fuzz.dat".into())];
+    let one = report_with(&inputs, (choice[0], choice[1]), 1);
+    let two = report_with(&inputs, (choice[0], choice[1]), 2);
     assert_eq!(one, two, "the output depends on the number of threads");
     if choice[1] & 0x80 != 0 {
         views(&inputs);
     }
 }
 
-fn settings(first: u8, second: u8) -> Settings {
+fn view(first: u8) -> OwnedView {
     let bit = |at: u8| first >> at & 1 != 0;
-    let format = match first & 7 {
-        1 => Format::Json,
-        2 => Format::Csv,
-        3 => Format::Summary,
-        4 => Format::GraphStats,
-        _ => Format::Text,
+    let export = |name| {
+        let mut settings = ExportSettings::default();
+        settings.heading = true;
+        OwnedView::Export(export::named(name).expect("it is in the registry"), settings)
     };
-    let mut settings = Settings { format, ..Settings::default() };
-    settings.columns.full_time = bit(3);
-    settings.columns.latency = bit(4);
-    settings.columns.diff = bit(5);
-    if bit(6) {
-        settings.columns.raw = RawEvents::all();
+    let bare = Show::Text { cpus: false, versions: false };
+    match first & 7 {
+        1 => export("json"),
+        2 => export("csv"),
+        3 => OwnedView::Analysis(Box::new(Summary::default()), bare),
+        4 => OwnedView::Analysis(Box::new(GraphStats::default()), bare),
+        _ => {
+            let mut settings = TextSettings::default();
+            settings.heading = true;
+            settings.columns.full_time = bit(3);
+            settings.columns.latency = bit(4);
+            settings.columns.diff = bit(5);
+            if bit(6) {
+                settings.columns.raw = RawEvents::all();
+            }
+            settings.boundaries = bit(7);
+            OwnedView::Text(settings)
+        }
     }
-    settings.boundaries = bit(7);
+}
+
+fn settings(second: u8, threads: usize) -> ReadSettings {
+    let mut settings = ReadSettings::default();
+    settings.threads = threads;
     settings.style.compat = match second & 3 {
         1 => Compat::V31,
         2 => Compat::V34,
@@ -310,28 +332,24 @@ fn settings(first: u8, second: u8) -> Settings {
     }
     settings.align = second & 8 != 0;
     settings.tail = (second & 16 != 0).then_some(10);
-    settings.ts_check = second & 8 != 0;
+    settings.check_order = second & 8 != 0;
     settings
 }
 
-fn report_with(inputs: &[Input], settings: &Settings, threads: usize, second: u8) -> Digest {
-    let settings = Settings { threads, ..settings.clone() };
+fn report_with(inputs: &[Input], (first, second): (u8, u8), threads: usize) -> Digest {
     let mut digest = Digest { bytes: 0, sum: 0xcbf2_9ce4_8422_2325 };
-    let names = report::names(inputs);
-    let lanes = report::lanes(inputs, &names, &settings).expect("no option of a plugin is set");
-    let gate = if second & 32 == 0 {
-        Gate::open()
-    } else {
-        let mut selection = Selection { pids: vec![1, 1000], follow_children: true, ..Selection::default() };
+    let mut selection = Selection::default();
+    if second & 32 != 0 {
+        selection = Selection { pids: vec![1, 1000], follow_children: true, ..Selection::default() };
         if second & 64 != 0 {
             let text = "sched,irq: common_pid > 0 || COMM =~ \"k\"".into();
             selection.pids.clear();
             selection.filters.push(FilterArg { text, negative: false, file: None });
         }
-        let Ok(gate) = Gate::new(inputs, &lanes, &selection, settings.style.compat) else { return digest };
-        gate
-    };
-    let outcome = report::run(inputs, &lanes, gate, &settings, &mut digest).expect("the digest takes everything");
+    }
+    let reading = Reading::new(inputs.to_vec(), REGISTRY, settings(second, threads), &selection);
+    let Ok(mut reading) = reading else { return digest };
+    let outcome = report::print(&mut reading, view(first).view(), &mut digest).expect("the digest takes everything");
     // Notes are for people: there are never very many.
     assert!(outcome.notes.len() < 100_000);
     digest

@@ -2,10 +2,8 @@
 //!
 //! One file per subcommand. Only this module knows clap and writes to standard output or chooses an exit code.
 
-mod explain;
-mod explain_probe;
-mod limits;
-mod pager;
+mod common;
+pub mod manual;
 mod probe;
 mod record;
 pub mod report;
@@ -14,10 +12,7 @@ mod restore;
 mod rt;
 mod stream;
 mod symbols;
-mod units;
-mod windows;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -26,8 +21,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "rtrec", version, max_term_width = 100, infer_long_args = true)]
 struct Cli {
-    /// Say more about what is done
-    #[arg(short = 'v', long = "verbose")]
+    /// Print more about what rtrec does
+    #[arg(short = 'v', long = "verbose", help_heading = "Output")]
     verbose: bool,
     #[command(subcommand)]
     command: Command,
@@ -42,7 +37,7 @@ enum Command {
     Probe(probe::ProbeArgs),
     Symbolize(symbols::SymbolizeArgs),
     Debuginfo(symbols::DebuginfoArgs),
-    /// Print trace.dat files as text
+    /// Print trace.dat files: as text, JSON or CSV, or analysed
     Report(Box<report::ReportArgs>),
     Rt(Box<rt::RtArgs>),
     Restore(restore::RestoreArgs),
@@ -76,16 +71,3 @@ pub fn main() -> ExitCode {
         Command::Reset(args) => reset::run(&args, cli.verbose),
     }
 }
-
-/// Writes to stderr as it is. Nobody reading it is no reason to lose a recording.
-fn say_raw(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-/// A line for stderr, as `eprintln!`, that survives a closed stderr.
-macro_rules! say {
-    ($($arg:tt)*) => {
-        $crate::cli::say_raw(&format!("{}\n", format_args!($($arg)*)))
-    };
-}
-use say;

@@ -5,27 +5,27 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::say;
+use super::common::say::say;
 use crate::control::{Leftover, UndoResult};
 use crate::tracefs::undo::Step;
 
-/// Put back the control files that killed recorders had changed
+/// Reset the control files that killed recorders left changed
 ///
-/// Each recorder keeps a journal beside its data of what it changes. Those of recorders that no longer run are played
-/// backwards: settings get their old values, instances that were made are removed. A setting that somebody has changed
-/// since is left alone, and so is everything of recorders at work.
+/// Each recorder keeps a journal of its changes beside its data. For every recorder that no longer runs, reset undoes
+/// the journal from its end: settings get their old values, and instances and probes that were made are removed. It
+/// leaves alone what somebody else has changed since, and everything of running recorders.
 #[derive(Debug, Args)]
 pub(super) struct ResetArgs {
-    /// Only what killed recorders left: the one kind there is so far
-    #[arg(long, required = true)]
+    /// Undo the changes of killed recorders; reset does nothing else so far
+    #[arg(long, required = true, help_heading = "Selection")]
     stale: bool,
-    /// Say what would be done, and do nothing
-    #[arg(long)]
+    /// Print what would be done, and change nothing
+    #[arg(long, help_heading = "Output")]
     dry_run: bool,
-    /// Say every setting
-    #[arg(long)]
+    /// Print every setting
+    #[arg(long, help_heading = "Output")]
     verbose: bool,
-    /// Files that were being recorded, or folders, besides what is known to this machine
+    /// Files that were being recorded, or folders, besides those that this machine knows of
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
 }

@@ -5,26 +5,26 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::units::human_bytes;
-use super::{say, say_raw};
+use super::common::say::{say, say_raw};
+use super::common::units::human_bytes;
 use crate::control::Leftover;
 use crate::dat::unsealed::Family;
 use crate::record::file::restore;
 
 /// Complete the trace of a recorder that was killed or ran out of disk
 ///
-/// FILE is the file that was being recorded, one of the temporary files beside it, or a folder in which to look for such
-/// files. What had reached the disk is put together; the temporary files are removed when that has worked.
+/// FILE is the file that was being recorded, one of the temporary files beside it, or a folder that may hold such
+/// files. rtrec builds the trace from what had reached the disk, and then removes the temporary files.
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
-    /// Where to look
+    /// The file that was being recorded, one of its temporary files, or a folder
     #[arg(value_name = "FILE", default_value = "trace.dat")]
     file: PathBuf,
-    /// The file to write [default: the one that was being recorded]
-    #[arg(short = 'o', long, value_name = "FILE")]
+    /// Write the trace to this file [default: the file that was being recorded]
+    #[arg(short = 'o', long, value_name = "FILE", help_heading = "File")]
     output: Option<PathBuf>,
-    /// The tracefs folder, where it cannot be found
-    #[arg(long, value_name = "DIR")]
+    /// Use the tracefs in this folder, not the mounted one
+    #[arg(long, value_name = "DIR", help_heading = "Kernel settings")]
     tracefs: Option<PathBuf>,
 }
 

@@ -1,25 +1,24 @@
 //! `rtrec stream`: the set-up of `record`, printed live as `report` would.
 
-use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args};
 
-use super::record::{SetupArgs, Stderr, setup, status};
-use super::units::duration;
-use super::{explain, say, say_raw};
-use crate::plugins::Trace;
-use crate::record::{self, Outcome, Receiver, Round, StreamMetadata};
-use crate::report::live::{Live, LiveError};
-use crate::report::{Format, RawEvents, ReportError, Selection, Settings};
-use crate::wire::abi::Abi;
-use crate::wire::tables::{Kallsyms, PrintkFormats};
+use super::common::explain;
+use super::common::live::{Printer, RecordFormat, failure, format};
+use super::common::recording::status;
+use super::common::say::{say, say_raw};
+use super::common::stderr::Stderr;
+use super::common::units::duration;
+use super::record::{SetupArgs, setup};
+use crate::record;
+use crate::report::{OwnedView, RawEvents, TextSettings};
 
-/// Record and print at once
+/// Record and print records as they come
 ///
-/// Sets the kernel up as `rtrec record` does and prints what comes as `rtrec report` would, in order of time, until
-/// COMMAND ends; without a command, until Ctrl-C or until the processes of -P end. Nothing is written to a file.
+/// Sets up tracing as rtrec record does and prints records as rtrec report does, in order of time, until COMMAND ends;
+/// without a command, until Ctrl-C or until the processes of -P end. It writes no file.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  rtrec stream -e sched:sched_switch -F make\n  rtrec stream -e 'irq:*' --format json | head -100\n  rtrec stream -p function -l 'vfs_*' -P 4711 --delay 100ms"
@@ -27,25 +26,25 @@ use crate::wire::tables::{Kallsyms, PrintkFormats};
 pub(super) struct StreamArgs {
     #[command(flatten)]
     setup: SetupArgs,
-    /// How late a record may be printed, so that all CPUs' records are in order
+    /// Wait this long before printing a record, so that the records of all CPUs are in order of time
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "500ms", help_heading = "Layout")]
     delay: Duration,
-    /// Print all digits of the time
+    /// Print all nine decimals of the time
     #[arg(short = 't', long, help_heading = "Layout")]
     full_time: bool,
-    /// Print raw fields of all events
+    /// Print the raw fields of all events
     #[arg(long, help_heading = "Layout")]
     raw: bool,
-    /// Narrow layout
+    /// Print the narrow layout of latency traces
     #[arg(long = "narrow", help_heading = "Layout")]
     narrow: bool,
     /// Add the time since the line before
     #[arg(long, help_heading = "Layout")]
     ts_diff: bool,
-    /// text, json or csv
+    /// Print in this format: text, json or csv
     #[arg(long, value_name = "FORMAT", value_parser = format, default_value = "text", help_heading = "Layout")]
-    format: Format,
-    /// Fields of each record for --format json or csv; comma separated
+    format: RecordFormat,
+    /// With --format json or csv: print these fields of each record; commas separate several
     #[arg(long, value_delimiter = ',', value_name = "FIELD", help_heading = "Layout")]
     fields: Vec<String>,
     #[command(flatten)]
@@ -114,15 +113,6 @@ impl OutputArgs {
     }
 }
 
-pub(super) fn format(word: &str) -> Result<Format, String> {
-    match word {
-        "text" => Ok(Format::Text),
-        "json" => Ok(Format::Json),
-        "csv" => Ok(Format::Csv),
-        _ => Err("there are text, json and csv".to_owned()),
-    }
-}
-
 /// Runs the subcommand.
 pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
     let judged = args.output.reason().and_then(|()| setup(&args.setup, &[], matches));
@@ -140,86 +130,27 @@ pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> Exit
     let quiet = args.setup.quiet;
     let verbose = !quiet && (verbose || args.setup.is_verbose() || idle_invert);
     let watch = Stderr { name: "stream", quiet, verbose, live: false, started: None };
-    let mut printer =
-        Printer { settings: layout(&args), live: None, to_stderr: args.setup.stderr, failed: None, nameless: false };
+    let mut printer = Printer::new(view(&args), args.setup.stderr, false);
     match record::stream(&settings, args.delay, &watch, &mut printer) {
         Ok(outcome) => {
             watch.tell(&outcome, &settings);
             ExitCode::from(printer.failed.as_ref().map_or_else(|| status(&outcome), |error| failure(error, &outcome)))
         }
         Err(error) => {
-            let explained = explain::record_error(&error);
+            let explained = explain::record::error(&error);
             say_raw(&explained.text("stream"));
             ExitCode::from(explained.status)
         }
     }
 }
 
-/// Whoever read us has seen enough, or something is wrong.
-pub(super) fn failure(error: &LiveError, outcome: &Outcome) -> u8 {
-    match error {
-        LiveError::Report(ReportError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
-            outcome.ending.filter(|_| outcome.stop != record::Stop::OutputClosed).map_or(0, |_| status(outcome))
-        }
-        LiveError::Report(error) => {
-            say!("rtrec: {error}");
-            2
-        }
-        LiveError::Select(_) => 2,
-    }
-}
-
-fn layout(args: &StreamArgs) -> Settings {
-    // Threads that come and go would be in the trace.
-    let mut settings = Settings { threads: 1, format: args.format, fields: args.fields.clone(), ..Settings::default() };
-    settings.columns.full_time = args.full_time;
-    settings.columns.latency = args.narrow;
-    settings.columns.diff = args.ts_diff;
+fn view(args: &StreamArgs) -> OwnedView {
+    let mut text = TextSettings::default();
+    text.columns.full_time = args.full_time;
+    text.columns.latency = args.narrow;
+    text.columns.diff = args.ts_diff;
     if args.raw {
-        settings.columns.raw = RawEvents::all();
+        text.columns.raw = RawEvents::all();
     }
-    settings.heading = args.format == Format::Csv;
-    settings
-}
-
-/// Prints the rounds.
-pub(super) struct Printer {
-    pub(super) settings: Settings,
-    pub(super) live: Option<Live>,
-    pub(super) to_stderr: bool,
-    pub(super) failed: Option<LiveError>,
-    /// Lines do not say which buffer they are from.
-    pub(super) nameless: bool,
-}
-
-impl Receiver for Printer {
-    fn begin(&mut self, texts: StreamMetadata) {
-        let mut trace = Trace::new(Abi::HOST);
-        for (system, text) in &texts.formats {
-            trace.formats.push(system, text);
-        }
-        trace.printk = PrintkFormats::new(texts.printk);
-        trace.kallsyms = Kallsyms::new(texts.kallsyms);
-        trace.btf = Some(texts.types).filter(|types| !types.is_empty());
-        let settings = self.settings.clone();
-        self.live = Some(Live::new(trace, texts.layout, settings, Selection::default(), texts.tsc2nsec));
-    }
-
-    fn round(&mut self, mut round: Round) -> bool {
-        round.buffers.iter_mut().filter(|_| self.nameless).for_each(|buffer| buffer.name.clear());
-        let Some(live) = &mut self.live else { return false };
-        let mut text = Vec::new();
-        let printed = live.round(round.buffers, round.names, round.cut, &mut text).and_then(|_| {
-            let written = if self.to_stderr { io::stderr().write_all(&text) } else { write_out(&text) };
-            written.map_err(|error| LiveError::Report(ReportError::Write(error)))
-        });
-        self.failed = printed.err();
-        self.failed.is_none()
-    }
-}
-
-/// Nothing is left in a buffer of ours when a round is over.
-fn write_out(text: &[u8]) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text).and_then(|()| out.flush())
+    args.format.view(text, args.fields.clone())
 }

@@ -7,45 +7,53 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{explain_probe, say, say_raw};
+use super::common::explain;
+use super::common::say::{say, say_raw};
 use crate::probe::{ProbeError, binaries_of};
 use crate::symbols::names::{Areas, Named, Names, line_of};
 use crate::symbols::{Binary, Verdict};
 
-/// Name addresses: functions, inlined functions, source lines
+/// Turn addresses into functions, inlined functions and source lines
 ///
-/// Reads lines from stdin. A line of addresses is answered with a line for each: function, offset, source line, inlined
-/// functions below. In folded stacks (frames with ; between, a count behind) addresses are replaced by names, the rest
-/// stays. Addresses are those of process PID, or of the file as it is before it is loaded. NAME+0xOFFSET is understood
-/// where NAME is a mapped file or the file's own name.
+/// Reads lines from stdin. For a line of addresses, prints a line for each address: its function, offset and source
+/// line, with inlined functions below. In folded stacks (frames joined by ; and a count at the end), replaces
+/// addresses by names and leaves the rest. Addresses are those of process PID, or those in the file BINARY before it
+/// is loaded. NAME+0xOFFSET is an address too, if NAME is a mapped file or BINARY.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  echo 0x401136 | rtrec symbolize ./prog\n  rtrec symbolize -p 4711 --lines < stacks.folded > named.folded"
 )]
 pub(super) struct SymbolizeArgs {
-    /// Addresses are those of this process
-    #[arg(short = 'p', long, value_name = "PID", required_unless_present = "binary", conflicts_with = "binary")]
+    /// Look addresses up in this process
+    #[arg(
+        short = 'p',
+        long,
+        value_name = "PID",
+        required_unless_present = "binary",
+        conflicts_with = "binary",
+        help_heading = "Selection"
+    )]
     pid: Option<i32>,
     /// In folded stacks: add source lines to the names
-    #[arg(long)]
+    #[arg(long, help_heading = "Layout")]
     lines: bool,
     /// Leave inlined functions out
-    #[arg(long)]
+    #[arg(long, help_heading = "Layout")]
     no_inlines: bool,
-    /// Addresses are those of this program or library
+    /// Program or library in which addresses are looked up
     #[arg(value_name = "BINARY")]
     binary: Option<String>,
 }
 
-/// Tell which programs and libraries have symbols and debug information
+/// Show which programs and libraries have symbols and debug information
 ///
-/// For each mapped file of a process, or for each BINARY: its symbol tables, its debug information, its build id, and, where
-/// something is missing, the places where a debug file was looked for.
+/// Prints for each mapped file of a process, or for each BINARY, its symbol tables, its debug information and its
+/// build id. If the debug information is missing, prints the places where rtrec looked for a debug file.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  rtrec debuginfo -p 4711\n  rtrec debuginfo bash libc")]
 pub(super) struct DebuginfoArgs {
-    /// The mapped files of this process
-    #[arg(short = 'p', long, value_name = "PID", required_unless_present = "binaries")]
+    /// Show the files that this process has mapped
+    #[arg(short = 'p', long, value_name = "PID", required_unless_present = "binaries", help_heading = "Selection")]
     pid: Option<i32>,
     /// Programs and libraries: paths, or names as rtrec uprobe takes them
     #[arg(value_name = "BINARY")]
@@ -98,7 +106,7 @@ pub(super) fn symbolize(args: SymbolizeArgs) -> ExitCode {
 }
 
 fn refused(command: &str, error: &ProbeError) -> ExitCode {
-    let explained = explain_probe::explain(error);
+    let explained = explain::probe::error(error);
     say_raw(&explained.text(command));
     ExitCode::from(explained.status)
 }

@@ -8,7 +8,7 @@ use crate::wire::abi::Abi;
 use crate::wire::format::sign_extend;
 use crate::wire::text;
 
-use super::{Compat, Context, Trace};
+use crate::decode::{Compat, Context, Trace};
 
 /// Prints the arguments of functions, by the kernel's types if the trace has them.
 #[derive(Clone)]

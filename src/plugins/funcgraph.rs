@@ -1,16 +1,16 @@
 //! The function graph: entries, exits, leaves folded from both.
 //!
-//! Owns: which records open and close a function, whether two of them belong together, and their text.
-//! Does not own: which records are neighbours (the merge in `report` decides that).
+//! Owns: which events open and close a function, and their text. Does not own: whether two records belong together (see
+//! [`Pairing`]), which records are neighbours (the merge in `report` decides that).
 
 use crate::wire::abi::Abi;
-use crate::wire::format::{EventFormat, Field, FieldKind, Place};
+use crate::wire::format::{EventFormat, FieldKind, Place};
 use crate::wire::record::Record;
 use crate::wire::text::{self, Digits};
 
 use super::arguments::Arguments;
-use super::field::{Int, symbol};
-use super::{Compat, Context, Family, OptionSpec, Plugin, PluginSet, Scene, Style, Then, Trace};
+use crate::decode::field::{Int, symbol};
+use crate::decode::{Compat, Context, Family, OptionSpec, Pairing, Plugin, Scene, Then};
 
 /// The registry's entry.
 pub const FAMILY: Family = Family {
@@ -29,6 +29,7 @@ pub const FAMILY: Family = Family {
         OptionSpec { default: true, ..switch("duration", "With kernel: a column with the duration") },
     ],
     bind: |context, format| bind(context, format),
+    pairing: |context| pairing(context),
     ..Family::NONE
 };
 
@@ -236,25 +237,11 @@ impl Draw {
     }
 }
 
-/// How long a function took, at a glance: the kernel's mark.
-#[inline]
-pub fn mark(nanos: u64) -> u8 {
-    match nanos {
-        0..=10_000 => b' ',
-        10_001..=100_000 => b'+',
-        100_001..=1_000_000 => b'!',
-        1_000_001..=10_000_000 => b'#',
-        10_000_001..=100_000_000 => b'*',
-        100_000_001..=1_000_000_000 => b'@',
-        _ => b'$',
-    }
-}
-
 /// Appends the overhead mark, the duration in microseconds and the bar: 13 columns and `|  `.
 #[inline]
 fn duration(fields: &ExitFields, data: &[u8], compat: Compat, out: &mut Vec<u8>) {
     let nanos = fields.rettime.raw(data).wrapping_sub(fields.calltime.raw(data));
-    let mark = match mark(nanos) {
+    let mark = match text::duration_mark(nanos) {
         // trace-cmd knows no mark between a millisecond and a second.
         b'*' | b'@' if compat != Compat::Rtrec => b'#',
         mark => mark,
@@ -282,67 +269,12 @@ fn indent(level: Int, data: &[u8], out: &mut Vec<u8>) -> u64 {
     level
 }
 
-/// Which events open and close a function, and where their pid and function are.
-#[derive(Clone, Debug, Default)]
-pub struct Pairing {
-    abi: Option<Abi>,
-    entries: Vec<Side>,
-    exits: Vec<Side>,
-}
-
-#[derive(Clone, Debug)]
-struct Side {
-    id: u16,
-    pid: Field,
-    func: Field,
-}
-
-impl Pairing {
-    /// What `trace` has; nothing if the style draws no graph.
-    pub(super) fn new(trace: &Trace, style: &Style) -> Pairing {
-        if style.plugins != PluginSet::All {
-            return Pairing::default();
-        }
-        let sides = |names: &[&str]| names.iter().filter_map(|name| Side::find(trace, name, style)).collect();
-        let entries: &[&str] = match style.compat {
-            Compat::V31 => &["funcgraph_entry"],
-            _ => &["funcgraph_entry", "fgraph_retaddr_entry"],
-        };
-        Pairing { abi: Some(trace.abi), entries: sides(entries), exits: sides(&["funcgraph_exit"]) }
-    }
-
-    /// True if records of event `id` open a function.
-    #[inline]
-    pub fn is_entry(&self, id: u16) -> bool {
-        self.entries.iter().any(|side| side.id == id)
-    }
-
-    /// True if records of event `id` close a function.
-    #[inline]
-    pub fn is_exit(&self, id: u16) -> bool {
-        self.exits.iter().any(|side| side.id == id)
-    }
-
-    /// True if `exit` closes what `entry` opened: same pid, same function. Being on the same CPU is the caller's to check.
-    pub fn matches(&self, entry: &Record<'_>, exit: &Record<'_>) -> bool {
-        let key = |sides: &[Side], record: &Record<'_>| {
-            let abi = self.abi?;
-            let id = abi.u16(record.data)?;
-            let side = sides.iter().find(|side| side.id == id)?;
-            Some((side.pid.int(record.data, abi)?, side.func.int(record.data, abi)?))
-        };
-        let entry = key(&self.entries, entry);
-        entry.is_some() && entry == key(&self.exits, exit)
-    }
-}
-
-impl Side {
-    fn find(trace: &Trace, name: &str, style: &Style) -> Option<Side> {
-        let id = trace.formats.find("ftrace", name)?;
-        let format = trace.formats.get(id)?;
-        if style.ignore.holds(format) {
-            return None;
-        }
-        Some(Side { id, pid: format.field("common_pid")?.clone(), func: format.field("func")?.clone() })
-    }
+/// Entries and exits of functions. trace-cmd 3.1 does not know entries with return addresses.
+fn pairing(context: &Context<'_>) -> Pairing {
+    let entries: &[&str] = match context.compat {
+        Compat::V31 => &["funcgraph_entry"],
+        _ => &["funcgraph_entry", "fgraph_retaddr_entry"],
+    };
+    let entries = entries.iter().filter_map(|event| context.format("ftrace", event));
+    Pairing::new(context.trace.abi, entries, context.format("ftrace", "funcgraph_exit"))
 }

@@ -4,15 +4,14 @@
 //! than it and takes the place after it, any other starts the chain anew together with its parent. The chain depends
 //! on the order of records, so a [`Tracker`] keeps it.
 
+use super::arguments::Arguments;
+use crate::decode::field::{Int, symbol};
+use crate::decode::{Compat, Context, Family, OptionSpec, Plugin, Scene, Then, Tracked, Tracker};
 use crate::wire::abi::Abi;
 use crate::wire::format::{EventFormat, FieldKind, Place};
 use crate::wire::record::Record;
 use crate::wire::tables::Kallsyms;
 use crate::wire::text;
-
-use super::arguments::Arguments;
-use super::field::{Int, symbol};
-use super::{Compat, Context, Family, OptionSpec, Plugin, Scene, Then, Tracker};
 
 /// The registry's entry.
 pub const FAMILY: Family = Family {
@@ -39,6 +38,7 @@ pub const FAMILY: Family = Family {
         },
     ],
     bind: |context, format| bind(context, format),
+    tracker: |context| indenter(context),
     ..Family::NONE
 };
 
@@ -137,19 +137,19 @@ impl Repeats {
 }
 
 /// The chains of functions, one for each CPU.
-struct Indent<'n> {
-    kallsyms: &'n Kallsyms,
+struct Indent {
     abi: Abi,
     events: Vec<(u16, Int, Int)>,
     chains: Vec<Vec<Option<u32>>>,
 }
 
-impl Tracker for Indent<'_> {
-    fn observe(&mut self, record: &Record<'_>, _: u64) -> u32 {
+impl Tracker for Indent {
+    fn observe(&mut self, record: &Record<'_>, scene: &Scene<'_>) -> u32 {
         let id = self.abi.u16(record.data);
         let Some(&(_, ip, parent_ip)) = self.events.iter().find(|event| Some(event.0) == id) else { return 0 };
-        let child = self.kallsyms.number(ip.raw(record.data));
-        let Some(parent) = self.kallsyms.number(parent_ip.raw(record.data)) else { return 0 };
+        let kallsyms = &scene.trace.kallsyms;
+        let child = kallsyms.number(ip.raw(record.data));
+        let Some(parent) = kallsyms.number(parent_ip.raw(record.data)) else { return 0 };
         let cpu = (record.cpu as usize).min(1 << 14);
         if self.chains.len() <= cpu {
             self.chains.resize_with(cpu + 1, Vec::new);
@@ -172,16 +172,18 @@ fn put_at(chain: &mut Vec<Option<u32>>, level: usize, function: Option<u32>) {
     }
 }
 
-/// The tracker that guesses depths, and the ids of the events it wants.
-pub(super) fn indenter<'n>(
-    abi: Abi,
-    formats: &[&EventFormat],
-    kallsyms: &'n Kallsyms,
-) -> Option<(Vec<u16>, Box<dyn Tracker + 'n>)> {
+/// The tracker that guesses depths.
+fn indenter(context: &Context<'_>) -> Option<Tracked> {
+    if !context.on("ftrace", "indent") {
+        return None;
+    }
+    let abi = context.trace.abi;
     let event =
-        |format: &&EventFormat| Some((format.id, Int::find(format, "ip", abi)?, Int::find(format, "parent_ip", abi)?));
-    let events: Vec<_> = formats.iter().filter_map(event).collect();
+        |format: &EventFormat| Some((format.id, Int::find(format, "ip", abi)?, Int::find(format, "parent_ip", abi)?));
+    let formats = ["function", "func_repeats"].map(|name| context.format("ftrace", name));
+    let events: Vec<_> = formats.into_iter().flatten().filter_map(event).collect();
     let mut ids: Vec<u16> = events.iter().map(|event| event.0).collect();
     ids.sort_unstable();
-    if ids.is_empty() { None } else { Some((ids, Box::new(Indent { kallsyms, abi, events, chains: Vec::new() }))) }
+    let tracker = Box::new(Indent { abi, events, chains: Vec::new() });
+    (!ids.is_empty()).then_some(Tracked { ids, tracker, only_names: false })
 }

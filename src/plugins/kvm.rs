@@ -7,8 +7,8 @@ use crate::wire::print_fmt::Helper;
 use crate::wire::record::Record;
 use crate::wire::text;
 
-use super::field::Int;
-use super::{Context, Family, Plugin, Scene, Then};
+use crate::decode::field::Int;
+use crate::decode::{Context, Family, Plugin, Scene, Then};
 
 /// The registry's entry.
 pub const FAMILY: Family = Family {

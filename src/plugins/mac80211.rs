@@ -4,8 +4,8 @@ use crate::wire::format::EventFormat;
 use crate::wire::record::Record;
 use crate::wire::text;
 
-use super::field::{Int, Text};
-use super::{Compat, Context, Family, Plugin, Scene, Then};
+use crate::decode::field::{Int, Text};
+use crate::decode::{Compat, Context, Family, Plugin, Scene, Then};
 
 /// The registry's entry.
 pub const FAMILY: Family = Family {

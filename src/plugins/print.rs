@@ -11,8 +11,8 @@ use crate::wire::print_fmt::{Base, Number, fit};
 use crate::wire::record::Record;
 use crate::wire::text;
 
-use super::field::{Int, symbol};
-use super::{Compat, Context, Family, Plugin, Scene, Then};
+use crate::decode::field::{Int, symbol};
+use crate::decode::{Compat, Context, Family, Plugin, Scene, Then};
 
 /// The registry's entry of bprint, which is decoded even without plugins.
 pub const BPRINT: Family = Family {

@@ -3,8 +3,8 @@
 use crate::wire::format::EventFormat;
 use crate::wire::record::Record;
 
-use super::field::Int;
-use super::{Context, Family, Plugin, Scene, Then};
+use crate::decode::field::Int;
+use crate::decode::{Context, Family, Plugin, Scene, Then};
 
 /// The registry's entry.
 pub const FAMILY: Family = Family {

@@ -5,17 +5,17 @@
 use crate::wire::abi::Abi;
 use crate::wire::format::EventFormat;
 use crate::wire::record::Record;
-use crate::wire::tables::Names;
 use crate::wire::text;
 
-use super::field::{Int, Text};
-use super::{Compat, Context, Family, Plugin, Scene, Then, Tracker};
+use crate::decode::field::{Int, Text};
+use crate::decode::{Compat, Context, Family, Plugin, Scene, Then, Tracked, Tracker};
 
 /// The registry's entry.
 pub const FAMILY: Family = Family {
     name: "sched_switch",
     about: "Prints sched_switch, sched_wakeup and sched_wakeup_new as `comm:pid [prio]`.",
     bind: |context, format| bind(context, format),
+    tracker: |context| learner(context),
     ..Family::NONE
 };
 
@@ -164,22 +164,21 @@ fn task(comm: &Option<Text>, pid: Int, data: &[u8], lte: bool, out: &mut Vec<u8>
     pid.put(data, lte, out);
 }
 
-/// Learns the names that one event brings.
-struct Learner<'n> {
-    names: &'n Names<'n>,
+/// Learns the names that events bring.
+struct Learner {
     abi: Abi,
     /// By event id: pairs of pid and comm.
     events: Vec<(u16, Vec<(Int, Text)>)>,
 }
 
-impl Tracker for Learner<'_> {
-    fn observe(&mut self, record: &Record<'_>, seq: u64) -> u32 {
+impl Tracker for Learner {
+    fn observe(&mut self, record: &Record<'_>, scene: &Scene<'_>) -> u32 {
         let id = self.abi.u16(record.data);
         if let Some((_, pairs)) = self.events.iter().find(|event| Some(event.0) == id) {
             for (pid, comm) in pairs {
                 let pid = pid.raw(record.data) as i32;
-                if !self.names.is_known(pid) {
-                    self.names.learn(pid, comm.get(record.data), seq);
+                if !scene.names.is_known(pid) {
+                    scene.names.learn(pid, comm.get(record.data), scene.seq);
                 }
             }
         }
@@ -187,14 +186,12 @@ impl Tracker for Learner<'_> {
     }
 }
 
-/// The tracker that learns names, and the ids of the events it wants.
-pub(super) fn learner<'n>(
-    abi: Abi,
-    formats: &[&EventFormat],
-    names: &'n Names<'n>,
-) -> Option<(Vec<u16>, Box<dyn Tracker + 'n>)> {
+/// The tracker that learns names.
+fn learner(context: &Context<'_>) -> Option<Tracked> {
+    let abi = context.trace.abi;
     let mut events = Vec::new();
-    for format in formats {
+    let named = ["sched_switch", "sched_wakeup", "sched_wakeup_new"].map(|event| context.format("sched", event));
+    for format in named.into_iter().flatten() {
         let pair = |pid, comm| Some((Int::find(format, pid, abi)?, Text::find(format, comm, abi)?));
         let pairs: Vec<_> = match format.name.as_str() {
             "sched_switch" => {
@@ -208,5 +205,6 @@ pub(super) fn learner<'n>(
     }
     let mut ids: Vec<u16> = events.iter().map(|event| event.0).collect();
     ids.sort_unstable();
-    if ids.is_empty() { None } else { Some((ids, Box::new(Learner { names, abi, events }))) }
+    let tracker = Box::new(Learner { abi, events });
+    (!ids.is_empty()).then_some(Tracked { ids, tracker, only_names: true })
 }

@@ -5,7 +5,7 @@
 use crate::wire::print_fmt::Helper;
 use crate::wire::text;
 
-use super::Family;
+use crate::decode::Family;
 
 /// The registry's entry.
 pub const FAMILY: Family = Family {

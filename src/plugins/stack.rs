@@ -5,8 +5,8 @@ use crate::wire::format::{EventFormat, sign_extend};
 use crate::wire::record::Record;
 use crate::wire::text;
 
-use super::field::{Int, symbol};
-use super::{Compat, Context, Family, Plugin, Scene, Then};
+use crate::decode::field::{Int, symbol};
+use crate::decode::{Compat, Context, Family, Plugin, Scene, Then};
 
 /// The registry's entry.
 pub const FAMILY: Family = Family {

@@ -2,7 +2,7 @@
 
 use crate::wire::print_fmt::Helper;
 
-use super::Family;
+use crate::decode::Family;
 
 /// The registry's entry.
 pub const FAMILY: Family = Family {

@@ -1,99 +1,122 @@
-//! From trace.dat files to text: streams, one order of time, selection, lines.
+//! From traces to answers: lines of text, records for programs, analyses.
 //!
-//! Owns: the pipeline and the columns of a line. Does not own: the container (see [`dat`](crate::dat)), what an event
-//! says (see [`plugins`](crate::plugins)), arguments and words for errors (see [`cli`](crate::cli)).
+//! | folder | what is inside |
+//! | --- | --- |
+//! | [`reading`] | records in order of time: files, pipes, recordings; selection, clocks, threads |
+//! | [`text`] | records as lines of text, and lists of what files hold |
+//! | [`export`] | records and stacks for programs, one file a format |
+//! | [`analysis`] | questions that are asked of records, one folder each |
+//! | `mod.rs` | [`print`](fn@print): one of the three, from a [`Reading`] to an output |
 //!
 //! ```text
-//!  file -> buffer -> CPU: stream --\
-//!  file -> buffer -> CPU: stream ---> merge + select + trackers -> batch -> lines -> out
-//!  file -> buffer -> CPU: stream --/      (one thread)            (any threads)  (in order)
+//!  reading ---> text        (any threads, in order)
+//!         \---> export
+//!          \--> analysis --> findings --> text, JSON, stacks
 //! ```
 //!
-//! Memory is bounded by the chunks and batches under way, whatever the size of the files.
+//! May import: `decode`, `windows`, `dat`, `symbols`, `spread`, `wire`. May be imported by: `live`, `cli`. It does not know
+//! `plugins`, whose registry is handed in, nor anything of recording.
 
-pub mod clock;
-mod dump;
-mod flame;
-pub mod history;
-pub mod input;
-mod kernel_graph;
-mod lane;
-pub mod latency;
-mod legend;
-mod line;
-pub mod lists;
-pub mod live;
-mod merge;
-pub mod moment;
-mod pool;
-mod profile;
-mod records;
-mod seek;
-pub mod select;
-mod settings;
-mod stats;
-mod stream;
-mod tail;
-mod wakeup;
-pub mod windows;
+pub mod analysis;
+pub mod export;
+pub mod reading;
+pub mod text;
 
-use std::cell::OnceCell;
 use std::fmt;
 use std::io::{self, Write};
 
-pub use clock::{Correction, Unit, unit_of};
-pub use history::History;
-pub use input::{Common, Input};
-pub use lane::{Lane, lanes, names};
-pub use line::Columns;
-pub use profile::{Hook, HookError, Profile};
-pub use select::{FilterArg, Gate, SelectError, Selection};
-pub use settings::{Format, RawEvents, Settings};
+pub use analysis::{Analysis, AnalysisError, Findings, Form, Wants};
+pub use export::format::{ExportSettings, Format};
+pub use export::stacks::Stacks;
+pub use reading::error::ReadError;
+pub use reading::input::Input;
+pub use reading::record::{Loss, Opened, Origin, Record};
+pub use reading::select::{FilterArg, SelectError, Selection};
+pub use reading::settings::ReadSettings;
+pub use reading::{Outcome, Reading, Records, Take};
+pub use text::settings::{Columns, RawEvents, TextSettings};
 
-use crate::dat::{CpuData, Note};
-use crate::plugins::{Compat, StyleError};
-use lane::{prefix, prefix_width};
-use merge::{Batch, How, Merge};
-use pool::{Pool, Render};
-use seek::{Starts, Timelines};
-use stream::{Stream, Want};
-use tail::{Learned, Search, Tail};
+use analysis::RunError;
+use reading::heading;
+use reading::pass::Asked;
+use text::TextError;
+
+/// What comes out of a report.
+pub enum View<'v> {
+    /// Lines of text.
+    Text(&'v TextSettings),
+    /// Records for programs, in a format that holds records.
+    Export(&'static Format, &'v ExportSettings),
+    /// What an analysis finds.
+    Analysis(&'v mut dyn Analysis, Show),
+}
+
+/// How findings are shown.
+#[derive(Clone, Copy)]
+pub enum Show {
+    /// As text.
+    Text {
+        /// Whether the numbers of CPUs stand above it.
+        cpus: bool,
+        /// Whether the versions of the files stand above it.
+        versions: bool,
+    },
+    /// As JSON, one object a line.
+    Json,
+    /// As stacks, in a format that holds them.
+    Stacks(&'static Format),
+}
+
+/// A [`View`] that owns its parts.
+pub enum OwnedView {
+    /// Lines of text.
+    Text(TextSettings),
+    /// Records for programs.
+    Export(&'static Format, ExportSettings),
+    /// What an analysis finds.
+    Analysis(Box<dyn Analysis>, Show),
+}
+
+impl OwnedView {
+    /// It, lent.
+    pub fn view(&mut self) -> View<'_> {
+        match self {
+            OwnedView::Text(settings) => View::Text(settings),
+            OwnedView::Export(format, settings) => View::Export(format, settings),
+            OwnedView::Analysis(analysis, show) => View::Analysis(analysis.as_mut(), *show),
+        }
+    }
+}
 
 /// Why a report ended early.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// An option about plugins.
-    Style(StyleError),
-    /// Writing the output.
-    Write(io::Error),
+    /// The records could not be read as asked.
+    Read(ReadError),
+    /// An analysis cannot answer.
+    Analysis(AnalysisError),
+    /// The findings or records have no such form.
+    NoForm(&'static str),
     /// A text trace together with other files.
     TextMerge(String),
     /// Wake-up latencies of several files.
     WakeupMerge,
-    /// A pair of events to profile.
-    Hook(HookError),
-    /// A file that does not tell the time of day.
-    NoWallClock(String),
-    /// Windows that cannot be told.
-    Windows(windows::WindowError),
-    /// No file has these pairs of events; none given: none has any.
-    NoPair(Vec<latency::PairWord>),
+    /// A recording ended before it began.
+    NoRecords,
+    /// Writing the output.
+    Write(io::Error),
 }
 
 impl fmt::Display for ReportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ReportError::Style(error) => write!(f, "{error}"),
+            ReportError::Read(error) => write!(f, "{error}"),
+            ReportError::Analysis(error) => write!(f, "{error}"),
+            ReportError::NoForm(form) => write!(f, "there is no {form} of it"),
             ReportError::Write(error) => write!(f, "{error}"),
             ReportError::TextMerge(file) => write!(f, "{file} holds text and cannot be merged with other files"),
-            ReportError::Hook(error) => write!(f, "{error}"),
-            ReportError::NoWallClock(file) => write!(f, "{file} does not tell the time of day"),
-            ReportError::Windows(error) => write!(f, "{error}"),
-            ReportError::NoPair(words) => match words.first() {
-                None => f.write_str("there is no pair of events NAME and NAME__return"),
-                Some(word) => write!(f, "there is no pair of events {} and {}", word.start, word.stop),
-            },
+            ReportError::NoRecords => f.write_str("the recording ended before it began"),
             ReportError::WakeupMerge => f.write_str("wake-up latencies are those of a single file"),
         }
     }
@@ -101,281 +124,106 @@ impl fmt::Display for ReportError {
 
 impl std::error::Error for ReportError {}
 
-impl From<StyleError> for ReportError {
-    fn from(error: StyleError) -> ReportError {
-        ReportError::Style(error)
+impl From<ReadError> for ReportError {
+    fn from(error: ReadError) -> ReportError {
+        ReportError::Read(error)
     }
 }
 
-/// How a report went.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Records printed.
-    pub records: u64,
-    /// Damage, with the index of the file.
-    pub notes: Vec<(usize, Note)>,
-}
-
-/// Prints the first lines: how many CPUs each file has.
-pub fn heading(inputs: &[Input], out: &mut dyn Write) -> io::Result<()> {
-    let width = prefix_width(inputs);
-    for input in inputs {
-        let prefix = if inputs.len() > 1 { prefix(&input.name, width) } else { Vec::new() };
-        out.write_all(&prefix)?;
-        writeln!(out, "cpus={}", input.dat.cpu_count())?;
+impl From<io::Error> for ReportError {
+    fn from(error: io::Error) -> ReportError {
+        ReportError::Write(error)
     }
-    Ok(())
 }
 
-/// Prints all records of the files in order of time.
-pub fn run<'a, 't>(
-    inputs: &'t [Input],
-    lanes: &'a [Lane<'t>],
-    gate: Gate<'a, 't>,
-    settings: &Settings,
+impl From<RunError> for ReportError {
+    fn from(error: RunError) -> ReportError {
+        match error {
+            RunError::Analysis(error) => ReportError::Analysis(error),
+            RunError::Write(error) => ReportError::Write(error),
+        }
+    }
+}
+
+impl From<TextError> for ReportError {
+    fn from(error: TextError) -> ReportError {
+        match error {
+            TextError::TextMerge(file) => ReportError::TextMerge(file),
+            TextError::WakeupMerge => ReportError::WakeupMerge,
+            TextError::Wakeups(error) => ReportError::Analysis(error),
+            TextError::Write(error) => ReportError::Write(error),
+        }
+    }
+}
+
+/// Prints what is asked for; of a recording, the records that have come.
+pub fn print(reading: &mut Reading, view: View<'_>, out: &mut dyn Write) -> Result<Outcome, ReportError> {
+    let opened = reading.opened();
+    let mut notes = Vec::new();
+    if !reading.has_begun() {
+        for (file, input) in opened.inputs.iter().enumerate() {
+            notes.extend(input.notes.iter().map(|note| (file, note.clone())));
+        }
+    }
+    let mut outcome = match view {
+        View::Text(settings) => text::print(reading, settings, out)?,
+        View::Export(format, settings) => export_records(reading, format, settings, out)?,
+        View::Analysis(analysis, show) => analyse(reading, analysis, show, out)?,
+    };
+    notes.append(&mut outcome.notes);
+    Ok(Outcome { notes, ..outcome })
+}
+
+fn export_records(
+    reading: &mut Reading,
+    format: &Format,
+    settings: &ExportSettings,
     out: &mut dyn Write,
 ) -> Result<Outcome, ReportError> {
-    if settings.wakeups && inputs.len() > 1 {
-        return Err(ReportError::WakeupMerge);
+    let make = format.records.ok_or(ReportError::NoForm(format.name))?;
+    let is_first = !reading.has_begun();
+    let mut pass = reading.pass(&Asked { has_tail: true, ..Asked::default() });
+    let writer = make(pass.opened(), settings);
+    if settings.heading && is_first {
+        out.write_all(&writer.heading())?;
     }
-    if matches!(settings.format, Format::Text | Format::Profile) && settings.heading {
-        if settings.style.compat != Compat::Rtrec {
-            profile::list_hooks(inputs, &settings.profile, out).map_err(ReportError::Write)?;
+    pass.render(&*writer, |_| {}, out)?;
+    drop(writer);
+    Ok(pass.finish())
+}
+
+fn analyse(
+    reading: &mut Reading,
+    analysis: &mut dyn Analysis,
+    show: Show,
+    out: &mut dyn Write,
+) -> Result<Outcome, ReportError> {
+    if let Show::Text { cpus, versions } = show {
+        let (opened, mut above) = (reading.opened(), Vec::new());
+        analysis.above(opened, &mut above);
+        out.write_all(&above)?;
+        if versions {
+            heading::versions(opened.inputs, out)?;
         }
-        if settings.dump {
-            dump::heading(inputs, out).map_err(ReportError::Write)?;
-        }
-        if settings.format == Format::Text && kernel_graph::is_wanted(lanes) {
-            out.write_all(kernel_graph::heading(lanes).as_bytes()).map_err(ReportError::Write)?;
-        } else {
-            heading(inputs, out).map_err(ReportError::Write)?;
-        }
-    }
-    if settings.legend && settings.format == Format::Text && !kernel_graph::is_wanted(lanes) {
-        let prefix = lanes.first().map_or(0, |lane| lane.prefix.len());
-        let ticks = settings.columns.bare_ticks || lanes.iter().any(|lane| lane.unit == Unit::Raw);
-        let text = legend::legend(&settings.columns, settings.style.compat, ticks, prefix);
-        out.write_all(text.as_bytes()).map_err(ReportError::Write)?;
-    }
-    let mut outcome = Outcome::default();
-    for (file, input) in inputs.iter().enumerate() {
-        outcome.notes.extend(input.notes.iter().map(|note| (file, note.clone())));
-        for buffer in input.dat.texts.iter().filter(|_| settings.format == Format::Text) {
-            if inputs.len() > 1 {
-                return Err(ReportError::TextMerge(input.path.clone()));
-            }
-            match input.dat.text(buffer) {
-                Ok(mut text) => {
-                    if settings.style.compat != Compat::Rtrec {
-                        text.push(b'\n');
-                    }
-                    out.write_all(&text).map_err(ReportError::Write)?;
-                }
-                Err(note) => outcome.notes.push((file, note)),
-            }
+        if cpus {
+            heading::cpu_counts(opened.inputs, out)?;
         }
     }
-    // What nobody wants is left out where it is found, unless something depends on seeing it.
-    let wants: Vec<Vec<Want>> = (0..inputs.len()).map(|file| wants(file, lanes, &gate, settings)).collect();
-    let pool: Pool<'_, Batch> = Pool::new(settings.threads);
-    let gate_cpus = cpus_to_read(lanes, &gate, settings);
-    let how = How {
-        strict_leaves: settings.style.compat != Compat::Rtrec,
-        boundaries: settings.boundaries,
-        limit: settings.head.unwrap_or(u64::MAX),
-        end_time: settings.to.unwrap_or(u64::MAX),
-        wakeups: settings.wakeups && settings.format == Format::Text,
-    };
-    let open = |starts: &Starts| {
-        let mut streams = streams(inputs, lanes, &wants, &gate_cpus, settings);
-        starts.apply(&mut streams);
-        streams
-    };
-    let starts = match gate.from() {
-        0 => Starts::default(),
-        _ if gate.remembers() => Starts::default(),
-        from => Timelines::new(&open(&Starts::default()), lanes, settings.threads).starts(from),
-    };
-    let trackers = trackers(inputs.len(), lanes);
-    let (tail, gate) = match settings.tail.filter(|_| settings.format.has_records()) {
-        None => (Tail { starts, skip: 0 }, gate),
-        Some(count) => {
-            let history = trackers.iter().map(|list| Learned::of(list)).collect();
-            Search { lanes, pool: &pool, how: &how, settings, streams: &open, all: starts, history }.find(count, gate)
-        }
-    };
-    let mut merge = Merge::new(lanes, open(&tail.starts), trackers, gate, &how, &pool);
-    emit(inputs, lanes, &mut merge, &pool, settings, tail.skip, out)?;
-    outcome.records = merge.printed().saturating_sub(tail.skip);
-    if settings.ts_check && merge.backwards > 0 {
-        let what = format!("{} records are older than the record before them", merge.backwards);
-        outcome.notes.push((0, Note::new(0, what)));
-    }
-    for (lane, stream) in merge.streams() {
-        let file = lanes[lane as usize].file;
-        outcome.notes.extend(stream.notes.iter().map(|note| (file, note.clone())));
-        if let Some(more) = stream.damaged.checked_sub(stream.notes.len() as u64).filter(|more| *more > 0) {
-            let what = format!("{more} more places of CPU {} are damaged", stream.cpu);
-            outcome.notes.push((file, Note::new(0, what)));
-        }
-    }
+    let form = if matches!(show, Show::Json) { Form::Json } else { Form::Text };
+    let outcome = analysis::run(reading, analysis, form, out)?;
+    show_findings(&*analysis.finish(reading.opened()), show, out)?;
     Ok(outcome)
 }
 
-/// Turns the merged records into what was asked for.
-fn emit<'a, 'd, 't>(
-    inputs: &'t [Input],
-    lanes: &'a [Lane<'t>],
-    merge: &mut Merge<'a, 'd, 't>,
-    pool: &Pool<'d, Batch>,
-    settings: &Settings,
-    skip: u64,
-    out: &mut dyn Write,
-) -> Result<(), ReportError> {
-    let (compat, origins) = (settings.style.compat, merge.origins());
-    let written = match settings.format {
-        Format::Text if kernel_graph::is_wanted(lanes) => {
-            let mut graph = kernel_graph::KernelGraph::new(lanes, &origins, skip);
-            until_it_fails(merge, pool, |batch| graph.take(&batch, out))
-        }
-        Format::Text => {
-            let lines = line::TextLines::new(lanes, origins, &settings.columns, compat, settings.dump);
-            render(merge, pool, skip, &lines, out)
-                .and_then(|()| merge.wakeups.as_ref().map_or(Ok(()), |wakeups| wakeups.print(out)))
-        }
-        Format::Json | Format::Csv => {
-            let json = settings.format == Format::Json;
-            let files = inputs.iter().map(|input| input.name.clone()).collect();
-            let records = records::Records::new(lanes, origins, &settings.fields, json, files);
-            let heading = if settings.heading { records.heading() } else { Vec::new() };
-            out.write_all(&heading).and_then(|()| render(merge, pool, skip, &records, out))
-        }
-        Format::Summary => {
-            let mut summary = stats::Summary::new(lanes, origins);
-            pool.consume(|| merge.batch(pool), |batch| summary.take(&batch));
-            summary.print(out)
-        }
-        Format::GraphStats => {
-            let mut graph = stats::GraphStats::new(lanes, origins);
-            pool.consume(|| merge.batch(pool), |batch| graph.take(&batch));
-            graph.print(out)
-        }
-        Format::Latency => {
-            let latency = latency::Latency::new(lanes, origins, &settings.latency);
-            let mut latency = latency.map_err(ReportError::NoPair)?;
-            until_it_fails(merge, pool, |batch| latency.take(&batch, out)).and_then(|()| latency.print(out))
-        }
-        Format::Profile => {
-            let profiler = profile::Profiler::new(inputs, lanes, origins, &settings.profile, compat);
-            let mut profiler = profiler.map_err(ReportError::Hook)?;
-            pool.consume(|| merge.batch(pool), |batch| profiler.take(&batch));
-            profiler.print(inputs, out)
-        }
-        Format::Windows => {
-            let watcher = windows::Watcher::new(inputs, lanes, origins, &settings.windows);
-            let mut watcher = watcher.map_err(ReportError::Windows)?;
-            pool.consume(|| merge.batch(pool), |batch| watcher.take(&batch));
-            watcher.print(inputs, out)
-        }
-    };
-    written.map_err(ReportError::Write)
-}
-
-/// Hands over batch by batch, up to the first error.
-fn until_it_fails<'d>(
-    merge: &mut Merge<'_, 'd, '_>,
-    pool: &Pool<'d, Batch>,
-    mut take: impl FnMut(Batch) -> io::Result<()>,
-) -> io::Result<()> {
-    let failed = OnceCell::new();
-    let next = || merge.batch(pool).filter(|_| failed.get().is_none());
-    pool.consume(next, |batch| {
-        if let Err(error) = take(batch) {
-            let _ = failed.set(error);
-        }
-    });
-    failed.into_inner().map_or(Ok(()), Err)
-}
-
-/// Prints all but the first `skip` records.
-fn render<'d>(
-    merge: &mut Merge<'_, 'd, '_>,
-    pool: &Pool<'d, Batch>,
-    mut skip: u64,
-    form: &impl Render<Batch>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let next = || {
-        loop {
-            let mut batch = merge.batch(pool)?;
-            let all = batch.items.len() as u64;
-            if skip == 0 || skip < all {
-                batch.skip = std::mem::take(&mut skip) as usize;
-                return Some(batch);
-            }
-            skip -= all;
-        }
-    };
-    pool.run(next, form, out)
-}
-
-/// What can be left out of a file where it is found.
-fn wants(file: usize, lanes: &[Lane<'_>], gate: &Gate<'_, '_>, settings: &Settings) -> Vec<Want> {
-    let mut wants = gate.wants(file);
-    let Some(lane) = lanes.iter().find(|lane| lane.file == file && lane.draws_graph) else { return wants };
-    let pairing = lane.decoders.funcgraph();
-    let of = |wants: &[Want], id: u16| wants.get(usize::from(id)).copied().unwrap_or(Want::Yes);
-    let ids = || lane.trace.formats.iter().filter(|event| event.system == "ftrace").map(|event| event.id);
-    if ids().any(|id| pairing.is_entry(id) && of(&wants, id) != Want::No) {
-        if settings.style.compat != Compat::Rtrec {
-            // Any record of any CPU keeps an entry from its exit.
-            return Vec::new();
-        }
-        for id in ids().filter(|id| pairing.is_exit(*id)) {
-            if let Some(want) = wants.get_mut(usize::from(id)) {
-                *want = Want::Yes;
-            }
+/// Prints what an analysis has found.
+pub fn show_findings(findings: &dyn Findings, show: Show, out: &mut dyn Write) -> Result<(), ReportError> {
+    match show {
+        Show::Text { .. } => findings.text(out)?,
+        Show::Json => findings.json(out).ok_or(ReportError::NoForm("JSON"))??,
+        Show::Stacks(format) => {
+            let draw = format.stacks.ok_or(ReportError::NoForm(format.name))?;
+            draw(&findings.stacks().ok_or(ReportError::NoForm(format.name))?, out)?;
         }
     }
-    wants
-}
-
-/// Whose data are read, by lane and CPU: those of CPUs that are not asked for may still matter.
-fn cpus_to_read(lanes: &[Lane<'_>], gate: &Gate<'_, '_>, settings: &Settings) -> Vec<Vec<CpuData>> {
-    let reads = |lane: &Lane<'_>, data: &CpuData| {
-        // As in trace-cmd, a record of any CPU keeps an entry of the function graph from its exit.
-        let apart = lane.draws_graph && settings.style.compat != Compat::Rtrec;
-        apart || gate.remembers() || gate.wants_cpu(data.cpu)
-    };
-    lanes.iter().map(|lane| lane.buffer.cpus.iter().filter(|data| reads(lane, data)).copied().collect()).collect()
-}
-
-fn streams<'d>(
-    inputs: &'d [Input],
-    lanes: &[Lane<'_>],
-    wants: &'d [Vec<Want>],
-    cpus: &[Vec<CpuData>],
-    settings: &Settings,
-) -> Vec<(u32, Stream<'d>)> {
-    let count = cpus.iter().map(Vec::len).sum::<usize>().max(1);
-    // Enough ahead to keep the workers busy, little enough to stay within a few megabytes on large machines.
-    let depth = if settings.threads > 1 { (8 * settings.threads / count).clamp(2, 16) } else { 1 };
-    let mut streams = Vec::new();
-    for (number, (lane, cpus)) in lanes.iter().zip(cpus).enumerate() {
-        let wants: &[Want] = &wants[lane.file];
-        for data in cpus {
-            let finder = lane.finder(&inputs[lane.file].dat, wants);
-            streams.push((number as u32, Stream::new(finder, lane.buffer, data, depth)));
-        }
-    }
-    streams
-}
-
-fn trackers<'a, 't>(files: usize, lanes: &'a [Lane<'t>]) -> Vec<Vec<crate::plugins::Tracked<'a>>> {
-    (0..files)
-        .map(|file| {
-            let lane = lanes.iter().find(|lane| lane.file == file);
-            lane.map(|lane| lane.decoders.trackers(lane.names)).unwrap_or_default()
-        })
-        .collect()
+    Ok(())
 }

@@ -12,9 +12,9 @@
 
 pub mod engine;
 pub mod marker;
-pub mod roles;
 pub mod samples;
 pub mod spec;
+mod steps;
 pub mod syscalls;
 mod thread;
 

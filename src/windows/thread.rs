@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::Split;
-use super::engine::{Step, Steps};
+use super::steps::{Step, Steps};
 use crate::wire::record::Record;
 
 /// What a thread is doing.

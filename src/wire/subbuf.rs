@@ -273,8 +273,25 @@ impl Walk {
     }
 
     /// The next data record, `None` at the end. After damage the walk is over.
-    #[inline]
+    ///
+    /// Nearly all records are short, with their length in the head: that path is part of its callers' loops.
+    #[inline(always)]
     pub fn next<E: Order>(&mut self, page: &[u8]) -> Option<Result<Found, Damage>> {
+        let at = self.at;
+        if let Some(bytes) = page.get(at as usize..self.end as usize).filter(|bytes| bytes.len() >= 4) {
+            let (type_len, delta) = E::split(E::read_u32(bytes));
+            let len = type_len * 4;
+            if type_len <= TYPE_LEN_MAX && type_len != 0 && len as usize + 4 <= bytes.len() {
+                self.ticks = self.ticks.wrapping_add(u64::from(delta));
+                self.at = at + 4 + len;
+                return Some(Ok(Found { ticks: self.ticks, start: at + 4, len }));
+            }
+        }
+        self.next_of_any_kind::<E>(page)
+    }
+
+    /// The next data record, whatever comes before it.
+    fn next_of_any_kind<E: Order>(&mut self, page: &[u8]) -> Option<Result<Found, Damage>> {
         loop {
             let at = self.at;
             let left = self.end.saturating_sub(at);

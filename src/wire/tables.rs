@@ -5,7 +5,7 @@
 //! Each table is parsed when first asked, so a report that needs no symbols does not pay for ten megabytes of them.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::bytes::find;
 use super::early::{Early, Growing, Order};
@@ -498,8 +498,8 @@ const MAX_CHAIN: usize = 1024;
 ///
 /// A name learned at record number `seq` is known to records after it. Learning only appends, so readers on
 /// other threads that ask for earlier records are not disturbed.
-pub struct Names<'t> {
-    table: &'t Cmdlines,
+pub struct Names {
+    table: Arc<Cmdlines>,
     any_learned: AtomicBool,
     learned: OnceLock<Vec<OnceLock<Box<Learned>>>>,
 }
@@ -511,9 +511,9 @@ struct Learned {
     next: OnceLock<Box<Learned>>,
 }
 
-impl<'t> Names<'t> {
+impl Names {
     /// Only what is stored.
-    pub fn new(table: &'t Cmdlines) -> Names<'t> {
+    pub fn new(table: Arc<Cmdlines>) -> Names {
         Names { table, any_learned: AtomicBool::new(false), learned: OnceLock::new() }
     }
 
@@ -571,6 +571,18 @@ impl<'t> Names<'t> {
                 },
             }
         }
+    }
+
+    /// The same with another stored table: what was learned stays known.
+    pub fn renewed(&self, table: Arc<Cmdlines>) -> Names {
+        let names = Names::new(table);
+        for mut cell in self.learned.get().into_iter().flatten() {
+            while let Some(learned) = cell.get() {
+                names.learn(learned.pid, &learned.name, learned.seq);
+                cell = &learned.next;
+            }
+        }
+        names
     }
 
     fn find(&self, pid: i32) -> Option<&Learned> {
@@ -656,7 +668,7 @@ mod tests {
     #[test]
     fn a_learned_name_holds_for_later_records_only_and_the_first_stays() {
         let table = Cmdlines::new(b"12 init\n".to_vec());
-        let names = Names::new(&table);
+        let names = Names::new(Arc::new(table));
         names.learn(40, b"forty", 5);
         names.learn(40, b"other", 2);
         names.learn(12, b"not me", 1);

@@ -263,6 +263,28 @@ pub fn blanks(out: &mut Vec<u8>, count: usize) {
     out.resize(out.len() + count, b' ');
 }
 
+/// Appends nanoseconds as microseconds with three decimals.
+#[inline]
+pub fn micros(out: &mut Vec<u8>, nanos: u64) {
+    dec(out, nanos / 1000);
+    out.push(b'.');
+    dec_zeros(out, nanos % 1000, 3);
+}
+
+/// How long a function took, at a glance: the kernel's mark before a duration.
+#[inline]
+pub fn duration_mark(nanos: u64) -> u8 {
+    match nanos {
+        0..=10_000 => b' ',
+        10_001..=100_000 => b'+',
+        100_001..=1_000_000 => b'!',
+        1_000_001..=10_000_000 => b'#',
+        10_000_001..=100_000_000 => b'*',
+        100_000_001..=1_000_000_000 => b'@',
+        _ => b'$',
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -124,7 +124,7 @@ fn the_worst_case_is_stored_as_text(guest: &mut Guest) -> Result<()> {
         }
         refused(guest, &before, &format!("-p {tracer} -B other -e sched"), "keeps one text")?;
     }
-    // Debian builds none; tests/written.rs has what a text becomes.
+    // Debian builds none; tests/files/written.rs has what a text becomes.
     if seen == 0 {
         println!("NOT RUN on {}: it has no latency tracer", guest.text("uname -r")?.trim());
         refused(guest, &before, "-p wakeup", "no tracer wakeup")?;

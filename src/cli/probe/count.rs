@@ -5,7 +5,7 @@ use std::io::Write;
 
 use byteorder::NativeEndian;
 
-use super::super::say;
+use super::super::common::say::say;
 use crate::record::{Receiver, Round, StreamMetadata};
 use crate::wire::abi::Abi;
 

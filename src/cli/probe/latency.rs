@@ -4,13 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::super::record::{Stderr, status};
-use super::super::{explain, report, say, say_raw};
+use super::super::common::explain;
+use super::super::common::recording::status;
+use super::super::common::say::{say, say_raw};
+use super::super::common::stderr::Stderr;
+use super::super::report;
 use super::args::LiveArgs;
 use super::live;
 use crate::probe::{ProbeError, Spec};
 use crate::record::{self, Outcome, Settings};
-use crate::report::Format;
 
 /// The stack pointer, by which each return finds its entry.
 const STACK_POINTER: &str = "sp=%sp:x64";
@@ -44,7 +46,7 @@ pub(super) fn run(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> Ex
     match record::run(&settings, &mut record::Alone, &watch) {
         Ok(outcome) => told(args, &settings, &watch, &outcome),
         Err(error) => {
-            let explained = explain::record_error(&error);
+            let explained = explain::record::error(&error);
             say_raw(&explained.text(name));
             ExitCode::from(explained.status)
         }
@@ -55,7 +57,7 @@ fn told(args: &LiveArgs, settings: &Settings, watch: &Stderr, outcome: &Outcome)
     watch.tell(outcome, settings);
     let path: Option<&PathBuf> = outcome.files.last();
     let reported =
-        path.map_or(ExitCode::SUCCESS, |path| report::durations(path, args.threshold, args.format == Format::Json));
+        path.map_or(ExitCode::SUCCESS, |path| report::durations(path, args.threshold, args.format.is("json")));
     // Its own trouble counts where the command had none.
     if status(outcome) == 0 { reported } else { ExitCode::from(status(outcome)) }
 }

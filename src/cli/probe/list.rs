@@ -4,7 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::super::{explain, say, say_raw};
+use super::super::common::explain;
+use super::super::common::say::{say, say_raw};
 use super::live::told;
 use crate::probe::{self, Probe, ProbeError, Symbols};
 use crate::tracefs::Tracefs;
@@ -85,7 +86,7 @@ pub(super) fn of_kernel(pattern: &str, dir: Option<&Path>) -> ExitCode {
     let functions = match root.top().available_functions() {
         Ok(functions) => functions,
         Err(source) => {
-            let explained = explain::control_file("listing the functions", &source);
+            let explained = explain::record::control_file("listing the functions", &source);
             say_raw(&explained.text("kprobe"));
             return ExitCode::from(explained.status);
         }

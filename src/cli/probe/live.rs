@@ -3,15 +3,17 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use super::super::record::{Stderr, status};
-use super::super::stream::{Printer, failure};
-use super::super::{explain, explain_probe, say, say_raw};
+use super::super::common::explain;
+use super::super::common::live::{Printer, failure};
+use super::super::common::recording::status;
+use super::super::common::say::{say, say_raw};
+use super::super::common::stderr::Stderr;
 use super::args::{KprobeArgs, LiveArgs, UprobeArgs};
 use super::count::Counter;
 use super::{latency, list};
 use crate::probe::{self, Kind, ProbeError, Resolver, Spec};
 use crate::record::{self, Outcome, Receiver, Settings};
-use crate::report;
+use crate::report::{OwnedView, TextSettings};
 use crate::setup::{BufferSettings, EventSettings};
 use crate::tracefs::Tracefs;
 
@@ -48,7 +50,7 @@ fn run(
         return dry_run(name, &specs, args);
     }
     if args.only_command && command.is_empty() {
-        say!("rtrec {name}: -F is the command's hits only, but there is no command; put it behind --");
+        say!("rtrec {name}: -F is the command's hits only, but there is no command; put it after --");
         return ExitCode::from(2);
     }
     if args.latency {
@@ -70,8 +72,7 @@ fn run(
             status(outcome)
         });
     }
-    let mut printer =
-        Printer { settings: layout(args), live: None, to_stderr: args.stderr, failed: None, nameless: true };
+    let mut printer = Printer::new(view(args), args.stderr, true);
     let outcome = trace(&settings, args, &watch, &mut printer);
     ended(name, outcome, &settings, &watch, |outcome| {
         printer.failed.as_ref().map_or_else(|| status(outcome), |error| failure(error, outcome))
@@ -104,7 +105,7 @@ fn ended(
             ExitCode::from(status)
         }
         Err(error) => {
-            let explained = explain::record_error(&error);
+            let explained = explain::record::error(&error);
             say_raw(&explained.text(name));
             ExitCode::from(explained.status)
         }
@@ -112,7 +113,7 @@ fn ended(
 }
 
 pub(super) fn told(name: &str, error: &ProbeError) -> ExitCode {
-    let explained = explain_probe::explain(error);
+    let explained = explain::probe::error(error);
     say_raw(&explained.text(name));
     ExitCode::from(explained.status)
 }
@@ -186,9 +187,8 @@ pub(super) fn settings(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) 
     settings
 }
 
-fn layout(args: &LiveArgs) -> report::Settings {
-    let mut settings = report::Settings { threads: 1, format: args.format, ..report::Settings::default() };
-    settings.columns.full_time = args.full_time;
-    settings.heading = args.format == report::Format::Csv;
-    settings
+fn view(args: &LiveArgs) -> OwnedView {
+    let mut text = TextSettings::default();
+    text.columns.full_time = args.full_time;
+    args.format.view(text, Vec::new())
 }

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::super::{explain, reset, say, say_raw};
+use super::super::common::explain;
+use super::super::common::say::{say, say_raw};
+use super::super::reset;
 use super::args::{Action, AddArgs, DelArgs, ListArgs, ProbeArgs};
 use super::list::{print_lines, tell_notes};
 use super::live::{named, told};
@@ -29,7 +31,7 @@ pub(in crate::cli) fn run(args: &ProbeArgs) -> ExitCode {
 }
 
 fn failed(step: &'static str, source: tracefs::Error) -> ExitCode {
-    let explained = explain::control_file(step, &source);
+    let explained = explain::record::control_file(step, &source);
     say_raw(&explained.text("probe"));
     ExitCode::from(explained.status)
 }

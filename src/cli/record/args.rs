@@ -6,178 +6,199 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::super::limits::LimitArgs;
-use super::super::rt::InsideArgs;
-use super::super::units::{duration, octal, size_kb};
-use super::super::windows::WindowArgs;
+use super::super::common::inside::InsideArgs;
+use super::super::common::limits::LimitArgs;
+use super::super::common::units::{duration, octal, size_kb};
+use super::super::common::windows::WindowArgs;
 use crate::dat::chunks::Compression;
 use crate::record::{FileVersion, ReaderChoice};
 
 /// What is traced, and how: the same for a file and for a stream.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SetupArgs {
-    /// Tracer: function, function_graph, …; for the current instance
-    #[arg(short = 'p', long, value_name = "TRACER", action = ArgAction::Append)]
+    /// Trace with this tracer in the current instance: function, function_graph, irqsoff, …
+    #[arg(short = 'p', long, value_name = "TRACER", action = ArgAction::Append, help_heading = "What to record")]
     pub(super) tracer: Vec<String>,
-    /// Event, system, or glob of them: sched, sched:sched_switch, 'irq:*', all
-    #[arg(short = 'e', long, value_name = "EVENT", action = ArgAction::Append)]
+    /// Record this event, system, or glob of them: sched:sched_switch, sched, 'irq:*', all
+    #[arg(short = 'e', long, value_name = "EVENT", action = ArgAction::Append, help_heading = "What to record")]
     pub(super) event: Vec<String>,
-    /// Kernel filter for the last -e; several are joined by &&
-    #[arg(short = 'f', long, value_name = "FILTER", action = ArgAction::Append)]
+    /// Filter the events of the last -e in the kernel; several filters are joined by &&
+    #[arg(short = 'f', long, value_name = "FILTER", action = ArgAction::Append, help_heading = "What to record")]
     pub(super) filter: Vec<String>,
-    /// Trigger for the last -e, e.g. stacktrace
-    #[arg(short = 'R', long, value_name = "TRIGGER", action = ArgAction::Append)]
+    /// Set a trigger on the events of the last -e, for example stacktrace
+    #[arg(short = 'R', long, value_name = "TRIGGER", action = ArgAction::Append, help_heading = "What to record")]
     pub(super) trigger: Vec<String>,
-    /// Switch off the events of every later -e, until the next -B; with no -e behind it: say more
-    #[arg(short = 'v', action = ArgAction::Append, num_args = 0, default_missing_value = "true", value_name = "")]
+    /// Disable the events of every later -e, until the next -B; without a later -e, the same as --verbose
+    #[arg(short = 'v', action = ArgAction::Append, num_args = 0, default_missing_value = "true", value_name = "",
+        help_heading = "What to record")]
     pub(super) invert: Vec<bool>,
-    /// Graph root: trace what this function calls
-    #[arg(short = 'g', long = "graph-function", value_name = "FUNC", action = ArgAction::Append)]
+    /// Start function graphs at this function: trace everything that it calls
+    #[arg(short = 'g', long = "graph-function", value_name = "FUNC", action = ArgAction::Append,
+        help_heading = "Function tracing")]
     pub(super) graph_function: Vec<String>,
-    /// Trace only these functions (name, glob, basic regular expression, or command with colons)
-    #[arg(short = 'l', long = "function", value_name = "FUNC", action = ArgAction::Append)]
+    /// Trace only functions that match: a name, glob, basic regular expression, or filter command with colons
+    #[arg(short = 'l', long = "function", value_name = "FUNC", action = ArgAction::Append,
+        help_heading = "Function tracing")]
     pub(super) function: Vec<String>,
-    /// Leave these functions out
-    #[arg(short = 'n', long = "notrace", value_name = "FUNC", action = ArgAction::Append)]
+    /// Do not trace functions that match, even if -l names them
+    #[arg(short = 'n', long = "notrace", value_name = "FUNC", action = ArgAction::Append,
+        help_heading = "Function tracing")]
     pub(super) notrace: Vec<String>,
-    /// The -l, -n and -g behind it are functions of this module; with none of them: all functions of the module
-    #[arg(long, value_name = "MODULE", action = ArgAction::Append)]
+    /// Look in this module for the -l, -n and -g that follow; if none follows, trace all its functions
+    #[arg(long, value_name = "MODULE", action = ArgAction::Append, help_heading = "Function tracing")]
     pub(super) module: Vec<String>,
-    /// Trace all functions of the whole system, however long
-    #[arg(long)]
+    /// Permit tracing every function of the system without a limit
+    #[arg(long, help_heading = "Function tracing")]
     pub(super) all_functions: bool,
-    /// Record a stack with every traced function; needs -p function and -l
-    #[arg(long)]
+    /// Record a stack trace at every traced function; needs -p function and -l
+    #[arg(long, help_heading = "Function tracing")]
     pub(super) func_stack: bool,
-    /// Switch function tracing off by the option function-trace, or for the whole system where there is none
-    #[arg(short = 'd')]
+    /// Turn function tracing off: clear the option function-trace, or ftrace_enabled if there is no such option
+    #[arg(short = 'd', help_heading = "Function tracing")]
     pub(super) no_function_trace: bool,
-    /// Switch function tracing off by the option and for the whole system
-    #[arg(short = 'D')]
+    /// Turn function tracing off: clear both the option function-trace and ftrace_enabled (whole system)
+    #[arg(short = 'D', help_heading = "Function tracing")]
     pub(super) no_functions_at_all: bool,
-    /// Trace option; no in front switches it off
-    #[arg(short = 'O', long = "option", value_name = "OPT", action = ArgAction::Append)]
+    /// Set this trace option in the current instance; no in front clears it: nosym-offset
+    #[arg(short = 'O', long = "option", value_name = "OPT", action = ArgAction::Append, help_heading = "Buffers")]
     pub(super) option: Vec<String>,
-    /// Record a stack trace with every event
-    #[arg(short = 'T', long = "stacktrace", action = ArgAction::Append, num_args = 0, default_missing_value = "true", value_name = "")]
+    /// Record a stack trace with every event; the same as -O stacktrace
+    #[arg(short = 'T', long = "stacktrace", action = ArgAction::Append, num_args = 0, default_missing_value = "true", value_name = "",
+        help_heading = "What to record")]
     pub(super) stacktrace: Vec<bool>,
-    /// Size of each CPU's buffer in KiB; 64M and 1G are understood
-    #[arg(short = 'b', long = "buffer-size", value_name = "KB", value_parser = size_kb, action = ArgAction::Append)]
+    /// Set the size of each CPU's buffer: KiB, or 64M, 1G [default: the kernel's, usually 1408]
+    #[arg(short = 'b', long = "buffer-size", value_name = "KB", value_parser = size_kb, action = ArgAction::Append,
+        help_heading = "Buffers")]
     pub(super) buffer_size: Vec<u64>,
-    /// Size of a sub-buffer in KiB, the piece in which data leaves the kernel (kernel 6.8 on)
-    #[arg(long, value_name = "KB", value_parser = size_kb, action = ArgAction::Append)]
+    /// Set the size of a sub-buffer, the unit that readers take, in KiB (kernel 6.8 and later)
+    #[arg(long, value_name = "KB", value_parser = size_kb, action = ArgAction::Append, help_heading = "Buffers")]
     pub(super) subbuf_size: Vec<u64>,
-    /// Trace clock: local, global, mono, …; tsc2nsec is x86-tsc shown in nanoseconds
-    #[arg(short = 'C', long, value_name = "CLOCK", action = ArgAction::Append)]
+    /// Set the trace clock: local, global, mono, …; tsc2nsec is x86-tsc, reported in nanoseconds
+    #[arg(short = 'C', long, value_name = "CLOCK", action = ArgAction::Append, help_heading = "Buffers")]
     pub(super) clock: Vec<String>,
-    /// Store how the CPU's cycles become nanoseconds, for the clock that is set
-    #[arg(long)]
+    /// Store how to convert CPU cycles to nanoseconds; needs the clock x86-tsc
+    #[arg(long, help_heading = "Buffers")]
     pub(super) tsc2nsec: bool,
-    /// Trace these processes only
-    #[arg(short = 'P', long, value_name = "PID", value_delimiter = ',', action = ArgAction::Append)]
+    /// Trace only these processes and their threads; commas separate several
+    #[arg(short = 'P', long, value_name = "PID", value_delimiter = ',', action = ArgAction::Append,
+        help_heading = "What to record")]
     pub(super) pid: Vec<i32>,
-    /// Trace the command only
-    #[arg(short = 'F', long = "only-command")]
+    /// Trace only COMMAND
+    #[arg(short = 'F', long = "only-command", help_heading = "What to record")]
     pub(super) only_command: bool,
-    /// Trace the children of the traced processes too
-    #[arg(short = 'c', long = "follow-children")]
+    /// Also trace the children of the processes of -P, or of the command of -F
+    #[arg(short = 'c', long = "follow-children", help_heading = "What to record")]
     pub(super) follow_children: bool,
-    /// Leave rtrec's own threads in the trace
-    #[arg(long)]
+    /// Also trace rtrec's own threads, which are left out otherwise
+    #[arg(long, help_heading = "What to record")]
     pub(super) no_filter: bool,
-    /// Run the command as this user: with its groups, HOME, USER and LOGNAME
-    #[arg(long, value_name = "NAME")]
+    /// Run COMMAND as this user, with the user's groups, HOME, USER and LOGNAME
+    #[arg(long, value_name = "NAME", help_heading = "Process")]
     pub(super) user: Option<String>,
-    /// Use this instance for the options that follow; made when it does not exist, and then removed at the end
-    #[arg(short = 'B', long = "instance", value_name = "NAME", action = ArgAction::Append)]
+    /// Apply the options that follow to this instance, not to the top-level buffer
+    ///
+    /// An instance that does not exist is made, and removed at the end. The options -c, -d, -D, -F, -g, -i and those
+    /// of files, readers and limits apply to the whole recording.
+    #[arg(short = 'B', long = "instance", value_name = "NAME", action = ArgAction::Append, help_heading = "Buffers")]
     pub(super) instance: Vec<String>,
-    /// CPUs to trace, as a hex mask; -1 is all
-    #[arg(short = 'M', long = "cpumask", value_name = "MASK", allow_hyphen_values = true, action = ArgAction::Append)]
+    /// Trace only these CPUs: a hexadecimal mask, -1 for all
+    #[arg(short = 'M', long = "cpumask", value_name = "MASK", allow_hyphen_values = true, action = ArgAction::Append,
+        help_heading = "What to record")]
     pub(super) cpumask: Vec<String>,
-    /// How deep graphs go
-    #[arg(long, value_name = "N", action = ArgAction::Append)]
+    /// Limit function graphs to N levels of calls
+    #[arg(long, value_name = "N", action = ArgAction::Append, help_heading = "Function tracing")]
     pub(super) max_graph_depth: Vec<u32>,
-    /// Record what a profile needs: switches and wake-ups with stacks, interrupts, page faults, execs, system calls, and
-    /// a graph of depth 1 if there is no -p
-    #[arg(long, action = ArgAction::Append, num_args = 0, default_missing_value = "true", value_name = "")]
+    /// Record the events that report --profile needs
+    ///
+    /// These are sched_switch and sched_wakeup with stacks, interrupts, softirqs, user page faults, execs and system
+    /// calls; without -p also function_graph of depth 1.
+    #[arg(long, action = ArgAction::Append, num_args = 0, default_missing_value = "true", value_name = "",
+        help_heading = "What to record")]
     pub(super) profile: Vec<bool>,
-    /// With --profile: record only what the command line lists
-    #[arg(short = 'S')]
+    /// With --profile: record only the events that the command line lists
+    #[arg(short = 'S', help_heading = "What to record")]
     pub(super) profile_listed: bool,
-    /// Measure from one event to another in a profile: [SYSTEM:]EVENT,FIELD[,PID]/[SYSTEM:]EVENT,FIELD[,FLAGS]; both are
-    /// recorded. Flags: p pinned to a CPU, s with stack, g global
-    #[arg(short = 'H', long = "hook", value_name = "HOOK", action = ArgAction::Append)]
+    /// Measure the time between two events for report --profile, and record both events
+    ///
+    /// HOOK is [SYSTEM:]START,FIELD[,PIDFIELD]/[SYSTEM:]END,FIELD[,FLAGS]. FLAGS are p (pinned to a CPU), s (with
+    /// stack) and g (global).
+    #[arg(short = 'H', long = "hook", value_name = "HOOK", action = ArgAction::Append, help_heading = "What to record")]
     pub(super) hook: Vec<String>,
-    /// Unknown events are no error
-    #[arg(short = 'i', long = "ignore-unknown")]
+    /// Ignore an -e that matches no event, instead of failing
+    #[arg(short = 'i', long = "ignore-unknown", help_heading = "What to record")]
     pub(super) ignore_unknown: bool,
-    /// Take function names literally, even where this kernel does their work elsewhere
-    #[arg(long)]
+    /// Take function names literally; otherwise do_sys_open, for example, also traces do_sys_openat2
+    #[arg(long, help_heading = "Function tracing")]
     pub(super) exact: bool,
-    /// End the recording after this time: 30s, 10min, 500ms; a bare number is seconds. The command goes on
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    /// Stop recording after this time: 30s, 10min, 500ms; seconds without a unit. COMMAND goes on
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "Limits")]
     pub(super) duration: Option<Duration>,
-    /// Entries of the kernel's table of task names (it has 128)
-    #[arg(long, value_name = "N")]
+    /// Let the kernel remember the names of N tasks (saved_cmdlines_size, usually 128)
+    #[arg(long, value_name = "N", help_heading = "Kernel settings")]
     pub(super) cmdlines_size: Option<u32>,
-    /// SCHED_FIFO priority of the readers, 1 to 99; 0 leaves them as they are. Without it those of a file run at priority 1, each on
-    /// its CPU, where that is permitted, and like everybody else while one takes most of its CPU
-    #[arg(short = 'r', long = "priority", value_name = "PRIO", value_parser = clap::value_parser!(u32).range(0..=99))]
+    /// Run the readers at this SCHED_FIFO priority, 1 to 99; 0 leaves their scheduling unchanged
+    ///
+    /// By default each reader of a file runs at priority 1 on its own CPU, if that is permitted. A reader that takes
+    /// most of its CPU runs at normal priority until it takes less.
+    #[arg(short = 'r', long = "priority", value_name = "PRIO", value_parser = clap::value_parser!(u32).range(0..=99),
+        help_heading = "Readers")]
     pub(super) priority: Option<u32>,
-    /// Longest time a reader sleeps, in microseconds; 0 wakes it for every record
-    #[arg(short = 's', long = "interval", value_name = "USEC")]
+    /// Let a reader sleep no longer than this, in microseconds; 0 wakes it for every record [default: 1000000]
+    #[arg(short = 's', long = "interval", value_name = "USEC", help_heading = "Readers")]
     pub(super) interval: Option<u64>,
-    /// The tracefs folder, if not the mounted one
-    #[arg(long, value_name = "DIR")]
+    /// Use the tracefs in this folder, not the mounted one
+    #[arg(long, value_name = "DIR", help_heading = "Kernel settings")]
     pub(super) tracefs: Option<PathBuf>,
-    /// No words but errors
-    #[arg(short = 'q', long)]
+    /// Print nothing but errors
+    #[arg(short = 'q', long, help_heading = "Output")]
     pub(in crate::cli) quiet: bool,
-    /// Say more about what is done; with none, crit, err or warn (0 to 3) no more than usual
+    /// Print more about what rtrec does; the levels none, crit, err and warn (0 to 3) add nothing
     #[arg(long, value_name = "LEVEL", num_args = 0..=1, require_equals = true, default_missing_value = "info",
-        value_parser = ["none", "crit", "err", "warn", "info", "debug", "all", "0", "1", "2", "3", "4", "5", "6"])]
+        value_parser = ["none", "crit", "err", "warn", "info", "debug", "all", "0", "1", "2", "3", "4", "5", "6"],
+        help_heading = "Output")]
     verbose: Option<String>,
     /// As --verbose
     #[arg(long, hide = true)]
     debug: bool,
-    /// rtrec's own words go to stderr, stdout is the command's
-    #[arg(long)]
+    /// Print rtrec's own output to stderr; stdout belongs to COMMAND
+    #[arg(long, help_heading = "Output")]
     pub(in crate::cli) stderr: bool,
     #[command(flatten)]
     pub(super) probes: ProbeArgs,
     #[command(flatten)]
     pub(super) refused: RefusedArgs,
-    /// The command and its arguments
+    /// Command to run, and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true)]
     pub(super) command: Vec<OsString>,
 }
 
 /// Probes that are made for the recording.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Probes")]
 pub(super) struct ProbeArgs {
-    /// Probe in the kernel: '[NAME=][MODULE:]FUNCTION[+OFFSET][%return] [ARGUMENT …]'. Probes are events: -f and -R
-    /// behind one belong to it
-    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    /// Probe a kernel function: '[NAME=][MODULE:]FUNCTION[+OFFSET][%return] [ARGUMENT …]'
+    ///
+    /// Every probe is an event: an -f or -R after it applies to it.
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = "Probes")]
     pub(super) kprobe: Vec<String>,
-    /// Probe in a program or library: '[NAME=]BINARY:SYMBOL[+OFFSET][%return] [ARGUMENT …]', BINARY:0xOFFSET,
-    /// BINARY:FILE:LINE; a process id may stand for BINARY
-    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    /// Probe a program or library: '[NAME=]BINARY:SYMBOL[+OFFSET][%return] [ARGUMENT …]'
+    ///
+    /// The place may also be BINARY:0xOFFSET or BINARY:FILE:LINE, and BINARY may be a process id.
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = "Probes")]
     pub(super) uprobe: Vec<String>,
-    /// Static probe of a program or library: BINARY:PROVIDER:NAME
-    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    /// Record a static probe (USDT) of a program or library: BINARY:PROVIDER:NAME
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = "Probes")]
     pub(super) usdt: Vec<String>,
-    /// Probe at entry or return of a kernel function, through ftrace (kernel 6.5 on)
-    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    /// Probe the entry or return of a kernel function through ftrace (kernel 6.5 and later)
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = "Probes")]
     pub(super) fprobe: Vec<String>,
-    /// Probe at a tracepoint, with its raw arguments (kernel 6.5 on)
-    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    /// Probe a tracepoint and take its raw arguments (kernel 6.5 and later)
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = "Probes")]
     pub(super) tprobe: Vec<String>,
-    /// Probe at another event: 'SYSTEM:EVENT [ARGUMENT …]' (kernel 5.15 on)
-    #[arg(long, value_name = "SPEC", action = ArgAction::Append)]
+    /// Probe another event: 'SYSTEM:EVENT [ARGUMENT …]' (kernel 5.15 and later)
+    #[arg(long, value_name = "SPEC", action = ArgAction::Append, help_heading = "Probes")]
     pub(super) eprobe: Vec<String>,
-    /// How many places a glob of probes may mean [default: 100]
-    #[arg(long, value_name = "N")]
+    /// Fail if the glob of a probe matches more than N places [default: 100]
+    #[arg(long, value_name = "N", help_heading = "Probes")]
     pub(super) max_probes: Option<usize>,
 }
 
@@ -241,8 +262,8 @@ impl RefusedArgs {
 
 /// Record a trace into a file
 ///
-/// Runs COMMAND and records what was asked for until it ends; without a command, until Ctrl-C or until the processes of
-/// -P end. The command's exit status becomes rtrec's. Options after COMMAND belong to it.
+/// Records until COMMAND ends; without a command, until Ctrl-C or until the processes of -P end. The exit status is
+/// that of COMMAND. Options after COMMAND belong to it.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  rtrec record -p function_graph -g do_sys_open ls\n  rtrec record -e sched -e 'irq:*' -f 'irq != 0' -o irq.dat sleep 1\n  rtrec record -e syscalls -F -c make\n  rtrec record -e sched -B locks -e lock -b 16M --duration 10s"
@@ -250,50 +271,51 @@ impl RefusedArgs {
 pub(in crate::cli) struct RecordArgs {
     #[command(flatten)]
     pub(super) setup: SetupArgs,
-    /// Output file
-    #[arg(short = 'o', long, value_name = "FILE", default_value = "trace.dat")]
+    /// Write the trace to this file
+    #[arg(short = 'o', long, value_name = "FILE", default_value = "trace.dat", help_heading = "File")]
     pub(super) output: PathBuf,
-    /// Permissions of the output file, in octal
-    #[arg(long, value_name = "OCTAL", value_parser = octal, default_value = "600")]
+    /// Set the permissions of the output file, in octal
+    #[arg(long, value_name = "OCTAL", value_parser = octal, default_value = "600", help_heading = "File")]
     pub(super) mode: u32,
-    /// Folder of temporary files, if not that of the output
-    #[arg(long, value_name = "DIR")]
+    /// Keep temporary files in this folder [default: the folder of the output file]
+    #[arg(long, value_name = "DIR", help_heading = "File")]
     pub(super) temp: Option<PathBuf>,
-    /// Store the formats of all events, not only of the enabled ones
-    #[arg(short = 'a', long = "all-formats")]
+    /// Store the formats of all events, not only of the recorded ones
+    #[arg(short = 'a', long = "all-formats", help_heading = "File")]
     pub(super) all_formats: bool,
-    /// zstd, zlib, none or any [default: any]
-    #[arg(long, value_name = "NAME")]
+    /// Compress the file with zstd or zlib, or not at all (none); any means zstd [default: any]
+    #[arg(long, value_name = "NAME", help_heading = "File")]
     pub(super) compression: Option<Compression>,
-    /// Version of the file: 7, or 6 for readers before trace-cmd 3.0
-    #[arg(long, value_name = "6|7", value_parser = file_version, default_value = "7")]
+    /// Write this version of the format; readers older than trace-cmd 3.0 need 6
+    #[arg(long, value_name = "6|7", value_parser = file_version, default_value = "7", help_heading = "File")]
     pub(super) file_version: FileVersion,
-    /// Let reports show the date: store what is to be added to the trace clock
-    #[arg(long)]
+    /// Store the offset from the trace clock to the time of day, so that reports show the date
+    #[arg(long, help_heading = "File")]
     pub(super) date: bool,
-    /// Let reports add so many ticks to every time
-    #[arg(long, value_name = "TICKS", allow_negative_numbers = true)]
+    /// Store an offset that reports add to every time, in ticks of the trace clock
+    #[arg(long, value_name = "TICKS", allow_negative_numbers = true, help_heading = "File")]
     pub(super) ts_offset: Option<i64>,
-    /// Store the memory maps of the processes of -P, or of the command when it ends
-    #[arg(long, action = ArgAction::Append, num_args = 0, default_missing_value = "true", value_name = "")]
+    /// Store the memory maps of the processes of -P, or of COMMAND when it ends
+    #[arg(long, action = ArgAction::Append, num_args = 0, default_missing_value = "true", value_name = "",
+        help_heading = "File")]
     pub(super) proc_map: Vec<bool>,
-    /// Do not put the kernel's settings back at the end; tracing itself stays off
-    #[arg(short = 'k', long = "keep")]
+    /// Do not restore the kernel's settings at the end; only tracing is switched off
+    #[arg(short = 'k', long = "keep", help_heading = "Kernel settings")]
     pub(super) keep: bool,
-    /// Take the kernel's settings as they are and add to them; includes -k
-    #[arg(short = 'K', long = "keep-before")]
+    /// Add to the kernel's present settings instead of resetting them first; includes -k
+    #[arg(short = 'K', long = "keep-before", help_heading = "Kernel settings")]
     pub(super) keep_before: bool,
-    /// Which way data leaves the kernel: best, splice or read
-    #[arg(long, value_name = "WAY", value_parser = reader)]
+    /// Take data from the kernel this way: best (mmap, else splice, else read), splice or read [default: best]
+    #[arg(long, value_name = "WAY", value_parser = reader, help_heading = "Readers")]
     pub(super) reader: Option<ReaderChoice>,
-    /// Read the buffers instead of mapping or splicing them
-    #[arg(long, conflicts_with = "reader")]
+    /// Take data with read(2); the same as --reader read
+    #[arg(long, conflicts_with = "reader", help_heading = "Readers")]
     pub(super) nosplice: bool,
-    /// Look for data again and again instead of sleeping: no wake-ups of other CPUs, but each reader takes a CPU
-    #[arg(long, conflicts_with = "interval")]
+    /// Poll the buffers instead of sleeping: no wake-ups on the traced CPUs, but each reader uses a whole CPU
+    #[arg(long, conflicts_with = "interval", help_heading = "Readers")]
     pub(super) poll: bool,
-    /// Return once recording is running; SIGINT or SIGTERM to the process in /var/run/rtrec-record.pid ends it
-    #[arg(long)]
+    /// Return once recording runs; SIGINT or SIGTERM to the process in /var/run/rtrec-record.pid ends it
+    #[arg(long, help_heading = "Process")]
     pub(super) daemonize: bool,
     #[arg(short = 't', hide = true)]
     pub(super) tcp: bool,

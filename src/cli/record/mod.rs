@@ -1,11 +1,9 @@
 //! `rtrec record`: arguments to settings, and the words on stderr while it runs.
 //!
-//! [`args`] is what clap sees, [`placed`] makes settings of it, [`tell`] has the words, [`daemon`] the way to the background.
+//! [`args`] is what clap sees, [`placed`] makes settings of it.
 
 mod args;
-pub(super) mod daemon;
 mod placed;
-mod tell;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -15,11 +13,13 @@ use clap::ArgMatches;
 
 pub(super) use args::{RecordArgs, SetupArgs};
 pub(super) use placed::setup;
-pub(super) use tell::Stderr;
 
-use super::{explain, rt, say, say_raw};
-use crate::record::{self, Outcome, Settings};
-use crate::rt::{WindowSettings, Windows};
+use super::common::recording::record;
+use super::common::say::say;
+use super::common::stderr::Stderr;
+use super::common::{daemon, inside};
+use crate::record::Settings;
+use crate::rt::WindowSettings;
 
 /// Runs the subcommand.
 pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
@@ -54,37 +54,6 @@ fn with_windows(settings: Settings, args: &RecordArgs) -> Result<(Settings, Opti
         return Ok((settings, None));
     }
     let pids: Vec<i32> = settings.setup.pids().collect();
-    let (settings, windows) = rt::add(settings, &args.windows, &args.inside, &pids, &[])?;
+    let (settings, windows) = inside::add(settings, &args.windows, &args.inside, &pids, &[])?;
     Ok((settings, Some(windows)))
-}
-
-/// Records, and says how it went.
-pub(super) fn record(settings: &Settings, windows: Option<&WindowSettings>, watch: &Stderr) -> ExitCode {
-    let outcome = match windows {
-        Some(windows) => record::run(settings, &mut Windows::new(windows, watch), watch),
-        None => record::run(settings, &mut record::Alone, watch),
-    };
-    match outcome {
-        Ok(outcome) => {
-            watch.tell(&outcome, settings);
-            if let Some(trouble) = &outcome.trouble {
-                say_raw(&explain::record_error(trouble).text(watch.name));
-            }
-            ExitCode::from(status(&outcome))
-        }
-        Err(error) => {
-            watch.clear_live();
-            let explained = explain::record_error(&error);
-            say_raw(&explained.text(watch.name));
-            ExitCode::from(explained.status)
-        }
-    }
-}
-
-/// The command's status; a recording without a command ends well by any of its stops. Trouble that left a trace is 1.
-pub(super) fn status(outcome: &Outcome) -> u8 {
-    match outcome.ending.map_or(0, record::Ending::status) {
-        0 => u8::from(outcome.trouble.is_some()),
-        status => status,
-    }
 }

@@ -134,11 +134,11 @@ impl Buffers {
                 buffer.events.push(EventSettings { word: spec, probe: Some(probe), ..Default::default() });
             }
             Placed::Filter(filter) => {
-                let event = buffer.events.last_mut().ok_or("-f is the filter of an event; put it behind an -e")?;
+                let event = buffer.events.last_mut().ok_or("-f is the filter of an event; put it after an -e")?;
                 event.filter = Some(joined(event.filter.take(), &filter));
             }
             Placed::Trigger(trigger) => {
-                let event = buffer.events.last_mut().ok_or("-R is the trigger of an event; put it behind an -e")?;
+                let event = buffer.events.last_mut().ok_or("-R is the trigger of an event; put it after an -e")?;
                 event.triggers.push(trigger);
             }
             Placed::Invert => (self.invert, self.idle_invert) = (true, true),

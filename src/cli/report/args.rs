@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
-use super::super::windows::{ViewArgs, WindowArgs};
-use super::failure::Failure;
+use super::super::common::explain::Explained;
+use super::super::common::windows::{ViewArgs, WindowArgs};
 use crate::report::FilterArg;
-use crate::report::latency::PairWord;
+use crate::report::analysis::latency::PairWord;
 
 /// The options as clap sees them.
 #[derive(Args, Debug, Clone, Default)]
@@ -15,86 +15,90 @@ use crate::report::latency::PairWord;
     rtrec report -F 'sched_switch: next_prio < 100' --head 20\n  \
     rtrec report --from 12.5 --to 13 --comm 'kworker/*' --format json")]
 pub(super) struct Flat {
-    /// File to read; several are merged by time [default: trace.dat]
-    #[arg(short = 'i', value_name = "FILE")]
+    /// Read this file; several files are merged by time [default: trace.dat]
+    #[arg(short = 'i', value_name = "FILE", help_heading = "File")]
     pub(super) input: Vec<PathBuf>,
-    /// Files to read, when no -i is given
+    /// Files to read, if there is no -i
     #[arg(value_name = "FILES")]
     pub(super) files: Vec<PathBuf>,
 
-    /// Say which byte order the file has, and stop
+    /// Print the byte order of the file and of this machine, and exit
     #[arg(short = 'e', help_heading = "Instead of records")]
     pub(super) endian: bool,
-    /// Say which page size the file has, and stop
+    /// Print the page size of the file and of this machine, and exit
     #[arg(short = 'p', help_heading = "Instead of records")]
     pub(super) page_size: bool,
-    /// Print the function map, and stop
+    /// Print the addresses and names of the kernel's functions, and exit
     #[arg(short = 'f', help_heading = "Instead of records")]
     pub(super) functions: bool,
-    /// Print the strings of trace_printk, and stop
+    /// Print the format strings of trace_printk, and exit
     #[arg(short = 'P', help_heading = "Instead of records")]
     pub(super) printk: bool,
-    /// List the events, and stop
+    /// List the events, and exit
     #[arg(short = 'E', help_heading = "Instead of records")]
     pub(super) list_events: bool,
-    /// Print the stored formats of all events, and stop
+    /// Print the formats of all events, and exit
     #[arg(long, help_heading = "Instead of records")]
     pub(super) events: bool,
-    /// Print the stored formats of matching events ([SYSTEM:]REGEX), and stop
+    /// Print the formats of the events that match ([SYSTEM:]REGEX), and exit
     #[arg(long, value_name = "REGEX", help_heading = "Instead of records")]
     pub(super) event: Option<String>,
-    /// Check that all formats can be read
+    /// Check that the formats of all events can be parsed, and exit
     #[arg(long, help_heading = "Instead of records")]
     pub(super) check_events: bool,
-    /// List the CPUs that have data, and stop
+    /// List the CPUs that have data, and exit
     #[arg(long, help_heading = "Instead of records")]
     pub(super) cpus: bool,
-    /// As --cpus, with the time of each CPU's first record
+    /// List the CPUs that have data, with the time of each one's first record, and exit
     #[arg(long, help_heading = "Instead of records")]
     pub(super) first_event: bool,
-    /// As --cpus, with the time of each CPU's last record
+    /// List the CPUs that have data, with the time of each one's last record, and exit
     #[arg(long, help_heading = "Instead of records")]
     pub(super) last_event: bool,
-    /// Print the buffer statistics of the recording, and stop
+    /// Print the buffer statistics of the recording, and exit
     #[arg(long, help_heading = "Instead of records")]
     pub(super) stat: bool,
-    /// Print the uname of the recorded machine, and stop
+    /// Print the uname of the recorded machine, and exit
     #[arg(long, help_heading = "Instead of records")]
     pub(super) uname: bool,
-    /// Print the version of the recorder, and stop
+    /// Print the version of the recorder, and exit
     #[arg(long, help_heading = "Instead of records")]
     pub(super) version: bool,
-    /// Print the filters as they were understood, and stop
+    /// Print the filters as rtrec understands them, and exit
     #[arg(short = 'T', long = "filter-test", help_heading = "Instead of records")]
     pub(super) filter_test: bool,
-    /// Count records, losses and time per event, task and CPU instead of printing them
+    /// Count records and losses by event, task and CPU, with the times of the first and the last
     #[arg(long, help_heading = "Instead of records")]
     pub(super) summary: bool,
-    /// Count calls and time per function of the function graph instead of printing records
+    /// Count the calls and the time of each function in the function graph
     #[arg(long, help_heading = "Instead of records")]
     pub(super) graph_stats: bool,
-    /// Show how long calls take: figures of each pair of events NAME and NAME__return (probes) or sys_enter_NAME and
-    /// sys_exit_NAME; with --threshold also each call that took so long
+    /// Show how long calls take, for each pair of an entry event and a return event
+    ///
+    /// Pairs are NAME and NAME__return (probes), and sys_enter_NAME and sys_exit_NAME. With --threshold, each call
+    /// that took that long is printed too.
     #[arg(long, help_heading = "Instead of records")]
     pub(super) latency: bool,
-    /// As --latency, of these two events ([SYSTEM:]EVENT)
+    /// Show how long it takes from one event to the other, as --latency does: START..STOP, each [SYSTEM:]EVENT
     #[arg(long, value_name = "START..STOP", value_parser = pair, help_heading = "Instead of records")]
     pub(super) pair: Vec<PairWord>,
-    /// Show where tasks spend their time: asleep, waiting to run, in interrupts, system calls and functions, with stacks
+    /// Show where tasks spend their time (asleep, waiting, in interrupts, system calls, functions), with stacks
     #[arg(long, help_heading = "Instead of records")]
     pub(super) profile: bool,
-    /// With --profile: count interrupts for their CPU and not for the task they interrupted
+    /// With --profile: count interrupts for their CPU, not for the task that they interrupted
     #[arg(short = 'G', requires = "profile", help_heading = "Instead of records")]
     pub(super) global: bool,
-    /// With --profile: the time from START to END with the same value, as [SYSTEM:]START,FIELD[,PIDFIELD]/[SYSTEM:]END,FIELD[,FLAGS];
-    /// flag g counts it for no task, gp for the CPU
+    /// With --profile: measure the time from START to the END that has the same value
+    ///
+    /// HOOK is [SYSTEM:]START,FIELD[,PIDFIELD]/[SYSTEM:]END,FIELD[,FLAGS]. Flag g counts the time for no task, gp for
+    /// the CPU.
     #[arg(short = 'H', value_name = "HOOK", requires = "profile", help_heading = "Instead of records")]
     pub(super) hook: Vec<String>,
-    /// With --profile: show tasks of the same name as one
+    /// With --profile: show tasks of the same name as one task
     #[arg(long, requires = "profile", help_heading = "Instead of records")]
     pub(super) by_comm: bool,
 
-    /// Show response-time windows: figures of all, the time line of the slow ones
+    /// Show response-time windows: tables of all, and a time line of each slow one
     #[arg(long, help_heading = "Instead of records")]
     pub(super) windows: bool,
     #[command(flatten)]
@@ -102,156 +106,169 @@ pub(super) struct Flat {
     #[command(flatten)]
     pub(super) view: ViewArgs,
 
-    /// Keep records that match EVENTS[:EXPR]; several are alternatives. In EXPR: == != < > <= >= && || !, fields, COMM, CPU, numbers
-    /// and "texts"; ~ "glob", =~ "basic expression" in any case, =~ /expression/, !~ for what does not match
-    #[arg(short = 'F', value_name = "FILTER", help_heading = "Selection", allow_hyphen_values = true)]
+    /// Keep only records that match EVENTS[:EXPR]; with several -F, records that match any of them
+    ///
+    /// EXPR compares fields, COMM, CPU, numbers and "texts" by == != < > <= >= and joins comparisons by && || !.
+    /// Texts match by ~ "glob", =~ "basic regular expression" (in any case) and =~ /regular expression/; !~ keeps
+    /// what does not match.
+    #[arg(short = 'F', value_name = "FILTER", allow_hyphen_values = true, help_heading = "Selection")]
     pub(super) filter: Vec<String>,
-    /// Drop what the -F after this match, instead of keeping it
+    /// Drop the records that match a later -F, instead of keeping them
     #[arg(short = 'v', num_args = 0, default_missing_value = "true", help_heading = "Selection")]
     pub(super) invert: Vec<bool>,
-    /// Only these tasks, by number; comma separated
-    #[arg(long, value_delimiter = ',', value_name = "PID", help_heading = "Selection", allow_negative_numbers = true)]
+    /// Keep only these tasks, by pid; commas separate several
+    #[arg(long, value_delimiter = ',', value_name = "PID", allow_negative_numbers = true, help_heading = "Selection")]
     pub(super) pid: Vec<i32>,
-    /// Only tasks with these names (globs); comma separated
+    /// Keep only tasks whose names match this glob; commas separate several
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = "Selection")]
     pub(super) comm: Vec<String>,
-    /// With --pid or --comm: also the children of those tasks
+    /// With --pid or --comm: also keep the children of those tasks
     #[arg(long, help_heading = "Selection")]
     pub(super) follow_children: bool,
-    /// Only these CPUs, such as 0,2-5
+    /// Keep only these CPUs, for example 0,2-5
     #[arg(long, value_name = "LIST", help_heading = "Selection")]
     pub(super) cpu: Vec<String>,
-    /// Only these events ([SYSTEM:]GLOB); comma separated
+    /// Keep only events that match ([SYSTEM:]GLOB); commas separate several
     #[arg(long, value_delimiter = ',', value_name = "GLOB", help_heading = "Selection")]
     pub(super) only_event: Vec<String>,
-    /// Leave out what ran in hard interrupts
+    /// Drop records from hard interrupts
     #[arg(short = 'I', help_heading = "Selection")]
     pub(super) no_hardirq: bool,
-    /// Leave out what ran in soft interrupts
+    /// Drop records from soft interrupts
     #[arg(short = 'S', help_heading = "Selection")]
     pub(super) no_softirq: bool,
-    /// Only records from this time on: seconds as printed (or ticks), +1.5s after the first record, -1s before the last,
-    /// 10:31:05 or "2026-03-29 10:31:05" by the time of day
+    /// Keep only records from this time on
+    ///
+    /// TIME is seconds (or ticks) as printed, +1.5s after the first record, -1s before the last record, or a time of
+    /// day: 10:31:05 or "2026-03-29 10:31:05".
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Selection")]
     pub(super) from: Option<String>,
-    /// Only records up to this time
+    /// Keep only records up to this time; TIME is as for --from
     #[arg(long, value_name = "TIME", allow_hyphen_values = true, help_heading = "Selection")]
     pub(super) to: Option<String>,
-    /// Stop after so many records
+    /// Print only the first N records
     #[arg(long, value_name = "N", help_heading = "Selection")]
     pub(super) head: Option<u64>,
-    /// Print only so many records, the last ones
+    /// Print only the last N records
     #[arg(long, value_name = "N", help_heading = "Selection")]
     pub(super) tail: Option<u64>,
 
-    /// Print all digits of the time
+    /// Print all nine decimals of the time
     #[arg(short = 't', help_heading = "Layout")]
     pub(super) full_time: bool,
-    /// Print raw fields of all events
+    /// Print the raw fields of all events
     #[arg(short = 'R', help_heading = "Layout")]
     pub(super) raw: bool,
-    /// Print raw fields of matching events
+    /// Print the raw fields of events that match
     #[arg(short = 'r', value_name = "REGEX", help_heading = "Layout")]
     pub(super) raw_event: Vec<String>,
-    /// Ignore the plugins of matching events
+    /// Use no plugins for events that match
     #[arg(short = 'n', value_name = "REGEX", help_heading = "Layout")]
     pub(super) ignore_plugin: Vec<String>,
     /// Use no plugins at all
     #[arg(short = 'N', help_heading = "Layout")]
     pub(super) no_plugins: bool,
-    /// Use no plugins of the system
+    /// Use no system-wide plugins
     #[arg(short = 'L', help_heading = "Layout")]
     pub(super) no_system_plugins: bool,
-    /// Set an option of a plugin; without a value it is turned: ftrace:parent, ftrace:indent, ftrace:offset (of functions
-    /// and stacks), fgraph:tailprint, fgraph:depth, fgraph:retval-skip, fgraph:retval-dec, fgraph:retval-hex; fgraph:kernel shows
-    /// function graphs as the kernel's trace file does, with columns by fgraph:abstime, fgraph:proc, fgraph:cpu=0 and
-    /// fgraph:duration=0
+    /// Set an option of a plugin, or toggle it if there is no value
+    ///
+    /// Functions and stacks: ftrace:parent, ftrace:indent, ftrace:offset. Function graphs: fgraph:tailprint,
+    /// fgraph:depth, fgraph:retval-skip, fgraph:retval-dec, fgraph:retval-hex; fgraph:kernel prints them as the
+    /// kernel's trace file does, fgraph:abstime and fgraph:proc add columns to that, fgraph:cpu=0 and
+    /// fgraph:duration=0 remove columns.
     #[arg(short = 'O', value_name = "[PLUGIN:]VAR[=VALUE]", help_heading = "Layout")]
     pub(super) option: Vec<String>,
-    /// Narrow layout
+    /// Print the narrow layout of latency traces
     #[arg(short = 'l', help_heading = "Layout")]
     pub(super) narrow: bool,
     /// Add the time since the line before
     #[arg(long, help_heading = "Layout")]
     pub(super) ts_diff: bool,
-    /// Add to each switch how long its next task waited since it was woken, and sum up at the end; one file only
+    /// Add to each switch how long the next task had waited since its wake-up, and print a summary; one file only
     #[arg(short = 'w', help_heading = "Layout")]
     pub(super) wakeup: bool,
     /// Mark where sub-buffers begin
     #[arg(long, help_heading = "Layout")]
     pub(super) boundary: bool,
-    /// Format of the output
+    /// Print in this format
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Layout")]
     pub(super) format: FormatArg,
-    /// Fields of each record for --format json or csv: ts, time, cpu, pid, comm, event, system, flags, text, buffer, file,
-    /// schema, or a field of the event; comma separated
+    /// With --format json or csv: print these fields of each record; commas separate several
+    ///
+    /// There are ts, time, cpu, pid, comm, event, system, flags, text, buffer, file, schema, and the fields of the
+    /// events.
     #[arg(long, value_delimiter = ',', value_name = "FIELD", help_heading = "Layout")]
     pub(super) fields: Vec<String>,
-    /// Print what this version of trace-cmd prints
-    #[arg(long, value_enum, value_name = "VERSION", help_heading = "Layout")]
+    /// Print exactly what this version of trace-cmd prints
+    #[arg(long, value_enum, value_name = "VERSION", help_heading = "trace-cmd")]
     pub(super) compat: Option<CompatArg>,
 
-    /// Add this to the times of the file before (of all, when first)
-    #[arg(long, value_name = "TICKS", help_heading = "Time", allow_negative_numbers = true)]
+    /// Add this to the times of the file before it; if it comes first, to those of all files
+    #[arg(long, value_name = "TICKS", allow_negative_numbers = true, help_heading = "Time")]
     pub(super) ts_offset: Vec<i64>,
-    /// Frequency of the clock of the file before (of all, when first)
+    /// Convert the times of the file before it by this clock frequency; if it comes first, of all files
     #[arg(long, value_name = "HZ", help_heading = "Time")]
     pub(super) ts2secs: Vec<u64>,
-    /// Do not add the stored date
+    /// Do not add the date that record --date stored
     #[arg(long, help_heading = "Time")]
     pub(super) nodate: bool,
-    /// Print the time of day, as seconds since 1970; every file that rtrec recorded tells it
+    /// Print the time of day, as seconds since 1970; files that rtrec recorded have it
     #[arg(long, conflicts_with = "raw_ts", help_heading = "Time")]
     pub(super) wall_clock: bool,
     /// Print times without any correction
     #[arg(long, help_heading = "Time")]
     pub(super) raw_ts: bool,
-    /// Let the first record have time 0
+    /// Subtract the time of the first record from all times
     #[arg(long, help_heading = "Time")]
     pub(super) align_ts: bool,
-    /// Warn when a record is older than the one before
+    /// Warn when a record is older than the one before it
     #[arg(long, help_heading = "Time")]
     pub(super) ts_check: bool,
 
     /// Read kernel symbols from this file too
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = "Symbols")]
     pub(super) kallsyms: Option<PathBuf>,
-    /// Name user addresses (user stacks, user probes) by the memory maps in the file: record with --proc-map. With --windows:
-    /// name functions in samples whose debug file was not there when they were recorded
-    #[arg(long)]
+    /// Name addresses of programs in stacks and probes by the memory maps in the file (record --proc-map)
+    ///
+    /// With --windows: also name functions in samples whose debug file was missing when they were recorded.
+    #[arg(long, help_heading = "Symbols")]
     pub(super) user_symbols: bool,
-    /// Colours: of tasks, events, losses and what takes long
+    /// Colour tasks, events, losses and long durations
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", help_heading = "Layout")]
     pub(super) color: ColorArg,
-    /// Say above the lines what their columns mean
+    /// Print above the lines what their columns mean
     #[arg(long, help_heading = "Layout")]
     pub(super) legend: bool,
-    /// Do not show long text on a terminal through $RTREC_PAGER, $PAGER or less
-    #[arg(long, help_heading = "Layout")]
+    /// Do not start a pager ($RTREC_PAGER, $PAGER or less) when stdout is a terminal
+    #[arg(long, help_heading = "Output")]
     pub(super) no_pager: bool,
-    /// Threads to use; the output is the same
-    #[arg(long, value_name = "N")]
+    /// Decode with N threads; the output is the same [default: one for each CPU]
+    #[arg(long, value_name = "N", help_heading = "Readers")]
     pub(super) threads: Option<usize>,
-    /// Do not warn
-    #[arg(short = 'q')]
+    /// Print no warnings
+    #[arg(short = 'q', help_heading = "Output")]
     pub(super) quiet: bool,
-    /// Say more; accepted for trace-cmd's sake
-    #[arg(short = 'V', long, num_args = 0..=1, require_equals = true, value_name = "LEVEL")]
+    /// Accepted for trace-cmd's sake; has no effect
+    #[arg(short = 'V', long, num_args = 0..=1, require_equals = true, value_name = "LEVEL", help_heading = "trace-cmd")]
     pub(super) verbose: Option<Option<String>>,
-    /// Say where records lie in their sub-buffers, and what lies between them
-    #[arg(long)]
+    /// Print where records lie in their sub-buffers, and what lies between them
+    #[arg(long, help_heading = "Layout")]
     pub(super) debug: bool,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum FormatArg {
+    /// Lines for people
     #[default]
     Text,
+    /// One JSON object for each record
     Json,
+    /// Comma-separated values with a heading
     Csv,
-    /// Stacks with their time; with --windows
+    /// Stacks with their time, a line each; with --windows
     Folded,
-    /// The same as an SVG picture; with --windows
+    /// The same stacks as an SVG picture; with --windows
     Flamegraph,
 }
 
@@ -333,14 +350,14 @@ pub(super) struct Plan {
     pub(super) filters: Vec<FilterArg>,
 }
 
-pub(super) fn plan(args: &ReportArgs) -> Result<Plan, Failure> {
+pub(super) fn plan(args: &ReportArgs) -> Result<Plan, Explained> {
     let mut plan = Plan { paths: Vec::new(), offsets: Vec::new(), hz: Vec::new(), filters: Vec::new() };
     if !args.flat.input.is_empty() && !args.flat.files.is_empty() {
-        return Err(Failure::new("files are given both with -i and without").with("try", "give all of them with -i"));
+        return Err(Explained::new("files are given both with -i and without").row("try", "give all of them with -i"));
     }
     if args.flat.invert.len() > 1 {
         return Err(
-            Failure::new("-v may be given once").with("try", "put it before the first -F that is to drop records")
+            Explained::new("-v may be given once").row("try", "put it before the first -F that is to drop records")
         );
     }
     let (mut all_hz, mut all_offset, mut negative) = (None, 0_i64, false);

@@ -3,16 +3,19 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use super::super::common::explain::{Explained, report as explain};
+use super::super::common::say::say;
 use super::Stdout;
 use super::args::Flat;
-use super::failure::{Failure, pattern_failure};
 use crate::dat::ids;
-use crate::report::{self, Input, lists};
+use crate::report::Input;
+use crate::report::reading::heading::cpu_counts;
+use crate::report::text::lists;
 use crate::wire::abi::Endian;
 use crate::wire::pattern::Pattern;
 
 /// The options that say something about files and need no records.
-pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Result<Option<ExitCode>, Failure> {
+pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Result<Option<ExitCode>, Explained> {
     let event = match &flat.event {
         Some(text) => Some(event_pattern(text)?),
         None => None,
@@ -61,7 +64,7 @@ pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Res
                 return Ok(());
             }
             if !headed {
-                report::heading(inputs, out)?;
+                cpu_counts(inputs, out)?;
                 headed = true;
             }
             let text = |id: u16| if id == ids::UNAME { &dat.options.uname } else { &dat.options.version };
@@ -77,18 +80,18 @@ pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Res
     }
     if flat.stat {
         if !headed {
-            let _ = report::heading(inputs, out);
+            let _ = cpu_counts(inputs, out);
         }
         let _ = lists::stat(inputs, out);
     }
     for line in &bad {
-        eprintln!("rtrec report: {line}");
+        say!("rtrec report: {line}");
     }
     Ok(Some(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }))
 }
 
-fn event_pattern(text: &str) -> Result<(Option<Pattern>, Pattern), Failure> {
-    let compile = |text: &str| Pattern::anywhere(text).map_err(pattern_failure);
+fn event_pattern(text: &str) -> Result<(Option<Pattern>, Pattern), Explained> {
+    let compile = |text: &str| Pattern::anywhere(text).map_err(explain::pattern);
     match text.split_once(':') {
         Some((system, event)) => Ok((Some(compile(system)?), compile(event)?)),
         None => Ok((None, compile(text)?)),

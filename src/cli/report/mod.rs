@@ -4,10 +4,10 @@
 //! by their position on the command line.
 
 mod args;
-mod failure;
 mod listings;
 mod moment;
 mod settings;
+mod view;
 mod windows;
 
 use std::fs;
@@ -19,15 +19,18 @@ use std::sync::Arc;
 
 pub use args::ReportArgs;
 use args::{Flat, FormatArg, plan};
-use failure::{Failure, report_failure, select_failure};
+
 use settings::is_terminal;
 
-use super::pager::Pager;
+use super::common::explain::{Explained, report as explain};
+use super::common::pager::Pager;
+use super::common::say::say;
 use crate::dat::own;
-use crate::report::select::describe;
-use crate::report::{self, Format, Gate, Input, Lane, Selection, Settings, lists};
+use crate::plugins::REGISTRY;
+use crate::report::reading::select::describe;
+use crate::report::text::lists;
+use crate::report::{self, Input, OwnedView, Reading, Selection};
 use crate::symbols::names::UserNames;
-use crate::wire::tables::Kallsyms;
 
 /// Runs `rtrec report`.
 pub fn run(args: ReportArgs) -> ExitCode {
@@ -39,12 +42,12 @@ pub fn run(args: ReportArgs) -> ExitCode {
         // Whoever reads us has seen enough.
         (_, Some(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         (_, Some(error)) => {
-            Failure::new("the output could not be written").with("system", error.to_string()).print();
+            Explained::new("the output could not be written").row("system", error.to_string()).print("report");
             ExitCode::from(2)
         }
         (Ok(code), None) => code,
         (Err(failure), None) => {
-            failure.print();
+            failure.print("report");
             ExitCode::from(2)
         }
     }
@@ -98,9 +101,9 @@ fn name_users(inputs: &mut [Input]) {
         let users = Arc::new(UserNames::new(maps.iter().map(String::as_str), &String::from_utf8_lossy(&ids)));
         if users.is_empty() && input.dat.own_payload(own::SAMPLES).is_none() {
             let tip = "so user addresses have no names (rtrec record --proc-map stores them)";
-            eprintln!("rtrec report: {} stores no memory maps, {tip}", input.path);
+            say!("rtrec report: {} stores no memory maps, {tip}", input.path);
         }
-        input.trace.user = Some(users);
+        input.name_users(users);
     }
 }
 
@@ -114,7 +117,7 @@ pub(in crate::cli) fn durations(path: &Path, threshold: Option<u64>, json: bool)
     run(ReportArgs { flat, placed: Vec::new() })
 }
 
-fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
+fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Explained> {
     let flat = &args.flat;
     let plan = plan(args)?;
     let mut inputs = Vec::new();
@@ -127,93 +130,83 @@ fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Failure> {
     if flat.user_symbols {
         name_users(&mut inputs);
     }
-    let mut settings = settings::settings(flat, &plan)?;
-    if flat.shows_windows() {
-        settings.format = Format::Windows;
-        settings.windows = windows::window_settings(flat, &inputs)?;
-    }
+    let settings = settings::read_settings(flat, &plan)?;
+    let windows = flat.shows_windows().then(|| windows::window_settings(flat, &inputs)).transpose()?;
+    let compat = settings.style.compat;
+    let mut view = view::view(flat, compat, windows)?;
     // Errors of writing are kept in `out`.
     if let Some(code) = listings::file_lists(flat, &inputs, out)? {
         return Ok(code);
     }
-    let mut selection = settings::selection(flat, &plan)?;
-    if flat.shows_windows() {
-        // Who woke a thread and what ran in its place belongs to its windows, so threads are not picked by their records.
-        settings.windows.threads = std::mem::take(&mut selection.pids);
-        if !selection.comms.is_empty() || !selection.filters.is_empty() || !selection.events.is_empty() {
-            return Err(Failure::new("windows need all records of the file")
-                .with("try", "--pid PID for the windows of a thread or process, --min and --top for fewer of them"));
-        }
+    let selection = settings::selection(flat, &plan)?;
+    if flat.shows_windows()
+        && !(selection.comms.is_empty() && selection.filters.is_empty() && selection.events.is_empty())
+    {
+        return Err(Explained::new("windows need all records of the file")
+            .row("try", "--pid PID for the windows of a thread or process, --min and --top for fewer of them"));
     }
     if flat.filter_test {
-        let lines = describe(&inputs, &selection, settings.style.compat).map_err(|error| select_failure(&error))?;
+        let lines = describe(&inputs, &selection, compat).map_err(|error| explain::selection(&error))?;
         for line in lines {
             let _ = writeln!(out, " '{line}'");
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let names = report::names(&inputs);
-    let lanes = report::lanes(&inputs, &names, &settings).map_err(report_failure)?;
+    let reading = Reading::new(inputs, REGISTRY, settings, &Selection::default());
+    let mut reading = reading.map_err(|error| explain::error(error.into()))?;
     if flat.cpus || flat.first_event || flat.last_event {
-        let _ = lists::cpus(&inputs, &lanes, (flat.first_event, flat.last_event), flat.full_time, out);
+        let _ = lists::cpus(reading.opened(), (flat.first_event, flat.last_event), flat.full_time, out);
         return Ok(ExitCode::SUCCESS);
     }
-    print_records(flat, &inputs, &lanes, selection, settings, out)
+    print_records(flat, &mut reading, selection, &mut view, out)
 }
 
-fn print_records<'t>(
+fn print_records(
     flat: &Flat,
-    inputs: &'t [Input],
-    lanes: &[Lane<'t>],
+    reading: &mut Reading,
     mut selection: Selection,
-    mut settings: Settings,
+    view: &mut OwnedView,
     out: &mut Stdout,
-) -> Result<ExitCode, Failure> {
-    let time = |text: &Option<String>| text.as_ref().map(|text| moment::resolve(text, inputs, lanes)).transpose();
+) -> Result<ExitCode, Explained> {
+    let time = |text: &Option<String>| text.as_ref().map(|text| moment::resolve(text, reading.opened())).transpose();
     selection.from = time(&flat.from)?.unwrap_or(0);
-    settings.to = time(&flat.to)?;
-    let gate = Gate::new(inputs, lanes, &selection, settings.style.compat).map_err(|error| select_failure(&error))?;
-    let outcome = report::run(inputs, lanes, gate, &settings, out).map_err(report_failure)?;
+    let to = time(&flat.to)?;
+    reading.select(&selection, to).map_err(|error| explain::error(error.into()))?;
+    let outcome = report::print(reading, view.view(), out).map_err(explain::error)?;
     out.finish();
     if flat.quiet {
         return Ok(ExitCode::SUCCESS);
     }
+    let inputs = reading.opened().inputs;
     for missing in inputs.iter().filter_map(|input| input.trace.user.as_ref()).flat_map(|users| users.missing()) {
-        eprintln!("rtrec report: no names: {missing}");
+        say!("rtrec report: no names: {missing}");
     }
     for (file, note) in &outcome.notes {
-        eprintln!("rtrec report: {}: {note}", inputs[*file].path);
+        say!("rtrec report: {}: {note}", inputs[*file].path);
     }
     Ok(if outcome.notes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn open(path: &Path) -> Result<Input, Failure> {
+fn open(path: &Path) -> Result<Input, Explained> {
     Input::open(path).map_err(|error| {
-        let failure = Failure::new(format!("{} could not be read", path.display())).with("reason", error.to_string());
+        let failure = Explained::new(format!("{} could not be read", path.display())).row("reason", error.to_string());
         let cpu0 = path.with_file_name(format!(
             "{}.cpu0",
             path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
         ));
         if cpu0.exists() {
-            failure.with("note", format!("{} exists: the recording is going on, or was killed", cpu0.display()))
+            failure.row("note", format!("{} exists: the recording is going on, or was killed", cpu0.display()))
         } else {
             failure
         }
     })
 }
 
-fn add_symbols(inputs: &mut [Input], path: &Path) -> Result<(), Failure> {
+fn add_symbols(inputs: &mut [Input], path: &Path) -> Result<(), Explained> {
     let more = fs::read(path).map_err(|error| {
-        Failure::new(format!("{} could not be read", path.display())).with("reason", error.to_string())
+        Explained::new(format!("{} could not be read", path.display())).row("reason", error.to_string())
     })?;
-    for input in inputs {
-        let mut text = input.trace.kallsyms.text().to_vec();
-        if text.last().is_some_and(|byte| *byte != b'\n') {
-            text.push(b'\n');
-        }
-        text.extend_from_slice(&more);
-        input.trace.kallsyms = Kallsyms::new(text);
-    }
+    inputs.iter_mut().for_each(|input| input.add_symbols(&more));
     Ok(())
 }
 
@@ -236,7 +229,7 @@ mod tests {
     fn planned(line: &str) -> Plan {
         let words = line.split(' ').filter(|word| !word.is_empty());
         plan(&Cli::parse_from(["report"].into_iter().chain(words)).report)
-            .unwrap_or_else(|failure| panic!("{}", failure.what))
+            .unwrap_or_else(|failure| panic!("{}", failure.what()))
     }
 
     #[test]

@@ -12,50 +12,51 @@ use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 
-use super::failure::Failure;
-use crate::report::moment::{Moment, first_wall, span};
-use crate::report::{Input, Lane, Unit};
+use super::super::common::explain::Explained;
+use crate::report::Opened;
+use crate::report::reading::clock::Unit;
+use crate::report::reading::moment::{Moment, first_wall, span};
 use crate::windows::spec::time as duration;
 
 const SECOND: u64 = 1_000_000_000;
 
 /// The time that a text means in these files, as printed.
-pub(super) fn resolve(text: &str, inputs: &[Input], lanes: &[Lane<'_>]) -> Result<u64, Failure> {
-    let raw = lanes.iter().any(|lane| lane.unit == Unit::Raw);
+pub(super) fn resolve(text: &str, opened: Opened<'_>) -> Result<u64, Explained> {
+    let raw = opened.lanes.iter().any(|lane| lane.unit == Unit::Raw);
     let here = TimeZone::system();
     let moment = match text.contains(':') {
         false => parse(text, raw).ok_or_else(|| unreadable(text))?,
         true => match wall(text, &here).ok_or_else(|| unreadable(text))? {
             Day::Named(time) => Moment::Wall(time),
             Day::First(time) => {
-                let first = first_wall(inputs, lanes).ok_or_else(|| timeless(inputs))?;
-                Moment::Wall(on_day_of(first, length(inputs, lanes), time, &here).ok_or_else(|| unreadable(text))?)
+                let first = first_wall(opened).ok_or_else(|| timeless(opened))?;
+                Moment::Wall(on_day_of(first, length(opened), time, &here).ok_or_else(|| unreadable(text))?)
             }
         },
     };
-    match (moment.resolve(inputs, lanes), moment) {
+    match (moment.resolve(opened), moment) {
         (Some(time), _) => Ok(time),
-        (None, Moment::Wall(_)) => Err(timeless(inputs)),
+        (None, Moment::Wall(_)) => Err(timeless(opened)),
         // Without records any time will do.
         (None, _) => Ok(0),
     }
 }
 
-fn length(inputs: &[Input], lanes: &[Lane<'_>]) -> i64 {
-    span(inputs, lanes).and_then(|(first, last)| i64::try_from(last.saturating_sub(first)).ok()).unwrap_or(0)
+fn length(opened: Opened<'_>) -> i64 {
+    span(opened).and_then(|(first, last)| i64::try_from(last.saturating_sub(first)).ok()).unwrap_or(0)
 }
 
-fn unreadable(text: &str) -> Failure {
-    Failure::new("a time could not be read").with("time", text).with(
+fn unreadable(text: &str) -> Explained {
+    Explained::new("a time could not be read").row("time", text).row(
         "try",
         "seconds as printed (12.345), +1.5s after the first record, -1s before the last, or 10:31:05 by the time of day",
     )
 }
 
-fn timeless(inputs: &[Input]) -> Failure {
-    let path = inputs.first().map_or("", |input| input.path.as_str());
-    Failure::new(format!("{path} does not tell the time of day"))
-        .with("try", "seconds as printed, or +1.5s after the first record")
+fn timeless(opened: Opened<'_>) -> Explained {
+    let path = opened.inputs.first().map_or("", |input| input.path.as_str());
+    Explained::new(format!("{path} does not tell the time of day"))
+        .row("try", "seconds as printed, or +1.5s after the first record")
 }
 
 /// All but times of day.

@@ -3,11 +3,11 @@
 use std::env;
 use std::io::{self, IsTerminal};
 
-use super::args::{ColorArg, CompatArg, Flat, FormatArg, Plan};
-use super::failure::{Failure, pattern_failure};
-use crate::plugins::{Compat, Ignore, PluginSet, PluginSetting};
-use crate::report::latency::LatencySettings;
-use crate::report::{Format, Hook, Profile, RawEvents, Selection, Settings};
+use super::super::common::explain::{Explained, report as explain};
+use super::args::{ColorArg, CompatArg, Flat, Plan};
+use crate::decode::{Compat, Ignore, PluginSet, PluginSetting, Style};
+use crate::report::analysis::profile::Hook;
+use crate::report::{ExportSettings, RawEvents, ReadSettings, Selection, TextSettings};
 use crate::wire::pattern::Pattern;
 
 /// Whether the report is shown on a terminal that knows colours.
@@ -15,34 +15,34 @@ pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal() && env::var_os("TERM").is_some_and(|terminal| terminal != "dumb")
 }
 
-pub(super) fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
-    let mut settings = Settings::default();
+/// How files are read.
+pub(super) fn read_settings(flat: &Flat, plan: &Plan) -> Result<ReadSettings, Explained> {
+    let mut settings = ReadSettings::default();
     if let Some(threads) = flat.threads {
         settings.threads = threads.clamp(1, 256);
     }
-    settings.columns.full_time = flat.full_time;
-    settings.style.nanoseconds = flat.full_time;
-    settings.columns.latency = flat.narrow;
-    settings.columns.diff = flat.ts_diff;
-    settings.columns.bare_ticks = flat.raw_ts;
-    settings.columns.colour = match flat.color {
-        ColorArg::Always => true,
-        ColorArg::Never => false,
-        ColorArg::Auto => is_terminal() && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
-    };
-    settings.legend = flat.legend;
-    if flat.raw {
-        settings.columns.raw = RawEvents::all();
-    } else if !flat.raw_event.is_empty() {
-        let patterns = words(&flat.raw_event)?;
-        settings.columns.raw = RawEvents::when(move |system, name| any(&patterns, system, name));
-    }
-    settings.style.compat = match flat.compat {
+    settings.style = style(flat)?;
+    settings.with_date = !flat.nodate;
+    settings.raw_time = flat.raw_ts;
+    settings.wall_clock = flat.wall_clock;
+    settings.align = flat.align_ts;
+    settings.head = flat.head;
+    settings.tail = flat.tail;
+    settings.offsets.clone_from(&plan.offsets);
+    settings.hz.clone_from(&plan.hz);
+    settings.check_order = flat.ts_check;
+    Ok(settings)
+}
+
+/// How events look.
+fn style(flat: &Flat) -> Result<Style, Explained> {
+    let mut style = Style { nanoseconds: flat.full_time, ..Style::default() };
+    style.compat = match flat.compat {
         None => Compat::Rtrec,
         Some(CompatArg::V31) => Compat::V31,
         Some(CompatArg::V34) => Compat::V34,
     };
-    settings.style.plugins = if flat.no_plugins {
+    style.plugins = if flat.no_plugins {
         PluginSet::None
     } else if flat.no_system_plugins {
         PluginSet::NoSystem
@@ -51,86 +51,69 @@ pub(super) fn settings(flat: &Flat, plan: &Plan) -> Result<Settings, Failure> {
     };
     if !flat.ignore_plugin.is_empty() {
         let patterns = words(&flat.ignore_plugin)?;
-        settings.style.ignore = Ignore::when(move |system, name| any(&patterns, system, name));
+        style.ignore = Ignore::when(move |system, name| any(&patterns, system, name));
     }
-    settings.style.options = flat.option.iter().map(|text| PluginSetting::parse(text)).collect();
-    settings.with_date = !flat.nodate;
-    settings.raw_time = flat.raw_ts;
-    settings.wall_clock = flat.wall_clock;
-    settings.align = flat.align_ts;
+    style.options = flat.option.iter().map(|text| PluginSetting::parse(text)).collect();
+    Ok(style)
+}
+
+/// How lines of text look.
+pub(super) fn text_settings(flat: &Flat) -> Result<TextSettings, Explained> {
+    let mut settings = TextSettings { heading: true, legend: flat.legend, ..TextSettings::default() };
+    settings.columns.full_time = flat.full_time;
+    settings.columns.latency = flat.narrow;
+    settings.columns.diff = flat.ts_diff;
+    settings.columns.bare_ticks = flat.raw_ts;
+    settings.columns.colour = match flat.color {
+        ColorArg::Always => true,
+        ColorArg::Never => false,
+        ColorArg::Auto => is_terminal() && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
+    };
+    if flat.raw {
+        settings.columns.raw = RawEvents::all();
+    } else if !flat.raw_event.is_empty() {
+        let patterns = words(&flat.raw_event)?;
+        settings.columns.raw = RawEvents::when(move |system, name| any(&patterns, system, name));
+    }
     settings.boundaries = flat.boundary || flat.debug;
     settings.dump = flat.debug;
-    settings.head = flat.head;
-    settings.tail = flat.tail;
-    settings.offsets.clone_from(&plan.offsets);
-    settings.hz.clone_from(&plan.hz);
-    settings.ts_check = flat.ts_check;
-    settings.format = match flat.format {
-        FormatArg::Text => Format::Text,
-        FormatArg::Json => Format::Json,
-        FormatArg::Csv => Format::Csv,
-        FormatArg::Folded | FormatArg::Flamegraph if flat.shows_windows() => Format::Windows,
-        FormatArg::Folded | FormatArg::Flamegraph => {
-            let word = if flat.format == FormatArg::Folded { "folded" } else { "flamegraph" };
-            return Err(Failure::new(format!("--format {word} is for windows"))
-                .with("try", format!("rtrec report --windows --format {word}")));
-        }
-    };
-    if flat.summary {
-        settings.format = Format::Summary;
-    }
-    if flat.graph_stats {
-        settings.format = Format::GraphStats;
-    }
-    if flat.latency || !flat.pair.is_empty() {
-        settings.format = Format::Latency;
-        settings.latency = LatencySettings {
-            pairs: flat.pair.clone(),
-            threshold: flat.window.threshold,
-            json: flat.format == FormatArg::Json,
-        };
-    }
-    if flat.profile {
-        settings.format = Format::Profile;
-        settings.profile = Profile { global: flat.global, by_comm: flat.by_comm, hooks: hooks(&flat.hook)? };
-    }
-    settings.fields.clone_from(&flat.fields);
     settings.wakeups = flat.wakeup;
-    if flat.wakeup && settings.format != Format::Text {
-        return Err(Failure::new("-w adds to the text of records and has no place in other formats")
-            .with("try", "--format json --fields time,event,pid,next_pid"));
-    }
     Ok(settings)
 }
 
-fn hooks(texts: &[String]) -> Result<Vec<Hook>, Failure> {
+/// What records for programs hold.
+pub(super) fn export_settings(flat: &Flat) -> ExportSettings {
+    ExportSettings { fields: flat.fields.clone(), heading: true }
+}
+
+pub(super) fn hooks(texts: &[String]) -> Result<Vec<Hook>, Explained> {
     let read = |text: &String| {
         Hook::parse(text).map_err(|error| {
-            Failure::new("a hook could not be read")
-                .with("reason", error.to_string())
-                .with("try", "-H hrtimer_expire_entry,hrtimer/hrtimer_expire_exit,hrtimer")
+            Explained::new("a hook could not be read")
+                .row("reason", error.to_string())
+                .row("try", "-H hrtimer_expire_entry,hrtimer/hrtimer_expire_exit,hrtimer")
         })
     };
     texts.iter().map(read).collect()
 }
 
-fn words(patterns: &[String]) -> Result<Vec<Pattern>, Failure> {
-    patterns.iter().map(|text| Pattern::whole(text).map_err(pattern_failure)).collect()
+fn words(patterns: &[String]) -> Result<Vec<Pattern>, Explained> {
+    patterns.iter().map(|text| Pattern::whole(text).map_err(explain::pattern)).collect()
 }
 
-pub(super) fn selection(flat: &Flat, plan: &Plan) -> Result<Selection, Failure> {
+pub(super) fn selection(flat: &Flat, plan: &Plan) -> Result<Selection, Explained> {
     let mut cpus = Vec::new();
     for list in &flat.cpu {
         match cpu_list(list) {
             Some(more) => cpus.extend(more),
             None => {
-                return Err(Failure::new("a list of CPUs could not be read").with("list", list).with("try", "0,2-5"));
+                return Err(Explained::new("a list of CPUs could not be read").row("list", list).row("try", "0,2-5"));
             }
         }
     }
     Ok(Selection {
         filters: plan.filters.clone(),
-        pids: flat.pid.clone(),
+        pids: if flat.shows_windows() { Vec::new() } else { flat.pid.clone() },
         comms: flat.comm.clone(),
         follow_children: flat.follow_children,
         cpus,

@@ -1,10 +1,10 @@
 //! The windows that a report is to show.
 
-use super::super::windows::{ByArg, Resolve, SortArg, TimeArg};
+use super::super::common::explain::Explained;
+use super::super::common::windows::{ByArg, Resolve, SortArg, TimeArg};
 use super::args::{Flat, FormatArg};
-use super::failure::Failure;
 use crate::report::Input;
-use crate::report::windows::{By, FoldedTime, Form, Sort, WindowSettings, stored_session};
+use crate::report::analysis::windows::{By, FoldedTime, Sort, WindowSettings, stored_session};
 use crate::windows::spec::{Place, PlacedWindow};
 use crate::windows::syscalls::Machine;
 use crate::windows::{Point, Session, Source};
@@ -31,23 +31,24 @@ impl Resolve for OfFile<'_> {
     }
 }
 
-pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Failure> {
+pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Explained> {
     let mut sessions = Vec::new();
     for input in inputs {
         let machine = input.dat.options.uname.as_deref().and_then(Machine::of_uname);
         let mut of_file = OfFile { input, stored: stored_session(&input.dat) };
         let session = flat.window.any().then(|| flat.window.session(machine, &mut of_file)).transpose();
         sessions.push(session.map_err(|reason| {
-            Failure::new("a window could not be understood")
-                .with("reason", reason)
-                .with("try", "rtrec report -E lists the events")
+            Explained::new("a window could not be understood")
+                .row("reason", reason)
+                .row("try", "rtrec report -E lists the events")
         })?);
     }
     Ok(WindowSettings {
         sessions,
         threshold_ns: flat.window.threshold,
         min_ns: flat.view.min,
-        threads: Vec::new(),
+        // Who woke a thread and what ran in its place belongs to its windows, so threads are not picked by their records.
+        threads: flat.pid.clone(),
         all_steps: flat.view.all_steps,
         user_symbols: flat.user_symbols,
         top: flat.view.top,
@@ -61,13 +62,11 @@ pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSet
             Some(ByArg::Thread) => By::Thread,
             Some(ByArg::Label) => By::Label,
         },
-        form: match flat.format {
-            FormatArg::Text => Form::Text,
-            FormatArg::Json => Form::Json,
-            FormatArg::Folded => Form::Folded,
-            FormatArg::Flamegraph => Form::FlameGraph,
+        stacks: match flat.format {
+            FormatArg::Text | FormatArg::Json => false,
+            FormatArg::Folded | FormatArg::Flamegraph => true,
             FormatArg::Csv => {
-                return Err(Failure::new("windows have no CSV").with("try", "--format json, one object a window"));
+                return Err(Explained::new("windows have no CSV").row("try", "--format json, one object a window"));
             }
         },
         time: match flat.view.time {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::Value;
 
-use super::super::say;
+use super::super::common::say::{print_line, say};
 use crate::rt::EARLY_NS;
 use crate::tracefs::Tracefs;
 use crate::windows::{MAGIC_START, MAGIC_STOP};
@@ -32,7 +32,7 @@ pub(super) struct SelftestArgs {
     #[arg(long, hide = true, num_args = 2, value_names = ["HOW", "FILE"])]
     load: Option<Vec<String>>,
     /// Keep the traces in this folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "File")]
     keep: Option<PathBuf>,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn run(args: &SelftestArgs) -> ExitCode {
                 }
             },
         };
-        println!("{:<11} {verdict:<8} {words}", way.name);
+        print_line(&format!("{:<11} {verdict:<8} {words}", way.name));
     }
     ExitCode::from(u8::from(failed > 0))
 }

@@ -15,10 +15,11 @@ use nix::unistd::{AccessFlags, Pid, access};
 use serde::ser::Error as _;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::super::record::daemon;
-use super::super::{explain, say};
+use super::super::common::recording::record;
+use super::super::common::say::{print_line, say};
+use super::super::common::stderr::Stderr;
+use super::super::common::{daemon, explain};
 use super::{RecordingArgs, settings};
-use crate::cli::record::{Stderr, record};
 use crate::record::Settings;
 use crate::rt::WindowSettings;
 use crate::setup::threads;
@@ -33,7 +34,7 @@ const LONGEST_STOP: Duration = Duration::from_secs(120);
 /// Arguments of `rt start`.
 #[derive(Debug, Args)]
 pub(super) struct StartArgs {
-    /// Name of the session
+    /// Name of the session: letters, digits, - _ and ., at most 64
     #[arg(value_name = "NAME", value_parser = name)]
     name: String,
     #[command(flatten)]
@@ -43,11 +44,11 @@ pub(super) struct StartArgs {
 /// Arguments of `rt status`.
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
-    /// Only this session
+    /// Show only this session
     #[arg(value_name = "NAME", value_parser = name)]
     name: Option<String>,
-    /// One JSON object a session
-    #[arg(long)]
+    /// Print one JSON object for each session
+    #[arg(long, help_heading = "Layout")]
     json: bool,
 }
 
@@ -65,7 +66,7 @@ pub(super) struct ReportArgs {
     /// Name of a session, or a file [default: trace.dat]
     #[arg(value_name = "NAME|FILE")]
     what: Option<String>,
-    /// Options of rtrec report
+    /// Options for rtrec report
     #[arg(value_name = "OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }
@@ -202,14 +203,14 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
         let threads = state.pids.iter().map(|pid| threads::of_process(*pid).len()).sum();
         let seen = Seen { state, active, threads, counts };
         let text = if args.json { serde_json::to_string(&seen).unwrap_or_default() } else { seen.text() };
-        println!("{text}");
+        print_line(&text);
     }
     if !shown && let Some(name) = &args.name {
         say!("rtrec rt: there is no session {name}");
         return ExitCode::from(2);
     }
     if !shown && !args.json {
-        println!("no session is being recorded");
+        print_line("no session is being recorded");
     }
     ExitCode::SUCCESS
 }
@@ -235,7 +236,7 @@ impl Seen {
             text.push_str(&format!("\n  command    {}", state.command.join(" ")));
         }
         if let Some(counts) = &self.counts {
-            text.push_str(&format!("\n  so far     {}", explain::window_counts(counts)));
+            text.push_str(&format!("\n  so far     {}", explain::record::window_counts(counts)));
         }
         text
     }
@@ -249,18 +250,18 @@ pub(super) fn stop(args: &StopArgs) -> ExitCode {
         return ExitCode::from(2);
     };
     if let Err(errno) = kill(Pid::from_raw(state.pid), Signal::SIGINT) {
-        say!("rtrec rt: process {} cannot be told to stop: {}", state.pid, errno.desc());
+        say!("rtrec rt: process {} cannot be stopped: {}", state.pid, errno.desc());
         return ExitCode::from(2);
     }
     let asked = Instant::now();
     while is_active(&args.name) {
         if asked.elapsed() > LONGEST_STOP {
-            say!("rtrec rt: process {} was told to stop, but still completes {}", state.pid, state.output.display());
+            say!("rtrec rt: process {} is ending, but still completes {}", state.pid, state.output.display());
             return ExitCode::from(1);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    println!("{}", state.output.display());
+    print_line(&state.output.display().to_string());
     ExitCode::SUCCESS
 }
 

@@ -1,9 +1,9 @@
 //! What records open and close: points with their filters, texts, marker system calls, system calls.
 
 use super::super::marker::{self, Said};
-use super::super::roles::Role;
 use super::super::{MAGIC_START, MAGIC_STOP, Source, Threshold};
 use super::{Engine, Event, Origin};
+use crate::decode::meaning::Meaning;
 use crate::wire::abi::Abi;
 use crate::wire::filter::{Bound, Filter, FilterError, Grammar, Surroundings};
 use crate::wire::format::{EventFormat, Field};
@@ -36,8 +36,8 @@ pub(super) struct Act {
 impl Engine {
     /// Notes what records of a format say, and which points they may be.
     pub(super) fn learn(&mut self, format: &EventFormat) -> Result<(), (String, FilterError)> {
-        let role = Role::of(format);
-        self.tells_threads |= matches!(role, Role::Born { flags: Some(_), .. });
+        let meaning = Meaning::of(format);
+        self.tells_threads |= matches!(meaning, Meaning::Born { flags: Some(_), .. });
         let mut points = Vec::new();
         for (definition, def) in self.definitions.iter().enumerate() {
             let Source::Points { start, stop } = &def.source else { continue };
@@ -59,7 +59,7 @@ impl Engine {
         if self.events.len() <= at {
             self.events.resize_with(at + 1, || None);
         }
-        self.events[at] = Some(Event { role, points });
+        self.events[at] = Some(Event { meaning, points });
         Ok(())
     }
 
@@ -83,13 +83,13 @@ impl Engine {
                 starts: point.starts,
             });
         }
-        match &event.role {
-            Role::Print { text } => acts.extend(self.marker(pid, text.text(record.data, abi))),
-            Role::SysEnter { id, args } => {
+        match &event.meaning {
+            Meaning::Print { text } => acts.extend(self.marker(pid, text.text(record.data, abi))),
+            Meaning::SyscallEnter { id, args } => {
                 let nr = id.int(record.data, abi).unwrap_or(u64::MAX);
                 self.enter(pid, nr, args.as_ref(), record, &mut acts);
             }
-            Role::SysExit { id, .. } => {
+            Meaning::SyscallExit { id, .. } => {
                 let nr = id.int(record.data, abi).unwrap_or(u64::MAX);
                 self.leave(pid, nr, &mut acts);
             }

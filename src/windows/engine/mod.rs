@@ -11,9 +11,10 @@ mod acts;
 use std::collections::HashMap;
 
 use self::acts::{Act, Point};
-use super::roles::{Edge, Role, could_go_on};
+pub use super::steps::{Step, Steps};
 use super::thread::{Open, State, Thread};
 use super::{Definition, Session, Source, Split, Threshold};
+use crate::decode::meaning::{Edge, Meaning, could_go_on};
 use crate::wire::abi::Abi;
 use crate::wire::filter::FilterError;
 use crate::wire::format::{EventFormat, Field};
@@ -21,38 +22,6 @@ use crate::wire::record::Record;
 
 /// Flag of clone: the child is a thread of the same process.
 const CLONE_THREAD: u64 = 0x0001_0000;
-
-/// One record of a window.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// When.
-    pub time: u64,
-    /// From which stream.
-    pub stream: u32,
-    /// Where its bytes are.
-    pub at: u64,
-    /// How many.
-    pub len: u32,
-}
-
-/// The records of a window.
-#[derive(Clone, Debug, Default)]
-pub struct Steps {
-    /// In order of time.
-    pub steps: Vec<Step>,
-    /// Their bytes.
-    pub bytes: Vec<u8>,
-}
-
-impl Steps {
-    /// Time, stream and bytes of each.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, u32, &[u8])> {
-        self.steps.iter().map(|step| {
-            let from = step.at as usize;
-            (step.time, step.stream, self.bytes.get(from..from + step.len as usize).unwrap_or(&[]))
-        })
-    }
-}
 
 /// A window.
 #[derive(Clone, Debug)]
@@ -124,7 +93,7 @@ pub struct Origin {
 
 #[derive(Debug)]
 struct Event {
-    role: Role,
+    meaning: Meaning,
     points: Vec<Point>,
 }
 
@@ -214,8 +183,8 @@ impl Engine {
     }
 
     /// What the event says; `None` if its format is unknown.
-    pub fn role(&self, id: u16) -> Option<&Role> {
-        self.events.get(usize::from(id))?.as_ref().map(|event| &event.role)
+    pub fn meaning(&self, id: u16) -> Option<&Meaning> {
+        self.events.get(usize::from(id))?.as_ref().map(|event| &event.meaning)
     }
 
     /// What was counted so far.
@@ -272,15 +241,15 @@ impl Engine {
         let int = |field: &Field| field.int(record.data, abi).unwrap_or(0);
         let task = |field: &Field| int(field) as u32 as i32;
         let leaving = self.streams[origin.stream as usize].leaving;
-        match event.role {
-            Role::Stack { .. } => return self.stack(origin, record),
+        match event.meaning {
+            Meaning::Stack { .. } => return self.stack(origin, record),
             // Whoever takes samples of threads that leave copies their stacks: that is no sign that they run again.
-            Role::Fault { kernel: true } if leaving == Some(pid) => return,
+            Meaning::Fault { kernel: true } if leaving == Some(pid) => return,
             _ => self.streams[origin.stream as usize].leaving = None,
         }
         let mut other = None;
-        match &event.role {
-            Role::Switch { prev, state, next } => {
+        match &event.meaning {
+            Meaning::Switch { prev, state, next, .. } => {
                 let (prev, next) = (task(prev), task(next));
                 self.prove(prev, now);
                 self.streams[origin.stream as usize].leaving = Some(prev);
@@ -293,28 +262,28 @@ impl Engine {
                 (stream.whose, stream.idle_since) = ([Some(prev), None], (next == 0).then_some(now));
                 self.now_idle = next == 0;
             }
-            Role::Wake { pid: woken } => {
+            Meaning::Wake { pid: woken, .. } => {
                 let woken = task(woken);
                 self.prove(pid, now);
                 self.thread(woken).woken(now);
                 other = Some(woken);
             }
-            Role::Interrupt(edge) => {
+            Meaning::Interrupt(edge) => {
                 self.prove(pid, now);
                 self.thread(pid).interrupt(*edge == Edge::Entry, now);
             }
-            Role::SysEnter { .. } | Role::SysExit { .. } => {
+            Meaning::SyscallEnter { .. } | Meaning::SyscallExit { .. } => {
                 self.prove(pid, now);
                 self.thread(pid).no_interrupt(now);
             }
-            Role::Born { child, flags } => {
+            Meaning::Born { child, flags, .. } => {
                 self.prove(pid, now);
                 self.born(pid, task(child), flags.as_ref().map(int));
             }
             _ => self.prove(pid, now),
         }
         let acts = self.acts(event, origin, record);
-        if !matches!(event.role, Role::Switch { .. }) {
+        if !matches!(event.meaning, Meaning::Switch { .. }) {
             let whose = [Some(pid), other.filter(|other| *other != pid)];
             whose.into_iter().flatten().for_each(|tid| self.step(tid, origin, record));
             self.streams[origin.stream as usize].whose = whose;
@@ -325,7 +294,7 @@ impl Engine {
                 false => self.stop(&act, origin, record, finds),
             }
         }
-        if let Role::Exit { pid } = &event.role {
+        if let Meaning::Exit { pid } = &event.meaning {
             self.exit(task(pid), now);
         }
     }

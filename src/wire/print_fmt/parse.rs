@@ -4,6 +4,8 @@
 
 use super::lex::{Token, tokens};
 use super::{Flavor, Refusal};
+use crate::wire::abi::Abi;
+use crate::wire::format::element_bytes;
 
 /// Expressions nested deeper than this are refused; real ones stay below 30.
 const MAX_DEPTH: usize = 120;
@@ -296,7 +298,7 @@ impl Parser {
             Some(Token::Op("(")) => true,
             // `(x) - 1` is a difference unless `x` can only be a type.
             Some(Token::Op("-" | "+" | "*" | "&" | "~" | "!")) => {
-                type_name.stars > 0 || type_name.words.len() > 1 || super::compile::is_known_type(type_name)
+                type_name.stars > 0 || type_name.words.len() > 1 || is_known_type(type_name)
             }
             _ => false,
         }
@@ -418,6 +420,12 @@ impl Parser {
         let name = words.pop()?;
         Some((TypeName { words, stars }, name, ahead + 1))
     }
+}
+
+/// True if a single word can only be a type.
+fn is_known_type(type_name: &TypeName) -> bool {
+    let text = type_name.words.join(" ");
+    element_bytes(&text, Abi::HOST).is_some()
 }
 
 #[cfg(test)]

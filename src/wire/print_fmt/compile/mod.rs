@@ -7,9 +7,9 @@
 //! and `conversions` compile what their names say.
 
 use crate::wire::abi::Abi;
-use crate::wire::format::{EventFormat, Field, FieldKind, Place, element_bytes};
+use crate::wire::format::{EventFormat, Field, FieldKind, Place};
 
-use super::parse::{Expr, TypeName, parse};
+use super::parse::{Expr, parse};
 use super::program::{Arg, MAX_ARGS, Mem, MemNode, Num, NumNode, Program, Txt, TxtNode, Ty, Word};
 use super::{Refusal, Setting};
 
@@ -59,12 +59,6 @@ pub fn compile(format: &EventFormat, setting: &Setting<'_>) -> Result<Program> {
     // Room behind the last literal for copies of a fixed size.
     compiler.program.literals.extend_from_slice(&[0; 32]);
     Ok(compiler.program)
-}
-
-/// True if a single word can only be a type.
-pub(super) fn is_known_type(type_name: &TypeName) -> bool {
-    let text = type_name.words.join(" ");
-    element_bytes(&text, Abi::HOST).is_some()
 }
 
 struct Compiler<'a> {

@@ -1,0 +1,141 @@
+//! The formats of a trace's events.
+//!
+//! Owns: looking a format up by id or name. Does not own: the grammar of a `format` file (see `wire::format`).
+
+use std::sync::{Arc, OnceLock};
+
+use crate::wire::abi::Abi;
+use crate::wire::format::{self, EventFormat, FormatError};
+
+/// The formats of all events in a trace, parsed when first asked for.
+pub struct Formats {
+    abi: Abi,
+    texts: Vec<u8>,
+    systems: Vec<String>,
+    entries: Vec<Entry>,
+    /// Position in `entries` plus one, by event id.
+    by_id: Vec<u32>,
+}
+
+struct Entry {
+    id: u16,
+    system: u32,
+    start: usize,
+    end: usize,
+    /// Where the name is in the texts.
+    name: (usize, usize),
+    parsed: OnceLock<Result<Arc<EventFormat>, FormatError>>,
+}
+
+impl Formats {
+    /// No formats.
+    pub fn new(abi: Abi) -> Formats {
+        Formats { abi, texts: Vec::new(), systems: Vec::new(), entries: Vec::new(), by_id: Vec::new() }
+    }
+
+    /// Makes room for `bytes` of text.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.texts.reserve(bytes);
+    }
+
+    /// Adds the text of one `format` file; returns its id, or `None` if the text has no name or no id. Of several
+    /// formats with the same id the first counts.
+    pub fn push(&mut self, system: &str, text: &[u8]) -> Option<u16> {
+        let (name, id) = format::peek(text)?;
+        let system = match self.systems.iter().rposition(|known| known == system) {
+            Some(at) => at,
+            None => {
+                self.systems.push(system.to_owned());
+                self.systems.len() - 1
+            }
+        };
+        let start = self.texts.len();
+        self.texts.extend_from_slice(text);
+        let system = u32::try_from(system).ok()?;
+        // A slice of the text, so its place in the text is that of its bytes.
+        let name_at = start + (name.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+        let name = (name_at, name_at + name.len());
+        self.entries.push(Entry { id, system, start, end: self.texts.len(), name, parsed: OnceLock::new() });
+        if self.by_id.len() <= usize::from(id) {
+            self.by_id.resize(usize::from(id) + 1, 0);
+        }
+        if self.by_id[usize::from(id)] == 0 {
+            self.by_id[usize::from(id)] = u32::try_from(self.entries.len()).ok()?;
+        }
+        Some(id)
+    }
+
+    /// How many formats there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The format of event `id`.
+    pub fn get(&self, id: u16) -> Option<&EventFormat> {
+        self.try_get(id)?.ok()
+    }
+
+    /// The format of event `id`, for whoever keeps it.
+    pub fn shared(&self, id: u16) -> Option<Arc<EventFormat>> {
+        self.parsed(id)?.as_ref().ok().map(Arc::clone)
+    }
+
+    /// Ids are below this.
+    pub fn id_bound(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// The format of event `id`, or why its text was refused; `None` if there is no text.
+    pub fn try_get(&self, id: u16) -> Option<Result<&EventFormat, &FormatError>> {
+        self.parsed(id).map(|parsed| parsed.as_ref().map(Arc::as_ref))
+    }
+
+    fn parsed(&self, id: u16) -> Option<&Result<Arc<EventFormat>, FormatError>> {
+        let entry = self.entries.get(self.slot(id)?)?;
+        let text = self.texts.get(entry.start..entry.end)?;
+        let system = self.systems.get(entry.system as usize)?;
+        Some(entry.parsed.get_or_init(|| EventFormat::parse(system, text, self.abi).map(Arc::new)))
+    }
+
+    /// The event called `name` in `system`.
+    pub fn find(&self, system: &str, name: &str) -> Option<u16> {
+        self.iter().find(|event| event.system == system && event.name == name).map(|event| event.id)
+    }
+
+    /// All events in the order they were added, unparsed.
+    pub fn iter(&self) -> impl Iterator<Item = EventText<'_>> {
+        self.entries.iter().filter_map(|entry| {
+            let text = self.texts.get(entry.start..entry.end)?;
+            let name = self.texts.get(entry.name.0..entry.name.1)?;
+            let system = self.systems.get(entry.system as usize)?;
+            Some(EventText { system, name: std::str::from_utf8(name).unwrap_or(""), id: entry.id, text })
+        })
+    }
+
+    /// A format whose common fields stand for those of all events.
+    pub fn any(&self) -> Option<&EventFormat> {
+        self.entries.iter().find_map(|entry| self.get(entry.id))
+    }
+
+    fn slot(&self, id: u16) -> Option<usize> {
+        (*self.by_id.get(usize::from(id))? as usize).checked_sub(1)
+    }
+}
+
+/// One event of [`Formats::iter`].
+#[derive(Clone, Copy, Debug)]
+pub struct EventText<'a> {
+    /// Its system.
+    pub system: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its id.
+    pub id: u16,
+    /// The text of its `format` file.
+    pub text: &'a [u8],
+}

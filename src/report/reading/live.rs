@@ -1,0 +1,146 @@
+//! Records that come while they are recorded, merged by time by the same code as those of files.
+//!
+//! Sub-buffers come in rounds. A record is handed out in the round in which nothing older than it can come any more, that
+//! is, up to the cut: the time at which all buffers were known to be emptied. Sub-buffers with younger records are kept:
+//! ```text
+//!   CPU 0   [ a b c d ]  [ e | f g ]          | is the cut of this round: f, g, 3 and 4 wait,
+//!   CPU 1   [ 1 ]  [ 2       | 3 4 ]            and their sub-buffers are looked at again
+//! ```
+//! Whatever keeps state from record to record keeps it from round to round: selection, trackers, numbers of records and
+//! streams, names that were learned.
+
+use std::sync::Arc;
+
+use byteorder::NativeEndian;
+
+use super::error::ReadError;
+use super::input::Input;
+use super::lane;
+use super::select::Selection;
+use super::settings::ReadSettings;
+use super::{Gate, Reading};
+use crate::dat::{Dat, LiveBuffer, Tsc2Nsec};
+use crate::decode::{Registry, Trace};
+use crate::wire::subbuf::Layout;
+use crate::wire::tables::Cmdlines;
+
+/// What is known of a trace before its records come.
+pub struct LiveTrace {
+    /// Formats and tables.
+    pub trace: Trace,
+    /// How sub-buffers of the top buffer are laid out.
+    pub layout: Layout,
+    /// From cycles to nanoseconds, if times are cycles.
+    pub tsc2nsec: Option<Tsc2Nsec>,
+}
+
+/// What is kept between rounds.
+pub(super) struct Live {
+    tsc: Option<Tsc2Nsec>,
+    selection: Selection,
+    /// Sub-buffers that have records to come.
+    kept: Vec<LiveBuffer>,
+}
+
+impl Reading {
+    /// Reads records that [`Reading::feed`] brings.
+    pub fn live(
+        live: LiveTrace,
+        registry: Registry,
+        settings: ReadSettings,
+        selection: &Selection,
+    ) -> Result<Reading, ReadError> {
+        let input = Input::live(live.trace, live.layout);
+        let mut reading = Reading::new(vec![input], registry, settings, selection)?;
+        reading.live = Some(Live { tsc: live.tsc2nsec, selection: selection.clone(), kept: Vec::new() });
+        Ok(reading)
+    }
+
+    /// Takes what has come since the last time. The next pass hands out records up to `cut` (in ticks) or, at the end,
+    /// all of them. `names` is the kernel's table of names of tasks.
+    pub fn feed(&mut self, come: Vec<LiveBuffer>, names: Vec<u8>, cut: Option<u64>) -> Result<(), ReadError> {
+        let Some(live) = &mut self.live else { return Ok(()) };
+        let mut buffers = std::mem::take(&mut live.kept);
+        for buffer in come {
+            append(&mut buffers, buffer);
+        }
+        live.kept = cut.map_or_else(Vec::new, |cut| buffers.iter().map(|buffer| after(buffer, cut)).collect());
+        let Some(input) = self.inputs.first_mut() else { return Ok(()) };
+        let mut dat = Dat::of_subbufs(input.dat.layout, buffers);
+        dat.options.tsc2nsec = live.tsc;
+        input.dat = Arc::new(dat);
+        let is_first = self.lanes.is_empty();
+        if is_first {
+            // What corrects times is known from now on.
+            self.lanes = lane::lanes(&self.inputs, self.registry, &self.settings)?;
+            self.gate =
+                Gate::new(&self.inputs, &live.selection, self.settings.style.compat).map_err(ReadError::Select)?;
+            self.rewind();
+        } else {
+            lane::follow(&self.inputs, &mut self.lanes, self.registry, &self.settings)?;
+        }
+        let table = Arc::new(Cmdlines::new(names));
+        if let Some(lane) = self.lanes.first() {
+            let names = Arc::new(lane.names.renewed(table));
+            self.lanes.iter_mut().for_each(|lane| lane.names = Arc::clone(&names));
+        }
+        if let Some(before) = self.settings.to {
+            self.gate.go_on_from(before.saturating_add(1));
+        }
+        let time = |ticks| self.lanes.first().map_or(ticks, |lane| lane.correction.apply(ticks, 0));
+        self.settings.to = cut.map(time);
+        Ok(())
+    }
+}
+
+/// Adds what has come to what was kept.
+fn append(buffers: &mut Vec<LiveBuffer>, come: LiveBuffer) {
+    let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.name == come.name) else { return buffers.push(come) };
+    for (cpu, data) in come.cpus {
+        match buffer.cpus.iter_mut().find(|known| known.0 == cpu) {
+            Some(known) => known.1.extend(data),
+            None => buffer.cpus.push((cpu, data)),
+        }
+    }
+    buffer.cpus.sort_by_key(|cpu| cpu.0);
+}
+
+/// The sub-buffers that have records after the cut. A loss that has been told is taken out of them.
+fn after(buffer: &LiveBuffer, cut: u64) -> LiveBuffer {
+    let size = buffer.layout.subbuf_bytes as usize;
+    let cpus = buffer.cpus.iter().map(|(cpu, data)| {
+        let mut kept = Vec::new();
+        for page in data.chunks(size) {
+            let (first, last) = times(&buffer.layout, page);
+            if last > cut {
+                let start = kept.len();
+                kept.extend_from_slice(page);
+                if first <= cut {
+                    forget_loss(&mut kept[start..], &buffer.layout);
+                }
+            }
+        }
+        (*cpu, kept)
+    });
+    LiveBuffer { cpus: cpus.collect(), ..buffer.clone() }
+}
+
+/// Times of the first and of the last record.
+fn times(layout: &Layout, page: &[u8]) -> (u64, u64) {
+    let Ok(head) = layout.head(page) else { return (0, 0) };
+    let mut walk = layout.walk(&head);
+    let (mut first, mut last) = (None, 0);
+    while let Some(Ok(found)) = walk.next::<NativeEndian>(page) {
+        first.get_or_insert(found.ticks);
+        last = found.ticks;
+    }
+    (first.unwrap_or(0), last)
+}
+
+/// Clears the bits of the commit word that tell of a loss: the uppermost two of its low half.
+fn forget_loss(page: &mut [u8], layout: &Layout) {
+    let place = if cfg!(target_endian = "big") { usize::from(layout.abi.long_bytes) - 4 } else { 3 };
+    if let Some(byte) = page.get_mut(usize::from(layout.commit_offset) + place) {
+        *byte &= 0x3f;
+    }
+}
