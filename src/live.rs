@@ -15,8 +15,7 @@ use crate::probe;
 use crate::record::{self, Observer, Receiver, Round, Settings, StreamMetadata};
 use crate::report::reading::live::LiveTrace;
 use crate::report::{
-    self, Analysis, Form, OwnedView, ReadError, ReadSettings, Reading, ReportError, Selection, Show, Wants,
-    analysis,
+    self, Analysis, Form, OwnedView, ReadError, ReadSettings, Reading, ReportError, Selection, Show, Wants, analysis,
 };
 use crate::setup::{BufferSettings, EventSettings};
 use crate::wire::abi::Abi;
