@@ -4,6 +4,7 @@ use std::{env, error::Error, path::Path};
 
 use rtrec::{plugins, report::Reading};
 
+/// Records by the names of their events.
 pub fn counts(path: &Path) -> Result<BTreeMap<String, u64>, Box<dyn Error>> {
     let mut counts = BTreeMap::new();
     Reading::open(path, plugins::REGISTRY)?.each(|record| *counts.entry(record.event().to_owned()).or_default() += 1);

@@ -32,6 +32,7 @@ impl Take for RunTimes {
     }
 }
 
+/// Nanoseconds that each task ran, by its number.
 pub fn run_times(path: &Path) -> Result<BTreeMap<i64, u64>, Box<dyn Error>> {
     let mut times = RunTimes::default();
     Reading::open(path, plugins::REGISTRY)?.hand_to(&mut times);

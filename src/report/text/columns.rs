@@ -193,6 +193,7 @@ impl<'r> TextLines<'r> {
         text::blanks(out, 8_usize.saturating_sub(written));
     }
 
+    #[inline(always)]
     fn record(&self, batch: &Batch, record: &Record<'_>, marked: bool, memory: &mut Memory, out: &mut Vec<u8>) {
         let lane = record.lane;
         let event = self.event(lane.file, record.id());
