@@ -13,10 +13,13 @@ use crate::report::analysis::summary::Summary;
 use crate::report::analysis::windows::{WindowSettings, Windows};
 use crate::report::{Analysis, Format, OwnedView, Show, export};
 
+/// An analysis, or why there is none.
+type Made = Result<Box<dyn Analysis>, Explained>;
+
 /// An analysis on the command line.
 struct Question {
     is_asked: fn(&Options) -> bool,
-    make: fn(&Options, Compat) -> Result<Box<dyn Analysis>, Explained>,
+    make: fn(&Options, Compat) -> Made,
     show: fn(&Options) -> Show,
 }
 
@@ -51,13 +54,13 @@ fn text_or_json(options: &Options) -> Show {
     if options.layout.format == FormatArg::Json { Show::Json } else { BARE }
 }
 
-fn latency(options: &Options, _: Compat) -> Result<Box<dyn Analysis>, Explained> {
+fn latency(options: &Options, _: Compat) -> Made {
     let settings =
         LatencySettings { pairs: options.analysis.pair.clone(), threshold: options.analysis.window.threshold };
     Ok(Box::new(Latency::new(settings)))
 }
 
-fn profile(options: &Options, compat: Compat) -> Result<Box<dyn Analysis>, Explained> {
+fn profile(options: &Options, compat: Compat) -> Made {
     let settings = ProfileSettings {
         global: options.analysis.global,
         by_comm: options.analysis.by_comm,

@@ -28,6 +28,9 @@ pub(in crate::report) trait RecordWriter: Render<Batch> {
 /// Makes a writer for what was opened.
 type MakeWriter = for<'r> fn(Opened<'r>, &'r ExportSettings) -> Box<dyn RecordWriter + 'r>;
 
+/// Prints stacks.
+type PrintStacks = fn(&Stacks, &mut dyn Write) -> io::Result<()>;
+
 /// A format: what it can hold.
 #[derive(Clone, Copy)]
 pub struct Format {
@@ -38,7 +41,7 @@ pub struct Format {
     /// Records, one by one.
     pub(in crate::report) records: Option<MakeWriter>,
     /// Stacks with their time.
-    pub(in crate::report) stacks: Option<fn(&Stacks, &mut dyn Write) -> io::Result<()>>,
+    pub(in crate::report) stacks: Option<PrintStacks>,
 }
 
 impl std::fmt::Debug for Format {
