@@ -51,6 +51,16 @@ impl std::fmt::Debug for Format {
 }
 
 impl Format {
+    /// Whether it holds records, one by one.
+    pub fn has_records(&self) -> bool {
+        self.records.is_some()
+    }
+
+    /// Whether it holds stacks with their time.
+    pub fn has_stacks(&self) -> bool {
+        self.stacks.is_some()
+    }
+
     /// A format of nothing, for the parts that an entry leaves out.
     pub(super) const NONE: Format = Format { name: "", about: "", records: None, stacks: None };
 }
