@@ -17,13 +17,13 @@ use rtrec::report::{
 };
 use rtrec::spread::StoredSpread;
 use rtrec::symbols::btf::Btf;
-use rtrec::symbols::kernel_arguments::{self, Place};
+use rtrec::symbols::kernel_arguments::{self, FunctionPlace};
 use rtrec::symbols::{Machine, usdt as static_probes};
 use rtrec::windows::samples::Samples;
-use rtrec::windows::spec::{self, PlacedWindow, SyscallWindow};
-use rtrec::windows::{Session, marker};
+use rtrec::windows::spec::{self, SyscallWindowSpec, WindowSpec};
+use rtrec::windows::{WindowConfig, marker};
 use rtrec::wire::abi::{Abi, Endian};
-use rtrec::wire::filter::{Filter, Grammar, Surroundings};
+use rtrec::wire::filter::{Filter, FilterContext, Grammar};
 use rtrec::wire::format::{EventFormat, Field};
 use rtrec::wire::print_fmt::{Flavor, Tables, compile_plain, fields};
 use rtrec::wire::record::Record;
@@ -202,7 +202,7 @@ fn print(format: &EventFormat, record: &[u8], abi: Abi) {
             Ok(program) => {
                 program.run(record, &tables, &mut out);
                 program.run(&[], &tables, &mut out);
-                let shown = fields::Shown::all(format, Some(&program));
+                let shown = fields::ShownField::all(format, Some(&program));
                 fields::raw(format, &shown, Some(&program), (abi, flavor), record, &tables, &mut out);
             }
             Err(refusal) => assert!(!refusal.reason.is_empty()),
@@ -212,7 +212,7 @@ fn print(format: &EventFormat, record: &[u8], abi: Abi) {
 
 struct Around;
 
-impl Surroundings for Around {
+impl FilterContext for Around {
     fn comm(&self, _: &Record<'_>) -> &[u8] {
         b"kworker/0:1"
     }
@@ -401,7 +401,9 @@ pub fn btf(data: &[u8]) {
     let Some((word, types)) = rest.split_at_checked(length.into()) else { return };
     let (Ok(word), Some(types)) = (std::str::from_utf8(word), Btf::new(types.to_vec(), LE64)) else { return };
     let words = [word.to_owned()];
-    for place in [Place::Entry("vfs_write"), Place::Return("alloc_file"), Place::Tracepoint("file_put")] {
+    for place in
+        [FunctionPlace::Entry("vfs_write"), FunctionPlace::Return("alloc_file"), FunctionPlace::Tracepoint("file_put")]
+    {
         if let Ok(resolved) = kernel_arguments::resolve(&types, place, &words) {
             assert_eq!(resolved.len(), 1, "{word}");
         }
@@ -427,7 +429,7 @@ pub fn windows(data: &[u8]) {
         1 => {
             let line = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
             let (counts, lines) = rest.split_at(line);
-            let session = Session::default().with_outcome(counts, lines);
+            let session = WindowConfig::default().with_outcome(counts, lines);
             for tally in session.only_slow.iter().flat_map(|only_slow| only_slow.kinds.values()) {
                 let Some(spread) = tally.spread.as_ref().and_then(StoredSpread::spread) else { continue };
                 let drawn = spread.histogram();
@@ -436,13 +438,13 @@ pub fn windows(data: &[u8]) {
             }
         }
         2 => {
-            let Some(session) = Session::decode(rest) else { return };
-            assert_eq!(Session::decode(&session.encode()), Some(session));
+            let Some(session) = WindowConfig::decode(rest) else { return };
+            assert_eq!(WindowConfig::decode(&session.encode()), Some(session));
         }
         _ => {
             let _ = marker::parse(rest);
             let Ok(text) = std::str::from_utf8(rest) else { return };
-            let _ = (PlacedWindow::parse(text), SyscallWindow::parse(text), spec::time(text, Some(1)));
+            let _ = (WindowSpec::parse(text), SyscallWindowSpec::parse(text), spec::time(text, Some(1)));
         }
     }
 }

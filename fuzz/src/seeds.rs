@@ -6,7 +6,7 @@ use std::path::Path;
 
 use byteorder::LittleEndian;
 use rtrec::dat::{Dat, ids};
-use rtrec::windows::samples::{Block, Sample};
+use rtrec::windows::samples::{Sample, SampleBlock};
 use rtrec::wire::format::{self, EventFormat};
 
 /// Names and bytes of the seeds of a target. Panics where the fixtures cannot be read.
@@ -375,12 +375,12 @@ const WINDOWS: [&str; 11] = [
 /// Samples as a recorder writes them.
 fn samples() -> Vec<u8> {
     let sample = |time, stack| Sample { time, tid: 3, tgid: 2, cpu: 1, stack };
-    let block = Block {
+    let block = SampleBlock {
         period_ns: 1000,
         samples: vec![sample(5, 0), sample(9, 1)],
         outs: vec![sample(7, 0)],
         switches: vec![(4, 3), (8, 3)],
-        ..Block::default()
+        ..SampleBlock::default()
     };
     [&[0], block.encode().as_slice()].concat()
 }

@@ -10,8 +10,8 @@ use clap::Args;
 use super::common::explain;
 use super::common::say::{say, say_raw};
 use crate::probe::{ProbeError, binaries_of};
-use crate::symbols::names::{Areas, Named, Names, line_of};
-use crate::symbols::{Binary, Verdict};
+use crate::symbols::names::{MappedFiles, NamedAddress, Names, line_of};
+use crate::symbols::{Binary, SearchResult};
 
 /// Turn addresses into functions, inlined functions and source lines
 ///
@@ -62,14 +62,14 @@ pub(super) struct DebuginfoArgs {
 
 /// Where addresses are looked up.
 enum Space {
-    Process(Areas),
+    Process(MappedFiles),
     File(PathBuf),
 }
 
 struct Resolver {
     space: Space,
     names: Names,
-    cache: HashMap<(u64, bool), Option<Named>>,
+    cache: HashMap<(u64, bool), Option<NamedAddress>>,
     args: SymbolizeArgs,
     /// What could not be opened, told once.
     told: Vec<String>,
@@ -78,9 +78,9 @@ struct Resolver {
 /// Runs `rtrec symbolize`.
 pub(super) fn symbolize(args: SymbolizeArgs) -> ExitCode {
     let space = match (&args.pid, &args.binary) {
-        (Some(pid), _) => {
-            Areas::of_process(*pid).map(Space::Process).map_err(|source| ProbeError::NoProcess { pid: *pid, source })
-        }
+        (Some(pid), _) => MappedFiles::of_process(*pid)
+            .map(Space::Process)
+            .map_err(|source| ProbeError::NoProcess { pid: *pid, source }),
         (None, word) => binaries_of(word.as_deref().unwrap_or_default()).map(|mut paths| Space::File(paths.remove(0))),
     };
     let opened = space.and_then(|space| match &space {
@@ -159,7 +159,7 @@ impl Resolver {
     }
 
     /// Names of an address, the outermost first, as folded stacks have them.
-    fn frames(&self, named: &Named) -> Vec<String> {
+    fn frames(&self, named: &NamedAddress) -> Vec<String> {
         let skip = if self.args.no_inlines { named.frames.len() - 1 } else { 0 };
         let names = named.frames.iter().skip(skip).rev().map(|frame| {
             let name = frame.function.as_deref().unwrap_or("??").replace(';', ":");
@@ -191,7 +191,7 @@ impl Resolver {
         }
     }
 
-    fn named(&mut self, address: u64, returns: bool) -> Option<Named> {
+    fn named(&mut self, address: u64, returns: bool) -> Option<NamedAddress> {
         if let Some(known) = self.cache.get(&(address, returns)) {
             return known.clone();
         }
@@ -276,10 +276,10 @@ fn describe(binary: &Binary) -> String {
     if binary.with_dwarf().is_none() {
         for (path, verdict) in &binary.debug_file().tried {
             let verdict = match verdict {
-                Verdict::Missing => "not there",
-                Verdict::Unreadable => "no ELF file, or not to be read",
-                Verdict::OtherBuild => "of another build",
-                Verdict::Taken => "symbols only",
+                SearchResult::Missing => "not there",
+                SearchResult::Unreadable => "no ELF file, or not to be read",
+                SearchResult::OtherBuild => "of another build",
+                SearchResult::Taken => "symbols only",
             };
             text.push_str(&format!("  looked    {}: {verdict}\n", path.display()));
         }

@@ -12,7 +12,7 @@ use super::style::{PluginSet, Style, StyleError};
 use super::trace::Trace;
 use crate::wire::abi::Abi;
 use crate::wire::format::{EventFormat, Field, Value};
-use crate::wire::print_fmt::{self, Flavor, Helper, Program, Setting, fields};
+use crate::wire::print_fmt::{self, Environment, Flavor, Helper, Program, fields};
 use crate::wire::record::Record;
 
 /// The decoders of a trace's events, made on first use.
@@ -92,7 +92,7 @@ impl Decoders {
             _ => &|_| None,
         };
         let abi = self.trace.abi;
-        let program = print_fmt::compile(&format, &Setting { abi, flavor, helpers });
+        let program = print_fmt::compile(&format, &Environment { abi, flavor, helpers });
         let flags = LatencyFlags::new(&format, abi, self.style.compat);
         Some(Decoder { format, abi, flavor, plugin, opaque, program, flags, shown: OnceLock::new() })
     }
@@ -106,10 +106,10 @@ pub struct Decoder {
     plugin: Option<Box<dyn Plugin>>,
     /// The print fmt says nothing about the fields.
     opaque: bool,
-    program: Result<Program, print_fmt::Refusal>,
+    program: Result<Program, print_fmt::Unsupported>,
     flags: LatencyFlags,
     /// How fields are shown raw.
-    shown: OnceLock<Vec<fields::Shown>>,
+    shown: OnceLock<Vec<fields::ShownField>>,
 }
 
 impl Decoder {
@@ -125,7 +125,7 @@ impl Decoder {
     }
 
     /// Why the event's print fmt could not be compiled, if so.
-    pub fn refusal(&self) -> Option<&print_fmt::Refusal> {
+    pub fn refusal(&self) -> Option<&print_fmt::Unsupported> {
         self.program.as_ref().err()
     }
 
@@ -152,7 +152,7 @@ impl Decoder {
     /// Appends ` name=value` for each of the event's own fields (`report -R`).
     pub fn raw_fields(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) {
         let program = self.program.as_ref().ok().filter(|_| !self.opaque);
-        let shown = self.shown.get_or_init(|| fields::Shown::all(&self.format, program));
+        let shown = self.shown.get_or_init(|| fields::ShownField::all(&self.format, program));
         fields::raw(&self.format, shown, program, (self.abi, self.flavor), record.data, &tables(scene), out);
     }
 

@@ -4,7 +4,7 @@
 //! [`Pairing`]), which records are neighbours (the merge in `report` decides that).
 
 use crate::wire::abi::Abi;
-use crate::wire::format::{EventFormat, FieldKind, Place};
+use crate::wire::format::{EventFormat, FieldKind, FieldPlace};
 use crate::wire::record::Record;
 use crate::wire::text::{self, Digits};
 
@@ -71,7 +71,7 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
                 level: Int::find(format, "depth", abi)?,
                 retaddr: Int::find(format, "retaddr", abi),
                 args: args
-                    .filter(|args| !old && args.place == Place::Flexible)
+                    .filter(|args| !old && args.place == FieldPlace::Flexible)
                     .map(|args| (args.offset.into(), Arguments::new(context))),
                 exit,
             }))

@@ -8,7 +8,7 @@ use super::arguments::Arguments;
 use crate::decode::field::{Int, symbol};
 use crate::decode::{Compat, Context, Family, OptionSpec, Plugin, Scene, Then, Tracked, Tracker};
 use crate::wire::abi::Abi;
-use crate::wire::format::{EventFormat, FieldKind, Place};
+use crate::wire::format::{EventFormat, FieldKind, FieldPlace};
 use crate::wire::record::Record;
 use crate::wire::tables::Kallsyms;
 use crate::wire::text;
@@ -59,7 +59,7 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
         }
         _ => return None,
     };
-    let args = format.field("args").filter(|args| args.kind == FieldKind::Array && args.place == Place::Flexible);
+    let args = format.field("args").filter(|args| args.kind == FieldKind::Array && args.place == FieldPlace::Flexible);
     Some(Box::new(Function {
         ip: int("ip")?,
         parent_ip: int("parent_ip")?,

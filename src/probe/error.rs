@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::spec::SpecError;
-use crate::symbols::{BinaryError, Verdict};
+use crate::symbols::{BinaryError, SearchResult};
 use crate::tracefs;
 
 /// What a kernel has in place of a kind of probe that it lacks.
@@ -164,7 +164,7 @@ pub enum ProbeError {
         /// What it is needed for.
         wanted: String,
         /// Where it was looked for.
-        tried: Vec<(PathBuf, Verdict)>,
+        tried: Vec<(PathBuf, SearchResult)>,
     },
     /// There is no such static probe.
     NoStatic {

@@ -9,7 +9,7 @@ use super::names;
 use super::spec::{Kind, Spec, Target, is_glob};
 use super::{FieldValues, Probe, Resolver};
 use crate::symbols::btf::Btf;
-use crate::symbols::kernel_arguments::{self, Argument, Place};
+use crate::symbols::kernel_arguments::{self, Argument, FunctionPlace};
 use crate::tracefs::dynamic::DefinitionFile;
 use crate::tracefs::events::EventName;
 use crate::tracefs::{Instance, file};
@@ -144,7 +144,7 @@ impl Resolver {
             Target::Kernel { module, function, offset: 0 } => {
                 self.kernel_arguments(spec, module.as_deref(), function_place(spec, function))?
             }
-            Target::Tracepoint(name) => self.kernel_arguments(spec, None, Place::Tracepoint(name))?,
+            Target::Tracepoint(name) => self.kernel_arguments(spec, None, FunctionPlace::Tracepoint(name))?,
             Target::Event { .. } => {
                 let texts: Vec<String> = spec.arguments.iter().map(|argument| field_argument(argument)).collect();
                 Fetched::plain(&texts)
@@ -164,7 +164,12 @@ impl Resolver {
     }
 
     /// The words for arguments in the kernel's own; all parameters where none were given and the types are known.
-    fn kernel_arguments(&mut self, spec: &Spec, module: Option<&str>, place: Place<'_>) -> Result<Fetched, ProbeError> {
+    fn kernel_arguments(
+        &mut self,
+        spec: &Spec,
+        module: Option<&str>,
+        place: FunctionPlace<'_>,
+    ) -> Result<Fetched, ProbeError> {
         let Some(types) = self.types.of(module) else { return Ok(Fetched::plain(&spec.arguments)) };
         if spec.arguments.is_empty() {
             return Ok(Fetched::of(kernel_arguments::all(types, place).unwrap_or_default()));
@@ -245,8 +250,8 @@ impl Fetched {
     }
 }
 
-fn function_place<'f>(spec: &Spec, function: &'f str) -> Place<'f> {
-    if spec.returns { Place::Return(function) } else { Place::Entry(function) }
+fn function_place<'f>(spec: &Spec, function: &'f str) -> FunctionPlace<'f> {
+    if spec.returns { FunctionPlace::Return(function) } else { FunctionPlace::Entry(function) }
 }
 
 /// Types of the running kernel and of its modules, read when first asked for.

@@ -10,7 +10,7 @@ use crate::probe::Spec;
 use crate::setup::plan::BufferPlan;
 use crate::setup::{BufferSettings, EventSettings};
 use crate::tracefs::events::EventName;
-use crate::windows::{Point, Session, Source};
+use crate::windows::{Point, WindowConfig, WindowSource};
 
 /// The clock that samples are taken by, too.
 const CLOCK: &str = "mono";
@@ -61,7 +61,7 @@ const UNNAMED: &str = "";
 /// The buffer that a session needs, besides what `with` names.
 pub fn buffer(
     instance: String,
-    session: &Session,
+    session: &WindowConfig,
     probes: &[WindowProbe],
     pids: &[i32],
     with: &[String],
@@ -74,7 +74,7 @@ pub fn buffer(
     };
     let mut events: Vec<EventSettings> = EVENTS.iter().map(|(word, trigger)| event(word, *trigger, true)).collect();
     let points = session.definitions.iter().flat_map(|definition| match &definition.source {
-        Source::Points { start, stop } => start.iter().chain(stop).collect(),
+        WindowSource::Points { start, stop } => start.iter().chain(stop).collect(),
         _ => Vec::new(),
     });
     let points = points.filter(|point| point.system != UNNAMED);
@@ -88,7 +88,7 @@ pub fn buffer(
     };
     events.extend(probes.iter().map(probe));
     events.extend(with.iter().map(|word| event(word, None, false)));
-    let marker = session.definitions.iter().any(|definition| definition.source == Source::Marker);
+    let marker = session.definitions.iter().any(|definition| definition.source == WindowSource::Marker);
     BufferSettings {
         instance: Some(instance),
         events,
@@ -103,9 +103,9 @@ pub fn buffer(
 }
 
 /// Puts the events of probes, which have names by now, in the place of what stood for them.
-pub(super) fn name_probes(session: &mut Session, plans: &[BufferPlan<'_>]) {
+pub(super) fn name_probes(session: &mut WindowConfig, plans: &[BufferPlan<'_>]) {
     for definition in &mut session.definitions {
-        let Source::Points { start, stop } = &mut definition.source else { continue };
+        let WindowSource::Points { start, stop } = &mut definition.source else { continue };
         for points in [start, stop] {
             *points = std::mem::take(points)
                 .into_iter()
@@ -130,14 +130,15 @@ fn events_of(key: &str, plans: &[BufferPlan<'_>]) -> BTreeSet<EventName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::windows::{Definition, Threshold};
+    use crate::windows::{Threshold, WindowDefinition};
 
     #[test]
     fn events_of_points_are_recorded_once() {
         let point = |event: &str| Point { system: "sched".into(), event: event.into(), filter: None };
-        let source = Source::Points { start: vec![point("sched_switch")], stop: vec![point("sched_migrate_task")] };
-        let definition = Definition { name: "x".into(), source, process: None, threshold: Threshold::Session };
-        let session = Session { definitions: vec![definition], ..Session::default() };
+        let source =
+            WindowSource::Points { start: vec![point("sched_switch")], stop: vec![point("sched_migrate_task")] };
+        let definition = WindowDefinition { name: "x".into(), source, process: None, threshold: Threshold::Session };
+        let session = WindowConfig { definitions: vec![definition], ..WindowConfig::default() };
         let buffer = buffer("i".into(), &session, &[], &[7], &["block".into()]);
         let count = |word: &str| buffer.events.iter().filter(|event| event.word == word).count();
         assert_eq!((count("sched:sched_switch"), count("sched:sched_migrate_task"), count("block")), (1, 1, 1));

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::windows::OnlySlow;
+use crate::windows::WindowCounts;
 
 /// Is told how the recording of windows goes.
 pub trait WindowObserver: Sync {
@@ -38,7 +38,7 @@ pub enum Note {
         source: io::Error,
     },
     /// Somebody asked how many windows there were so far.
-    WindowsSoFar(Box<OnlySlow>),
+    WindowsSoFar(Box<WindowCounts>),
     /// Slow windows that had been overwritten before a snapshot could be taken of them: how many.
     WindowsOverwritten(usize),
 }

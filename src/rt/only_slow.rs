@@ -39,8 +39,8 @@ use crate::record::file::segments::SegmentFiles;
 use crate::record::taken::{CpuResult, ReaderCounters};
 use crate::spread::Spread;
 use crate::tracefs::buffer::RawBuffer;
-use crate::windows::engine::{Engine, Finds, Origin, Steps, Window};
-use crate::windows::{NS_PER_ROW, OnlySlow, Session};
+use crate::windows::engine::{Engine, RecordOrigin, Steps, Window, WindowSink};
+use crate::windows::{NS_PER_ROW, WindowConfig, WindowCounts};
 use crate::wire::abi::Abi;
 use crate::wire::common::Common;
 use crate::wire::format::EventFormat;
@@ -102,9 +102,9 @@ pub struct SlowFilter {
 /// Records of slow windows.
 #[derive(Default)]
 struct SlowRecords {
-    session: Session,
+    session: WindowConfig,
     held: HeldRecords,
-    counts: OnlySlow,
+    counts: WindowCounts,
     /// How long the windows of each kind took.
     spreads: HashMap<String, Spread>,
     slow: Vec<(i32, u64, u64)>,
@@ -119,7 +119,7 @@ struct SlowRecords {
     kernel_judges: bool,
 }
 
-impl Finds for SlowRecords {
+impl WindowSink for SlowRecords {
     fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
         let name = self.session.definitions.get(window.definition).map_or("", |definition| definition.name.as_str());
         if !self.counts.kinds.contains_key(name) {
@@ -148,7 +148,7 @@ impl Finds for SlowRecords {
             self.in_last_snapshot.insert((window.tid, window.start));
         }
         self.slow.push((window.tid, window.start, window.end));
-        let kept = crate::windows::Kept {
+        let kept = crate::windows::SlowWindow {
             tid: window.tid,
             tgid: window.tgid,
             start: window.start,
@@ -167,7 +167,7 @@ pub struct SlowFilterParts<'a> {
     /// System and text of every format.
     pub formats: &'a [(String, Vec<u8>)],
     /// Windows, with probes by name.
-    pub session: &'a Session,
+    pub session: &'a WindowConfig,
     /// Of the buffer's sub-buffers.
     pub layout: Layout,
     /// Bytes that a thread's records may take.
@@ -213,7 +213,7 @@ impl SlowFilter {
         let notes = own::file(parts.family, own::SLOW_WINDOWS);
         let notes = AppendFile::create(&notes).map_err(|source| Error::Output { path: notes, source })?;
         let counted = own::file(parts.family, own::WINDOW_COUNTS);
-        let counts = OnlySlow { buffer_bytes: parts.buffer_bytes, ..OnlySlow::default() };
+        let counts = WindowCounts { buffer_bytes: parts.buffer_bytes, ..WindowCounts::default() };
         Ok(SlowFilter {
             engine,
             common: Common::of(formats.first(), Abi::HOST),
@@ -297,7 +297,7 @@ impl SlowFilter {
         self.usr1.iter().map(AsFd::as_fd)
     }
 
-    pub(super) fn counts(&mut self) -> &mut OnlySlow {
+    pub(super) fn counts(&mut self) -> &mut WindowCounts {
         &mut self.kept.counts
     }
 
@@ -365,7 +365,7 @@ impl SlowFilter {
                 self.kept.losses.push_back((ticks, source.cpu, lost));
             }
             let data = page.bytes.get(start as usize..(start + len) as usize).unwrap_or(&[]);
-            let origin = Origin { stream: at as u32, id: self.common.id(data), pid: self.common.pid(data) };
+            let origin = RecordOrigin { stream: at as u32, id: self.common.id(data), pid: self.common.pid(data) };
             self.engine.take(origin, &Record { ticks, cpu: source.cpu, data }, &mut self.kept);
             if let Some(time) = next(source) {
                 order.push(Reverse((time, at)));

@@ -14,11 +14,11 @@ use crate::record::Error;
 use crate::record::file::section_files::replace_atomically;
 use crate::setup::plan::BufferPlan;
 use crate::setup::threads;
-use crate::windows::{Session, Task};
+use crate::windows::{Task, WindowConfig};
 
 /// What is at work while windows are recorded.
 pub struct WindowRecorder {
-    session: Session,
+    session: WindowConfig,
     pids: Vec<i32>,
     tasks: BTreeMap<i32, Task>,
     sampler: Option<Sampler>,
@@ -68,11 +68,11 @@ impl WindowRecorder {
     }
 
     fn encode(&self) -> Vec<u8> {
-        Session { tasks: self.tasks.values().cloned().collect(), ..self.session.clone() }.encode()
+        WindowConfig { tasks: self.tasks.values().cloned().collect(), ..self.session.clone() }.encode()
     }
 
     /// The windows, with probes by name.
-    pub fn session(&self) -> &Session {
+    pub fn session(&self) -> &WindowConfig {
         &self.session
     }
 

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::windows::Session;
+use crate::windows::WindowConfig;
 
 /// Which windows there are, and what is recorded of them.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct WindowSettings {
     /// Which there are.
-    pub session: Session,
+    pub session: WindowConfig,
     /// The instance in which they are recorded.
     pub instance: String,
     /// Distance of samples in CPU time.

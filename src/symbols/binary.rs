@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use object::{Architecture, Object, ObjectSection, ObjectSegment};
 
-use super::debug_file::{self, Search};
+use super::debug_file::{self, DebugFileSearch};
 use super::error::BinaryError;
 use super::functions::{self, Functions};
 use super::image;
@@ -77,7 +77,7 @@ pub struct Binary {
     data: &'static [u8],
     segments: Vec<Segment>,
     functions: OnceCell<Functions>,
-    search: OnceCell<Search>,
+    search: OnceCell<DebugFileSearch>,
 }
 
 impl std::fmt::Debug for Binary {
@@ -190,7 +190,7 @@ impl Binary {
         let section = self.file.section_by_name(name)?;
         match section.uncompressed_data().ok()? {
             std::borrow::Cow::Borrowed(data) => Some(data),
-            std::borrow::Cow::Owned(data) => Some(image::keep(data)),
+            std::borrow::Cow::Owned(data) => Some(image::leak(data)),
         }
     }
 
@@ -216,7 +216,7 @@ impl Binary {
     }
 
     /// Its separate debug file, and where it was looked for.
-    pub fn debug_file(&self) -> &Search {
+    pub fn debug_file(&self) -> &DebugFileSearch {
         self.search.get_or_init(|| debug_file::find(self))
     }
 

@@ -11,7 +11,7 @@ const GLOBAL: &str = "/usr/lib/debug";
 
 /// Why a file that was looked at was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SearchResult {
     /// There is none.
     Missing,
     /// It is not readable, or no ELF file.
@@ -24,41 +24,41 @@ pub enum Verdict {
 
 /// A search for a debug file.
 #[derive(Debug, Default)]
-pub struct Search {
+pub struct DebugFileSearch {
     /// The debug file.
     pub found: Option<Box<Binary>>,
     /// Where it was looked for, and with what result.
-    pub tried: Vec<(PathBuf, Verdict)>,
+    pub tried: Vec<(PathBuf, SearchResult)>,
 }
 
 /// Looks for the debug file of a binary.
-pub(super) fn find(binary: &Binary) -> Search {
-    let mut search = Search::default();
+pub(super) fn find(binary: &Binary) -> DebugFileSearch {
+    let mut search = DebugFileSearch::default();
     for (path, crc) in candidates(binary) {
         let verdict = search.look(binary, &path, crc);
         search.tried.push((path, verdict));
-        if verdict == Verdict::Taken {
+        if verdict == SearchResult::Taken {
             break;
         }
     }
     search
 }
 
-impl Search {
-    fn look(&mut self, binary: &Binary, path: &Path, crc: Option<u32>) -> Verdict {
+impl DebugFileSearch {
+    fn look(&mut self, binary: &Binary, path: &Path, crc: Option<u32>) -> SearchResult {
         if !path.exists() {
-            return Verdict::Missing;
+            return SearchResult::Missing;
         }
-        let Ok(debug) = Binary::open(path) else { return Verdict::Unreadable };
+        let Ok(debug) = Binary::open(path) else { return SearchResult::Unreadable };
         let same = match (binary.build_id(), debug.build_id()) {
             (Some(wanted), Some(found)) => wanted == found,
             _ => crc.is_none_or(|crc| crc == crc32(debug.data())),
         };
         if !same {
-            return Verdict::OtherBuild;
+            return SearchResult::OtherBuild;
         }
         self.found = Some(Box::new(debug));
-        Verdict::Taken
+        SearchResult::Taken
     }
 }
 

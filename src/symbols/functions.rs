@@ -94,7 +94,7 @@ fn mini_debug_info(binary: &Binary) -> Option<Binary> {
     let packed = binary.section(".gnu_debugdata")?;
     let mut bytes = Vec::new();
     lzma_rust2::XzReader::new(packed, true).take(MAX_MINI).read_to_end(&mut bytes).ok()?;
-    Binary::of(Path::new(".gnu_debugdata"), image::keep(bytes)).ok()
+    Binary::of(Path::new(".gnu_debugdata"), image::leak(bytes)).ok()
 }
 
 impl Functions {

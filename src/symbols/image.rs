@@ -26,6 +26,6 @@ pub(super) fn open(path: &Path) -> io::Result<&'static [u8]> {
 }
 
 /// Keeps bytes that were unpacked.
-pub(super) fn keep(bytes: Vec<u8>) -> &'static [u8] {
+pub(super) fn leak(bytes: Vec<u8>) -> &'static [u8] {
     Box::leak(bytes.into_boxed_slice())
 }

@@ -21,7 +21,7 @@ pub enum Boundary {
 }
 
 /// The longest stretch that is decoded for one question.
-const MAX_STRETCH: u64 = 16 << 20;
+const MAX_FUNCTION_BYTES: u64 = 16 << 20;
 
 /// Judges `address`, decoding from `start`, where an instruction is known to begin.
 pub fn boundary(binary: &Binary, start: u64, address: u64) -> Boundary {
@@ -35,8 +35,8 @@ pub fn boundary(binary: &Binary, start: u64, address: u64) -> Boundary {
 }
 
 fn decode(binary: &Binary, start: u64, address: u64) -> Option<Boundary> {
-    let stretch = address.checked_sub(start).filter(|&stretch| stretch <= MAX_STRETCH)?;
-    let code = binary.bytes_at(start, stretch + 16)?;
+    let code_bytes = address.checked_sub(start).filter(|&code_bytes| code_bytes <= MAX_FUNCTION_BYTES)?;
+    let code = binary.bytes_at(start, code_bytes + 16)?;
     let mut decoder = iced_x86::Decoder::with_ip(64, code, start, iced_x86::DecoderOptions::NONE);
     while decoder.can_decode() {
         let before = decoder.ip();

@@ -20,7 +20,7 @@ const MAX_ELEMENTS: u32 = 64;
 
 /// What the arguments belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place<'a> {
+pub enum FunctionPlace<'a> {
     /// A function's entry.
     Entry(&'a str),
     /// A function's return.
@@ -125,11 +125,11 @@ impl Argument {
 }
 
 /// Turns the words for one probe's arguments into fetch arguments.
-pub fn resolve(btf: &Btf, place: Place<'_>, words: &[String]) -> Result<Vec<Argument>, KernelArgumentError> {
+pub fn resolve(btf: &Btf, place: FunctionPlace<'_>, words: &[String]) -> Result<Vec<Argument>, KernelArgumentError> {
     let mut names: Vec<String> = Vec::new();
     let mut resolved = Vec::new();
     for word in words {
-        let parsed = Word::parse(word)?;
+        let parsed = ArgumentText::parse(word)?;
         let Some(parsed) = parsed else {
             resolved.push(Argument::plain(word));
             continue;
@@ -152,11 +152,11 @@ pub fn resolve(btf: &Btf, place: Place<'_>, words: &[String]) -> Result<Vec<Argu
 }
 
 /// Fetch arguments for all parameters, structures passed by value left out.
-pub fn all(btf: &Btf, place: Place<'_>) -> Result<Vec<Argument>, KernelArgumentError> {
+pub fn all(btf: &Btf, place: FunctionPlace<'_>) -> Result<Vec<Argument>, KernelArgumentError> {
     let prototype = prototype(btf, place)?;
     let words: Vec<String> = match place {
-        Place::Return(_) if matches!(btf.layout(prototype.returns), Layout::Void) => Vec::new(),
-        Place::Return(_) => vec!["ret=$retval".to_owned()],
+        FunctionPlace::Return(_) if matches!(btf.layout(prototype.returns), Layout::Void) => Vec::new(),
+        FunctionPlace::Return(_) => vec!["ret=$retval".to_owned()],
         _ => {
             prototype.parameters.iter().filter(|(name, _)| is_identifier(name)).map(|(name, _)| name.clone()).collect()
         }
@@ -165,44 +165,44 @@ pub fn all(btf: &Btf, place: Place<'_>) -> Result<Vec<Argument>, KernelArgumentE
     Ok(words.iter().filter_map(|word| one(word).ok()).flatten().collect())
 }
 
-fn prototype(btf: &Btf, place: Place<'_>) -> Result<Prototype, KernelArgumentError> {
+fn prototype(btf: &Btf, place: FunctionPlace<'_>) -> Result<Prototype, KernelArgumentError> {
     let (found, name) = match place {
-        Place::Entry(name) | Place::Return(name) => (btf.prototype(name), name),
-        Place::Tracepoint(name) => (btf.tracepoint(name), name),
+        FunctionPlace::Entry(name) | FunctionPlace::Return(name) => (btf.prototype(name), name),
+        FunctionPlace::Tracepoint(name) => (btf.tracepoint(name), name),
     };
     found.ok_or_else(|| KernelArgumentError::NoPrototype(name.to_owned()))
 }
 
 /// One step through a structure.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
+enum MemberStep {
     Arrow(String),
     Dot(String),
     Index(u32),
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for MemberStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Arrow(name) => write!(f, "->{name}"),
-            Step::Dot(name) => write!(f, ".{name}"),
-            Step::Index(index) => write!(f, "[{index}]"),
+            MemberStep::Arrow(name) => write!(f, "->{name}"),
+            MemberStep::Dot(name) => write!(f, ".{name}"),
+            MemberStep::Index(index) => write!(f, "[{index}]"),
         }
     }
 }
 
 /// A word taken apart.
 #[derive(Debug, PartialEq, Eq)]
-struct Word {
+struct ArgumentText {
     name: Option<String>,
     parameter: String,
-    steps: Vec<Step>,
+    steps: Vec<MemberStep>,
     kind: Option<String>,
 }
 
-impl Word {
+impl ArgumentText {
     /// `None`: it is in the kernel's own words.
-    fn parse(word: &str) -> Result<Option<Word>, KernelArgumentError> {
+    fn parse(word: &str) -> Result<Option<ArgumentText>, KernelArgumentError> {
         let (name, body) = match word.split_once('=') {
             Some((name, body)) => (Some(name.to_owned()), body),
             None => (None, word),
@@ -216,7 +216,7 @@ impl Word {
         if start == 0 || name.as_deref().is_some_and(|name| !is_identifier(name)) {
             return Err(KernelArgumentError::Grammar(word.to_owned()));
         }
-        let mut parsed = Word { name, parameter: body[..start].to_owned(), steps: Vec::new(), kind: None };
+        let mut parsed = ArgumentText { name, parameter: body[..start].to_owned(), steps: Vec::new(), kind: None };
         let mut rest = &body[start..];
         while !rest.is_empty() {
             let wrong = || KernelArgumentError::Grammar(rest.to_owned());
@@ -227,7 +227,7 @@ impl Word {
             }
             let (step, after) = if let Some(index) = rest.strip_prefix('[') {
                 let (index, after) = index.split_once(']').ok_or_else(wrong)?;
-                (Step::Index(index.parse().map_err(|_| wrong())?), after)
+                (MemberStep::Index(index.parse().map_err(|_| wrong())?), after)
             } else {
                 let (arrow, after) = match rest.strip_prefix("->") {
                     Some(after) => (true, after),
@@ -235,7 +235,7 @@ impl Word {
                 };
                 let end = identifier(after);
                 let name = after.get(..end).filter(|name| !name.is_empty()).ok_or_else(wrong)?.to_owned();
-                (if arrow { Step::Arrow(name) } else { Step::Dot(name) }, &after[end..])
+                (if arrow { MemberStep::Arrow(name) } else { MemberStep::Dot(name) }, &after[end..])
             };
             parsed.steps.push(step);
             rest = after;
@@ -252,8 +252,8 @@ impl Word {
         let mut parts = vec![self.parameter.trim_start_matches('$').to_owned()];
         for step in &self.steps {
             match step {
-                Step::Arrow(name) | Step::Dot(name) => parts.push(name.clone()),
-                Step::Index(index) => {
+                MemberStep::Arrow(name) | MemberStep::Dot(name) => parts.push(name.clone()),
+                MemberStep::Index(index) => {
                     if let Some(last) = parts.last_mut() {
                         last.push_str(&format!("_{index}"));
                     }
@@ -281,33 +281,38 @@ fn identifier(text: &str) -> usize {
 
 /// A value on the way through structures.
 #[derive(Clone, Debug)]
-enum Found {
+enum ResolvedField {
     /// It is in a register.
     Register { fetch: String, of: TypeId },
     /// It is in memory, so many bits behind the address that `base` fetches.
     Memory { base: String, bit_offset: u64, of: TypeId, bits: Option<u32> },
 }
 
-impl Found {
+impl ResolvedField {
     fn of(&self) -> TypeId {
         match self {
-            Found::Register { of, .. } | Found::Memory { of, .. } => *of,
+            ResolvedField::Register { of, .. } | ResolvedField::Memory { of, .. } => *of,
         }
     }
 
     /// What fetches it, as a number.
     fn fetch(&self) -> String {
         match self {
-            Found::Register { fetch, .. } => fetch.clone(),
-            Found::Memory { base, bit_offset, .. } => format!("+{}({base})", bit_offset / 8),
+            ResolvedField::Register { fetch, .. } => fetch.clone(),
+            ResolvedField::Memory { base, bit_offset, .. } => format!("+{}({base})", bit_offset / 8),
         }
     }
 }
 
 /// What fetches a value, and the names of its values if it is an enumeration.
-type Fetched = (String, Option<Vec<(i64, String)>>);
+type FetchText = (String, Option<Vec<(i64, String)>>);
 
-fn fetch(btf: &Btf, place: Place<'_>, prototype: &Prototype, word: &Word) -> Result<Fetched, KernelArgumentError> {
+fn fetch(
+    btf: &Btf,
+    place: FunctionPlace<'_>,
+    prototype: &Prototype,
+    word: &ArgumentText,
+) -> Result<FetchText, KernelArgumentError> {
     let mut found = first(place, prototype, word)?;
     for step in &word.steps {
         found = follow(btf, found, step)?;
@@ -317,45 +322,49 @@ fn fetch(btf: &Btf, place: Place<'_>, prototype: &Prototype, word: &Word) -> Res
     Ok((text, is_enum.then(|| btf.enumerators(found.of()))))
 }
 
-fn first(place: Place<'_>, prototype: &Prototype, word: &Word) -> Result<Found, KernelArgumentError> {
-    if word.parameter == "$retval" && matches!(place, Place::Return(_)) {
-        return Ok(Found::Register { fetch: "$retval".to_owned(), of: prototype.returns });
+fn first(
+    place: FunctionPlace<'_>,
+    prototype: &Prototype,
+    word: &ArgumentText,
+) -> Result<ResolvedField, KernelArgumentError> {
+    if word.parameter == "$retval" && matches!(place, FunctionPlace::Return(_)) {
+        return Ok(ResolvedField::Register { fetch: "$retval".to_owned(), of: prototype.returns });
     }
     let index = prototype.parameters.iter().position(|(name, _)| *name == word.parameter);
     let Some(index) = index else {
         let mut known: Vec<String> = prototype.parameters.iter().map(|(name, _)| name.clone()).collect();
-        if matches!(place, Place::Return(_)) {
+        if matches!(place, FunctionPlace::Return(_)) {
             known.push("$retval".to_owned());
         }
         return Err(KernelArgumentError::NoParameter { name: word.parameter.clone(), known });
     };
-    Ok(Found::Register { fetch: format!("$arg{}", index + 1), of: prototype.parameters[index].1 })
+    Ok(ResolvedField::Register { fetch: format!("$arg{}", index + 1), of: prototype.parameters[index].1 })
 }
 
-fn follow(btf: &Btf, found: Found, step: &Step) -> Result<Found, KernelArgumentError> {
+fn follow(btf: &Btf, found: ResolvedField, step: &MemberStep) -> Result<ResolvedField, KernelArgumentError> {
     let refused = || KernelArgumentError::NotApplicable { step: step.to_string(), of: btf.type_name(found.of()) };
     let layout = btf.layout(found.of());
     match (step, layout, &found) {
-        (Step::Arrow(name), Layout::Pointer(to), _) => {
+        (MemberStep::Arrow(name), Layout::Pointer(to), _) => {
             let Layout::Composite(composite) = btf.layout(to) else { return Err(refused()) };
             let member = member(btf, composite, name)?;
             let bit_offset = u64::from(member.bit_offset);
-            Ok(Found::Memory { base: found.fetch(), bit_offset, of: member.of, bits: member.bits })
+            Ok(ResolvedField::Memory { base: found.fetch(), bit_offset, of: member.of, bits: member.bits })
         }
-        (Step::Dot(name), Layout::Composite(composite), Found::Memory { base, bit_offset, .. }) => {
+        (MemberStep::Dot(name), Layout::Composite(composite), ResolvedField::Memory { base, bit_offset, .. }) => {
             let member = member(btf, composite, name)?;
             let bit_offset = bit_offset.saturating_add(member.bit_offset.into());
-            Ok(Found::Memory { base: base.clone(), bit_offset, of: member.of, bits: member.bits })
+            Ok(ResolvedField::Memory { base: base.clone(), bit_offset, of: member.of, bits: member.bits })
         }
-        (Step::Index(index), Layout::Array { of, count }, Found::Memory { base, bit_offset, .. })
+        (MemberStep::Index(index), Layout::Array { of, count }, ResolvedField::Memory { base, bit_offset, .. })
             if *index < count || count == 0 =>
         {
             let bit_offset = bit_offset.saturating_add(element_bits(btf, of, *index));
-            Ok(Found::Memory { base: base.clone(), bit_offset, of, bits: None })
+            Ok(ResolvedField::Memory { base: base.clone(), bit_offset, of, bits: None })
         }
-        (Step::Index(index), Layout::Pointer(of), _) => {
+        (MemberStep::Index(index), Layout::Pointer(of), _) => {
             let bit_offset = element_bits(btf, of, *index);
-            Ok(Found::Memory { base: found.fetch(), bit_offset, of, bits: None })
+            Ok(ResolvedField::Memory { base: found.fetch(), bit_offset, of, bits: None })
         }
         _ => Err(refused()),
     }
@@ -379,7 +388,7 @@ fn names(btf: &Btf, composite: TypeId) -> Vec<String> {
 }
 
 /// Adds the type, the user's or the one that fits.
-fn typed(btf: &Btf, found: &Found, kind: Option<&str>) -> Result<String, KernelArgumentError> {
+fn typed(btf: &Btf, found: &ResolvedField, kind: Option<&str>) -> Result<String, KernelArgumentError> {
     let fetch = found.fetch();
     let layout = btf.layout(found.of());
     let is_text = |of: TypeId| matches!(btf.layout(of), Layout::Int { is_char: true, .. });
@@ -393,7 +402,7 @@ fn typed(btf: &Btf, found: &Found, kind: Option<&str>) -> Result<String, KernelA
             matches!(kind, "string" | "ustring") || kind.starts_with("string[") || kind.starts_with("ustring[");
         return Ok(if is_string { text(kind) } else { format!("{fetch}:{kind}") });
     }
-    if let Found::Memory { base, bit_offset, bits: Some(bits), .. } = found {
+    if let ResolvedField::Memory { base, bit_offset, bits: Some(bits), .. } = found {
         let container = u64::from(btf.size(found.of())).max(1) * 8;
         let start = bit_offset / container * container;
         return Ok(format!("+{}({base}):b{bits}@{}/{container}", start / 8, bit_offset - start));
@@ -404,7 +413,9 @@ fn typed(btf: &Btf, found: &Found, kind: Option<&str>) -> Result<String, KernelA
         Layout::Enum { bytes, signed } if bytes <= 8 => Ok(format!("{fetch}:{}", number(bytes, signed))),
         Layout::Pointer(to) if is_text(to) => Ok(text("string")),
         Layout::Array { of, count } if count > 0 && is_text(of) => Ok(text("string")),
-        Layout::Array { of, count } if (1..=MAX_ELEMENTS).contains(&count) && matches!(found, Found::Memory { .. }) => {
+        Layout::Array { of, count }
+            if (1..=MAX_ELEMENTS).contains(&count) && matches!(found, ResolvedField::Memory { .. }) =>
+        {
             match btf.layout(of) {
                 Layout::Int { bytes, signed, .. } | Layout::Enum { bytes, signed } if bytes <= 8 => {
                     Ok(format!("{fetch}:{}[{count}]", number(bytes, signed)))
@@ -437,11 +448,11 @@ mod tests {
         Btf::new(std::fs::read(path).unwrap(), ABI).unwrap()
     }
 
-    fn one(place: Place<'_>, word: &str) -> Result<String, KernelArgumentError> {
+    fn one(place: FunctionPlace<'_>, word: &str) -> Result<String, KernelArgumentError> {
         resolve(&btf(), place, &[word.to_owned()]).map(|mut all| all.remove(0).text)
     }
 
-    const WRITE: Place<'_> = Place::Entry("vfs_write");
+    const WRITE: FunctionPlace<'_> = FunctionPlace::Entry("vfs_write");
 
     #[test]
     fn members_are_reached_through_pointers_and_structures() {
@@ -478,16 +489,19 @@ mod tests {
         for word in ["dfd=%di:s32", "$stack2", "+8(%si):string", "@jiffies_64", "x=\\7", "$comm", "$arg2:x64"] {
             assert_eq!(one(WRITE, word).as_deref(), Ok(word));
         }
-        let returned = Place::Return("vfs_write");
+        let returned = FunctionPlace::Return("vfs_write");
         assert_eq!(one(returned, "$retval").as_deref(), Ok("ret=$retval:s64"));
         assert_eq!(one(returned, "got=$retval:s32").as_deref(), Ok("got=$retval:s32"));
-        assert_eq!(one(Place::Return("alloc_file"), "$retval->f_mode").as_deref(), Ok("f_mode=+0($retval):u32"));
-        assert_eq!(one(Place::Return("not_there"), "$retval").as_deref(), Ok("$retval"));
+        assert_eq!(
+            one(FunctionPlace::Return("alloc_file"), "$retval->f_mode").as_deref(),
+            Ok("f_mode=+0($retval):u32")
+        );
+        assert_eq!(one(FunctionPlace::Return("not_there"), "$retval").as_deref(), Ok("$retval"));
     }
 
     #[test]
     fn tracepoints_have_parameters_too() {
-        let place = Place::Tracepoint("file_put");
+        let place = FunctionPlace::Tracepoint("file_put");
         assert_eq!(one(place, "file->f_mode").as_deref(), Ok("f_mode=+0($arg1):u32"));
         assert_eq!(one(place, "last").as_deref(), Ok("last=$arg2:u8"));
     }
@@ -505,12 +519,12 @@ mod tests {
         let all_of =
             |place| all(&btf(), place).unwrap().into_iter().map(|argument| argument.text).collect::<Vec<String>>();
         assert_eq!(
-            all_of(Place::Entry("do_sys_openat2")),
+            all_of(FunctionPlace::Entry("do_sys_openat2")),
             ["dfd=$arg1:s32", "filename=+0($arg2):string", "how=$arg3:x64"]
         );
-        assert_eq!(all_of(Place::Return("vfs_write")), ["ret=$retval:s64"]);
-        assert!(all_of(Place::Return("put_file")).is_empty());
-        assert_eq!(all_of(Place::Entry("put_file")), ["file=$arg1:x64"]);
+        assert_eq!(all_of(FunctionPlace::Return("vfs_write")), ["ret=$retval:s64"]);
+        assert!(all_of(FunctionPlace::Return("put_file")).is_empty());
+        assert_eq!(all_of(FunctionPlace::Entry("put_file")), ["file=$arg1:x64"]);
     }
 
     #[test]
@@ -533,7 +547,7 @@ mod tests {
         ] {
             assert_eq!(one(WRITE, word).map_err(|error| error.to_string()), Err(text.to_owned()), "{word}");
         }
-        let unknown = one(Place::Entry("not_there"), "x").unwrap_err().to_string();
+        let unknown = one(FunctionPlace::Entry("not_there"), "x").unwrap_err().to_string();
         assert_eq!(unknown, "the kernel's types (BTF) do not tell the parameters of not_there");
     }
 
@@ -560,10 +574,10 @@ mod tests {
         file.extend(strings);
         let btf = Btf::new(file, ABI).unwrap();
         let words = ["a", "b", "b[3]"].map(str::to_owned);
-        let one = |word: &String| resolve(&btf, Place::Entry("f"), std::slice::from_ref(word));
+        let one = |word: &String| resolve(&btf, FunctionPlace::Entry("f"), std::slice::from_ref(word));
         assert_eq!(one(&words[0]).unwrap()[0].text, "a=$arg1:x64");
         assert!(one(&words[1]).is_err() && one(&words[2]).is_err());
-        assert_eq!(all(&btf, Place::Entry("f")).unwrap().len(), 1);
+        assert_eq!(all(&btf, FunctionPlace::Entry("f")).unwrap().len(), 1);
     }
 
     #[test]
@@ -576,7 +590,7 @@ mod tests {
                 bad[at] ^= 1 << bit;
                 if let Some(btf) = Btf::new(bad, ABI) {
                     let _ = resolve(&btf, WRITE, &words);
-                    let _ = all(&btf, Place::Tracepoint("file_put"));
+                    let _ = all(&btf, FunctionPlace::Tracepoint("file_put"));
                 }
             }
         }

@@ -39,7 +39,7 @@ pub(super) enum Location {
 }
 
 /// The place where variables are looked for.
-pub(super) struct Spot<'b> {
+pub(super) struct CodeAddress<'b> {
     pub(super) binary: &'b Binary,
     pub(super) address: u64,
     /// It is the first instruction of the function.
@@ -49,7 +49,7 @@ pub(super) struct Spot<'b> {
 const OPTIMISED: &str = "the compiler keeps it nowhere at this place";
 const COMPUTED: &str = "the compiler describes it in a way that the kernel cannot follow";
 
-impl Spot<'_> {
+impl CodeAddress<'_> {
     /// Where a variable is; `function` is the one it belongs to.
     pub(super) fn locate(&self, variable: &Die<'_>, function: &Die<'_>) -> Location {
         if let Some((_, value)) = variable.attribute(gimli::DW_AT_const_value) {

@@ -32,6 +32,6 @@ mod types;
 pub mod usdt;
 
 pub use binary::{Binary, Machine, Segment};
-pub use debug_file::{Search, Verdict};
+pub use debug_file::{DebugFileSearch, SearchResult};
 pub use error::BinaryError;
 pub use functions::{Function, Functions};

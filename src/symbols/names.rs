@@ -15,14 +15,14 @@ use super::functions::Functions;
 
 /// What is at an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedAddress {
     /// The functions, the innermost first; all but the last were inlined.
     pub frames: Vec<Frame>,
     /// How far into the last function.
     pub offset: Option<u64>,
 }
 
-impl Named {
+impl NamedAddress {
     /// The function that the code belongs to.
     pub fn function(&self) -> Option<&str> {
         self.frames.last()?.function.as_deref()
@@ -49,7 +49,7 @@ pub fn line_of(frame: &Frame) -> Option<String> {
     Some(frame.line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
 }
 
-struct Known {
+struct CachedBinary {
     binary: Binary,
     dwarf: Option<Dwarf>,
 }
@@ -57,12 +57,12 @@ struct Known {
 /// Binaries by path, opened when first asked for.
 #[derive(Default)]
 pub struct Names {
-    known: HashMap<PathBuf, Result<Known, String>>,
+    cached: HashMap<PathBuf, Result<CachedBinary, String>>,
 }
 
 impl std::fmt::Debug for Names {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Names").field("binaries", &self.known.len()).finish()
+        f.debug_struct("Names").field("binaries", &self.cached.len()).finish()
     }
 }
 
@@ -72,34 +72,34 @@ impl Names {
         Self::default()
     }
 
-    fn known(&mut self, path: &Path, build_id: Option<&[u8]>) -> Result<&Known, &str> {
-        if !self.known.contains_key(path) {
-            self.known.insert(path.to_owned(), open(path, build_id));
+    fn cached(&mut self, path: &Path, build_id: Option<&[u8]>) -> Result<&CachedBinary, &str> {
+        if !self.cached.contains_key(path) {
+            self.cached.insert(path.to_owned(), open(path, build_id));
         }
-        self.known[path].as_ref().map_err(String::as_str)
+        self.cached[path].as_ref().map_err(String::as_str)
     }
 
     /// What is at an address of a file; `build_id` is the build that is meant, if that is known.
-    pub fn at(&mut self, path: &Path, address: u64, build_id: Option<&[u8]>) -> Result<Named, &str> {
-        self.known(path, build_id).map(|known| known.name(address))
+    pub fn at(&mut self, path: &Path, address: u64, build_id: Option<&[u8]>) -> Result<NamedAddress, &str> {
+        self.cached(path, build_id).map(|cached| cached.name(address))
     }
 
     /// What is at an offset of a file.
-    pub fn at_offset(&mut self, path: &Path, offset: u64, build_id: Option<&[u8]>) -> Result<Named, &str> {
-        let known = self.known(path, build_id)?;
-        Ok(known.binary.code_address(offset).map_or_else(Named::default, |address| known.name(address)))
+    pub fn at_offset(&mut self, path: &Path, offset: u64, build_id: Option<&[u8]>) -> Result<NamedAddress, &str> {
+        let cached = self.cached(path, build_id)?;
+        Ok(cached.binary.code_address(offset).map_or_else(NamedAddress::default, |address| cached.name(address)))
     }
 
     /// Where the first byte of a file is loaded, counted in the file's addresses.
     pub fn first_address(&mut self, path: &Path, build_id: Option<&[u8]>) -> Result<u64, &str> {
-        let known = self.known(path, build_id)?;
-        let starts = known.binary.segments().iter().map(|segment| segment.address);
+        let cached = self.cached(path, build_id)?;
+        let starts = cached.binary.segments().iter().map(|segment| segment.address);
         // A mapping begins with a whole page.
         Ok(starts.min().unwrap_or(0) & !0xfff)
     }
 }
 
-fn open(path: &Path, build_id: Option<&[u8]>) -> Result<Known, String> {
+fn open(path: &Path, build_id: Option<&[u8]>) -> Result<CachedBinary, String> {
     let binary = Binary::open(path).map_err(|error: BinaryError| error.to_string())?;
     if let (Some(wanted), Some(found)) = (build_id, binary.build_id())
         && wanted != found
@@ -107,11 +107,11 @@ fn open(path: &Path, build_id: Option<&[u8]>) -> Result<Known, String> {
         return Err(format!("{} is another build than the one that ran", path.display()));
     }
     let dwarf = Dwarf::of(&binary).and_then(Result::ok);
-    Ok(Known { binary, dwarf })
+    Ok(CachedBinary { binary, dwarf })
 }
 
-impl Known {
-    fn name(&self, address: u64) -> Named {
+impl CachedBinary {
+    fn name(&self, address: u64) -> NamedAddress {
         let function = self.binary.functions().at(address);
         let mut frames = self.dwarf.as_ref().map(|dwarf| dwarf.frames(address)).unwrap_or_default();
         if frames.is_empty() {
@@ -121,22 +121,22 @@ impl Known {
         if let (Some(last), Some(function)) = (frames.last_mut(), function) {
             last.function.get_or_insert_with(|| Functions::display_name(function));
         }
-        Named { frames, offset: function.map(|function| address - function.address) }
+        NamedAddress { frames, offset: function.map(|function| address - function.address) }
     }
 }
 
 /// Names of the user addresses of a trace, from the memory maps it stores. May be asked by many threads.
 #[derive(Debug, Default)]
 pub struct UserNames {
-    spaces: BTreeMap<i32, Areas>,
+    spaces: BTreeMap<i32, MappedFiles>,
     build_ids: HashMap<PathBuf, Vec<u8>>,
-    asked: Mutex<Asked>,
+    asked: Mutex<Lookup>,
 }
 
 #[derive(Debug, Default)]
-struct Asked {
+struct Lookup {
     names: Names,
-    known: HashMap<(i32, u64), Option<String>>,
+    cached: HashMap<(i32, u64), Option<String>>,
     missing: BTreeSet<String>,
 }
 
@@ -145,7 +145,7 @@ impl UserNames {
     pub fn new<'t>(maps: impl Iterator<Item = &'t str>, build_ids: &str) -> UserNames {
         let ids = build_ids.lines().filter_map(|line| line.split_once(' '));
         UserNames {
-            spaces: maps.filter_map(Areas::of_stored).collect(),
+            spaces: maps.filter_map(MappedFiles::of_stored).collect(),
             build_ids: ids.filter_map(|(id, path)| Some((PathBuf::from(path), bytes_of(id)?))).collect(),
             asked: Mutex::default(),
         }
@@ -160,8 +160,8 @@ impl UserNames {
     /// thread is known; where two processes differ there, none is guessed.
     pub fn text(&self, pid: i32, address: u64) -> Option<String> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = asked.known.get(&(pid, address)) {
-            return known.clone();
+        if let Some(cached) = asked.cached.get(&(pid, address)) {
+            return cached.clone();
         }
         let text = match self.spaces.get(&pid) {
             Some(areas) => self.in_space(areas, address, &mut asked),
@@ -171,11 +171,11 @@ impl UserNames {
                 first.filter(|first| texts.all(|other| other == *first))
             }
         };
-        asked.known.insert((pid, address), text.clone());
+        asked.cached.insert((pid, address), text.clone());
         text
     }
 
-    fn in_space(&self, areas: &Areas, address: u64, asked: &mut Asked) -> Option<String> {
+    fn in_space(&self, areas: &MappedFiles, address: u64, asked: &mut Lookup) -> Option<String> {
         areas.find(address)?;
         match areas.name(address, &mut asked.names, &self.build_ids) {
             Ok(named) => named.text(),
@@ -200,14 +200,14 @@ pub fn bytes_of(hex: &str) -> Option<Vec<u8>> {
 
 /// What a process has mapped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Areas {
+pub struct MappedFiles {
     /// By address.
-    areas: Vec<Area>,
+    areas: Vec<MappedFile>,
 }
 
 /// A mapped part of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Area {
+pub struct MappedFile {
     /// First address.
     pub start: u64,
     /// First address behind it.
@@ -218,36 +218,36 @@ pub struct Area {
     pub path: PathBuf,
 }
 
-impl Areas {
+impl MappedFiles {
     /// Reads `/proc/PID/maps`; files are named as they can be opened from here.
-    pub fn of_process(pid: i32) -> std::io::Result<Areas> {
+    pub fn of_process(pid: i32) -> std::io::Result<MappedFiles> {
         let text = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
         let root = PathBuf::from(format!("/proc/{pid}/root"));
-        let mut areas: Vec<Area> = text.lines().filter_map(area).collect();
+        let mut areas: Vec<MappedFile> = text.lines().filter_map(area).collect();
         for area in &mut areas {
             let inside = root.join(area.path.strip_prefix("/").unwrap_or(&area.path));
             if inside.exists() && !area.path.exists() {
                 area.path = inside;
             }
         }
-        Ok(Areas { areas })
+        Ok(MappedFiles { areas })
     }
 
     /// The maps that a trace.dat file stores: `start end path` behind a line about the process.
-    pub fn of_stored(text: &str) -> Option<(i32, Areas)> {
+    pub fn of_stored(text: &str) -> Option<(i32, MappedFiles)> {
         let mut lines = text.trim_end_matches('\0').lines();
         let pid = i32::from_str_radix(lines.next()?.split(' ').next()?, 16).ok()?;
         let hex = |text: &str| u64::from_str_radix(text, 16).ok();
         let areas = lines.filter_map(|line| {
             let mut parts = line.splitn(3, ' ');
             let (start, end) = (hex(parts.next()?)?, hex(parts.next()?)?);
-            Some(Area { start, end, offset: None, path: PathBuf::from(parts.next()?) })
+            Some(MappedFile { start, end, offset: None, path: PathBuf::from(parts.next()?) })
         });
-        Some((pid, Areas { areas: areas.collect() }))
+        Some((pid, MappedFiles { areas: areas.collect() }))
     }
 
     /// The area of an address.
-    pub fn find(&self, address: u64) -> Option<&Area> {
+    pub fn find(&self, address: u64) -> Option<&MappedFile> {
         let after = self.areas.partition_point(|area| area.start <= address);
         self.areas[..after].last().filter(|area| address < area.end)
     }
@@ -274,7 +274,7 @@ impl Areas {
         address: u64,
         names: &mut Names,
         build_ids: &HashMap<PathBuf, Vec<u8>>,
-    ) -> Result<Named, String> {
+    ) -> Result<NamedAddress, String> {
         let area = self.find(address).ok_or_else(|| "no file is mapped there".to_owned())?;
         let id = build_ids.get(&area.path).map(Vec::as_slice);
         if let Some(offset) = area.offset {
@@ -287,7 +287,7 @@ impl Areas {
 }
 
 /// A line of `/proc/PID/maps` about a file.
-fn area(line: &str) -> Option<Area> {
+fn area(line: &str) -> Option<MappedFile> {
     let mut parts = line.splitn(6, ' ');
     let (start, end) = parts.next()?.split_once('-')?;
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
@@ -295,7 +295,7 @@ fn area(line: &str) -> Option<Area> {
     let path = parts.nth(2)?.trim_start();
     let path = path.strip_suffix(" (deleted)").unwrap_or(path);
     let is_file = path.starts_with('/');
-    is_file.then(|| Some(Area { start: hex(start)?, end: hex(end)?, offset: Some(offset), path: path.into() }))?
+    is_file.then(|| Some(MappedFile { start: hex(start)?, end: hex(end)?, offset: Some(offset), path: path.into() }))?
 }
 
 #[cfg(test)]
@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn the_address_of_a_function_of_this_program_is_named() {
-        let areas = Areas::of_process(std::process::id() as i32).unwrap();
+        let areas = MappedFiles::of_process(std::process::id() as i32).unwrap();
         let mut names = Names::new();
         let here = the_address_of_a_function_of_this_program_is_named as fn() as usize as u64;
         let named = areas.name(here, &mut names, &HashMap::new()).unwrap();
@@ -326,7 +326,7 @@ mod tests {
         // As it would be stored in a file, without offsets.
         let stored: String =
             areas.areas.iter().map(|a| format!("{:x} {:x} {}\n", a.start, a.end, a.path.display())).collect();
-        let (pid, stored) = Areas::of_stored(&format!("2a {:x} x\n{stored}", areas.areas.len())).unwrap();
+        let (pid, stored) = MappedFiles::of_stored(&format!("2a {:x} x\n{stored}", areas.areas.len())).unwrap();
         assert_eq!((pid, stored.name(here, &mut names, &HashMap::new()).unwrap()), (42, named));
     }
 

@@ -9,7 +9,7 @@
 
 use super::binary::Binary;
 use super::dwarf::Dwarf;
-use super::locations::{Base, Location, Spot, register_name};
+use super::locations::{Base, CodeAddress, Location, register_name};
 use super::types::{Die, Type};
 
 /// The most elements of an array that are captured.
@@ -60,7 +60,7 @@ pub struct Scope<'d> {
 
 /// Where a value is, in the kernel's words.
 #[derive(Clone, Debug)]
-enum Place {
+enum ValuePlace {
     /// The text of a value: `%di`, `\5`.
     Value(String),
     /// Some bytes of a value.
@@ -71,13 +71,13 @@ enum Place {
     File(i64),
 }
 
-impl Place {
+impl ValuePlace {
     /// The text that fetches a value of the type that follows.
     fn text(&self, offset_of_file: impl Fn(i64) -> Option<i64>) -> Option<String> {
         match self {
-            Place::Value(text) | Place::Part(text, _) => Some(text.clone()),
-            Place::Memory(base, offset) => Some(format!("{offset:+}({base})")),
-            Place::File(address) => offset_of_file(*address).map(|offset| format!("@+{offset}")),
+            ValuePlace::Value(text) | ValuePlace::Part(text, _) => Some(text.clone()),
+            ValuePlace::Memory(base, offset) => Some(format!("{offset:+}({base})")),
+            ValuePlace::File(address) => offset_of_file(*address).map(|offset| format!("@+{offset}")),
         }
     }
 }
@@ -209,12 +209,12 @@ impl<'d> Scope<'d> {
         for step in &steps.steps {
             bits = None;
             match step {
-                Step::Member(member, arrow) => {
+                MemberStep::Member(member, arrow) => {
                     let found = self.member(&mut place, of, member, *arrow)?;
                     (of, bits) = (found.0, found.1);
                     name.clone_from(member);
                 }
-                Step::Index(index) => of = self.element(&mut place, of, *index)?,
+                MemberStep::Index(index) => of = self.element(&mut place, of, *index)?,
             }
         }
         for _ in 0..steps.derefs {
@@ -228,23 +228,23 @@ impl<'d> Scope<'d> {
         Ok(Fetch { name: word(&name), text, values })
     }
 
-    fn start(&self, name: &str) -> Result<(Place, Option<Die<'d>>), VariableError> {
+    fn start(&self, name: &str) -> Result<(ValuePlace, Option<Die<'d>>), VariableError> {
         let found = self.variables.iter().rev().find(|(known, ..)| known == name);
         let Some((_, die, _)) = found else {
             return Err(VariableError::Unknown { name: name.to_owned(), known: self.names() });
         };
-        let spot = Spot { binary: self.binary, address: self.address, is_entry: self.is_entry };
+        let spot = CodeAddress { binary: self.binary, address: self.address, is_entry: self.is_entry };
         let place = self.place(spot.locate(die, &self.function))?;
         Ok((place, die.type_of()))
     }
 
-    fn place(&self, location: Location) -> Result<Place, VariableError> {
+    fn place(&self, location: Location) -> Result<ValuePlace, VariableError> {
         match location {
-            Location::Register(number) => self.register(number).map(Place::Value),
-            Location::Memory(Base::File, address) => Ok(Place::File(address)),
-            Location::Memory(base, offset) => Ok(Place::Memory(self.base(&base)?, offset)),
+            Location::Register(number) => self.register(number).map(ValuePlace::Value),
+            Location::Memory(Base::File, address) => Ok(ValuePlace::File(address)),
+            Location::Memory(base, offset) => Ok(ValuePlace::Memory(self.base(&base)?, offset)),
             Location::OwnFrame => Err(VariableError::Later),
-            Location::Constant(value) => Ok(Place::Value(format!("\\{value}"))),
+            Location::Constant(value) => Ok(ValuePlace::Value(format!("\\{value}"))),
             Location::Pieces(pieces) => match pieces.into_iter().next() {
                 // The other pieces are found by the members in them.
                 Some((Some(first), _)) => self.place(first),
@@ -283,25 +283,25 @@ impl<'d> Scope<'d> {
     }
 
     /// Goes to what a pointer points to.
-    fn pointed(&self, place: &mut Place, of: Option<Die<'d>>) -> Result<Option<Die<'d>>, VariableError> {
+    fn pointed(&self, place: &mut ValuePlace, of: Option<Die<'d>>) -> Result<Option<Die<'d>>, VariableError> {
         match of.map(|of| of.resolved()) {
             Some(Type::Pointer(to) | Type::Reference(to)) => {
                 let text = self.text(place)?;
-                *place = Place::Memory(text, 0);
+                *place = ValuePlace::Memory(text, 0);
                 Ok(to)
             }
             _ => Err(VariableError::Syntax("only a pointer points to something")),
         }
     }
 
-    fn text(&self, place: &Place) -> Result<String, VariableError> {
+    fn text(&self, place: &ValuePlace) -> Result<String, VariableError> {
         place.text(|address| self.file_offset(address)).ok_or(VariableError::Syntax("its address is not in the file"))
     }
 
     #[allow(clippy::type_complexity)]
     fn member(
         &self,
-        place: &mut Place,
+        place: &mut ValuePlace,
         of: Option<Die<'d>>,
         name: &str,
         arrow: bool,
@@ -326,15 +326,20 @@ impl<'d> Scope<'d> {
         };
         let into = member.place;
         match place {
-            Place::Memory(_, offset) | Place::File(offset) => *offset = offset.wrapping_add(into as i64),
-            Place::Value(text) if into < 8 => *place = Place::Part(text.clone(), into),
-            Place::Part(_, before) if *before + into < 8 => *before += into,
+            ValuePlace::Memory(_, offset) | ValuePlace::File(offset) => *offset = offset.wrapping_add(into as i64),
+            ValuePlace::Value(text) if into < 8 => *place = ValuePlace::Part(text.clone(), into),
+            ValuePlace::Part(_, before) if *before + into < 8 => *before += into,
             _ => return Err(VariableError::Nowhere("it is not in the first register of a structure".to_owned())),
         }
         Ok((member.type_of, member.bits))
     }
 
-    fn element(&self, place: &mut Place, of: Option<Die<'d>>, index: u64) -> Result<Option<Die<'d>>, VariableError> {
+    fn element(
+        &self,
+        place: &mut ValuePlace,
+        of: Option<Die<'d>>,
+        index: u64,
+    ) -> Result<Option<Die<'d>>, VariableError> {
         let element = match of.map(|of| of.resolved()) {
             Some(Type::Array(element, _)) => element,
             Some(Type::Pointer(_)) => self.pointed(place, of)?,
@@ -343,7 +348,7 @@ impl<'d> Scope<'d> {
         let size = element.map_or(0, |element| element.size());
         let into = i64::try_from(size.saturating_mul(index)).unwrap_or(i64::MAX);
         match place {
-            Place::Memory(_, offset) | Place::File(offset) => *offset = offset.saturating_add(into),
+            ValuePlace::Memory(_, offset) | ValuePlace::File(offset) => *offset = offset.saturating_add(into),
             _ => return Err(VariableError::Nowhere("elements are fetched from memory only".to_owned())),
         }
         Ok(element)
@@ -352,7 +357,7 @@ impl<'d> Scope<'d> {
     /// The text with its type.
     fn finish(
         &self,
-        place: Place,
+        place: ValuePlace,
         of: Option<Die<'d>>,
         bits: Option<(u64, u64)>,
         cast: Option<&str>,
@@ -361,7 +366,7 @@ impl<'d> Scope<'d> {
         let mut kind = of.map_or(Type::Other, |of| of.resolved());
         if let Type::Reference(to) = kind {
             let text = self.text(&place)?;
-            place = Place::Memory(text, 0);
+            place = ValuePlace::Memory(text, 0);
             kind = to.map_or(Type::Other, |to| to.resolved());
         }
         let wants_text = cast.is_none_or(|cast| cast.ends_with("string") || cast.starts_with("string["));
@@ -370,7 +375,7 @@ impl<'d> Scope<'d> {
             && (cast.is_some() || is_char(to))
         {
             let text = self.text(&place)?;
-            place = Place::Memory(text, 0);
+            place = ValuePlace::Memory(text, 0);
             return Ok(format!("{}:{}", self.text(&place)?, cast.unwrap_or("string")));
         }
         let text = self.text(&place)?;
@@ -380,7 +385,7 @@ impl<'d> Scope<'d> {
         if let (Some((width, first)), Some(of)) = (bits, of) {
             return Ok(format!("{text}:b{width}@{first}/{}", of.size() * 8));
         }
-        if let Place::Part(_, into) = place {
+        if let ValuePlace::Part(_, into) = place {
             let size = of.map_or(0, |of| of.size());
             return match scalar(&kind) {
                 Some(_) if into + size <= 8 => Ok(format!("{text}:b{}@{}/64", size * 8, into * 8)),
@@ -389,7 +394,7 @@ impl<'d> Scope<'d> {
         }
         match &kind {
             Type::Array(Some(element), count) if is_char(element) && *count > 0 => Ok(format!("{text}:string")),
-            Type::Array(Some(element), count) if matches!(place, Place::Memory(..) | Place::File(_)) => {
+            Type::Array(Some(element), count) if matches!(place, ValuePlace::Memory(..) | ValuePlace::File(_)) => {
                 let of = if *count > 0 { scalar(&element.resolved()) } else { None };
                 of.map(|of| format!("{text}:{of}[{}]", (*count).min(MAX_ELEMENTS)))
                     .ok_or_else(|| VariableError::Nowhere("its elements are no numbers; name one: [0]".to_owned()))
@@ -398,7 +403,7 @@ impl<'d> Scope<'d> {
                 let members: Vec<String> = die.members().into_iter().filter_map(|member| member.name).collect();
                 Err(VariableError::Whole(members))
             }
-            Type::Float(size) if matches!(place, Place::Memory(..) | Place::File(_)) => {
+            Type::Float(size) if matches!(place, ValuePlace::Memory(..) | ValuePlace::File(_)) => {
                 Ok(format!("{text}:x{}", size * 8))
             }
             Type::Float(_) => Err(VariableError::Nowhere("it is a floating-point number in a register".to_owned())),
@@ -438,15 +443,15 @@ fn word(name: &str) -> String {
     if word.starts_with(|c: char| c.is_ascii_digit()) { format!("_{word}") } else { word }
 }
 
-enum Step {
+enum MemberStep {
     Member(String, bool),
     Index(u64),
 }
 
-struct Steps {
+struct MemberPath {
     derefs: usize,
     name: String,
-    steps: Vec<Step>,
+    steps: Vec<MemberStep>,
 }
 
 /// `t->name:string` is cut before its type; `a::b` is not.
@@ -457,7 +462,7 @@ fn split_cast(expression: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn parse(path: &str) -> Result<Steps, VariableError> {
+fn parse(path: &str) -> Result<MemberPath, VariableError> {
     let bare = path.trim_start_matches('*');
     let derefs = path.len() - bare.len();
     let (name, mut rest) = take_name(bare)?;
@@ -465,21 +470,21 @@ fn parse(path: &str) -> Result<Steps, VariableError> {
     while !rest.is_empty() {
         if let Some(after) = rest.strip_prefix("->") {
             let (member, after) = take_name(after)?;
-            steps.push(Step::Member(member.to_owned(), true));
+            steps.push(MemberStep::Member(member.to_owned(), true));
             rest = after;
         } else if let Some(after) = rest.strip_prefix('.') {
             let (member, after) = take_name(after)?;
-            steps.push(Step::Member(member.to_owned(), false));
+            steps.push(MemberStep::Member(member.to_owned(), false));
             rest = after;
         } else if let Some((index, after)) = rest.strip_prefix('[').and_then(|after| after.split_once(']')) {
             let index = index.parse().map_err(|_| VariableError::Syntax("an index is a number"))?;
-            steps.push(Step::Index(index));
+            steps.push(MemberStep::Index(index));
             rest = after;
         } else {
             return Err(VariableError::Syntax("write NAME, NAME->MEMBER, NAME.MEMBER, NAME[NUMBER] or *NAME"));
         }
     }
-    Ok(Steps { derefs, name: name.to_owned(), steps })
+    Ok(MemberPath { derefs, name: name.to_owned(), steps })
 }
 
 fn take_name(text: &str) -> Result<(&str, &str), VariableError> {

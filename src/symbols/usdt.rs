@@ -41,8 +41,8 @@ pub fn probes(binary: &Binary) -> Vec<Usdt> {
 pub fn parse(bytes: &[u8], abi: Abi, is_64: bool, base: Option<u64>) -> Vec<Usdt> {
     let mut cursor = Cursor::new(bytes, abi);
     let mut found = Vec::new();
-    while let Some((owner, kind, text)) = note(&mut cursor) {
-        if until_nul(owner) == OWNER && kind == TYPE {
+    while let Some((note_owner, kind, text)) = note(&mut cursor) {
+        if until_nul(note_owner) == OWNER && kind == TYPE {
             found.extend(usdt(text, abi, is_64, base));
         }
     }
@@ -59,9 +59,9 @@ fn note<'b>(cursor: &mut Cursor<'b>) -> Option<(&'b [u8], u32, &'b [u8])> {
         let _ = cursor.take((4 - len % 4) % 4);
         Some(bytes)
     };
-    let owner = padded(name_len)?;
+    let note_owner = padded(name_len)?;
     let text = padded(text_len)?;
-    Some((owner, kind, text))
+    Some((note_owner, kind, text))
 }
 
 fn usdt(text: &[u8], abi: Abi, is_64: bool, base: Option<u64>) -> Option<Usdt> {

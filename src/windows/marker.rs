@@ -12,7 +12,7 @@ use super::spec;
 
 /// What a text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum MarkerText {
     /// A window begins.
     Start {
         /// Of which thread; the writer's if none is named.
@@ -32,7 +32,7 @@ pub enum Said {
 }
 
 /// Reads a text.
-pub fn parse(text: &[u8]) -> Option<Said> {
+pub fn parse(text: &[u8]) -> Option<MarkerText> {
     let text = std::str::from_utf8(text).ok()?;
     let mut words: Vec<&str> = text.split_ascii_whitespace().collect();
     let verb = *words.first()?;
@@ -41,11 +41,11 @@ pub fn parse(text: &[u8]) -> Option<Said> {
     let tid = |word: &str| word.parse::<i32>().ok().filter(|tid| *tid > 0);
     let time = |word: &str| spec::time(word, Some(1_000_000)).ok();
     match (verb, &words[1..]) {
-        ("start", []) => Some(Said::Start { tid: None, threshold_ns: None, label }),
-        ("start", [ms]) => Some(Said::Start { tid: None, threshold_ns: Some(time(ms)?), label }),
-        ("start", [who, ms]) => Some(Said::Start { tid: Some(tid(who)?), threshold_ns: Some(time(ms)?), label }),
-        ("stop", []) => Some(Said::Stop { tid: None, label }),
-        ("stop", [who]) => Some(Said::Stop { tid: Some(tid(who)?), label }),
+        ("start", []) => Some(MarkerText::Start { tid: None, threshold_ns: None, label }),
+        ("start", [ms]) => Some(MarkerText::Start { tid: None, threshold_ns: Some(time(ms)?), label }),
+        ("start", [who, ms]) => Some(MarkerText::Start { tid: Some(tid(who)?), threshold_ns: Some(time(ms)?), label }),
+        ("stop", []) => Some(MarkerText::Stop { tid: None, label }),
+        ("stop", [who]) => Some(MarkerText::Stop { tid: Some(tid(who)?), label }),
         _ => None,
     }
 }
@@ -54,8 +54,8 @@ pub fn parse(text: &[u8]) -> Option<Said> {
 mod tests {
     use super::*;
 
-    fn start(tid: Option<i32>, ms: Option<u64>, label: Option<&str>) -> Option<Said> {
-        Some(Said::Start { tid, threshold_ns: ms.map(|ms| ms * 1_000_000), label: label.map(str::to_owned) })
+    fn start(tid: Option<i32>, ms: Option<u64>, label: Option<&str>) -> Option<MarkerText> {
+        Some(MarkerText::Start { tid, threshold_ns: ms.map(|ms| ms * 1_000_000), label: label.map(str::to_owned) })
     }
 
     #[test]
@@ -66,8 +66,8 @@ mod tests {
         assert_eq!(parse(b"start 4711 20\n"), start(Some(4711), Some(20), None));
         assert_eq!(parse(b"start 2s login"), start(None, Some(2000), Some("login")));
         assert_eq!(parse(b"start login"), start(None, None, Some("login")));
-        assert_eq!(parse(b"stop 4711"), Some(Said::Stop { tid: Some(4711), label: None }));
-        assert_eq!(parse(b" stop login\n"), Some(Said::Stop { tid: None, label: Some("login".into()) }));
+        assert_eq!(parse(b"stop 4711"), Some(MarkerText::Stop { tid: Some(4711), label: None }));
+        assert_eq!(parse(b" stop login\n"), Some(MarkerText::Stop { tid: None, label: Some("login".into()) }));
     }
 
     #[test]

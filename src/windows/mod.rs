@@ -1,6 +1,6 @@
 //! Response-time windows: from one point of a thread's work to another, and all that the thread did in between.
 //!
-//! Owns: what windows are ([`Definition`]), the words for them ([`spec`], [`marker`]), and the [`engine`] that cuts them out
+//! Owns: what windows are ([`WindowDefinition`]), the words for them ([`spec`], [`marker`]), and the [`engine`] that cuts them out
 //! of records and says where the time went. Does not own: where records come from or what is made of the windows; the
 //! recorder and the report both feed the engine.
 //! Units: nanoseconds, those of the trace clock. A window lasts from its start event to its stop event.
@@ -18,7 +18,7 @@
 //! | [`samples`] | stacks that perf took, as the file has them |
 //!
 //! May import: `decode`, `wire`, `spread`. May be imported by: `report`, `rt`, `cli`. The next source of windows: a variant of
-//! [`Source`], its words in [`spec`], and what opens and closes it in the [`engine`].
+//! [`WindowSource`], its words in [`spec`], and what opens and closes it in the [`engine`].
 
 pub mod engine;
 pub mod marker;
@@ -41,9 +41,9 @@ pub const DEFAULT_THRESHOLD_NS: u64 = 500_000_000;
 pub const NS_PER_ROW: u64 = 1000;
 
 /// The marker system calls of programs built for diagnose-tools.
-pub const MAGIC_START: u64 = 761_203_101;
+pub const MARKER_SYSCALL_START: u64 = 761_203_101;
 /// The second of them.
-pub const MAGIC_STOP: u64 = 761_203_102;
+pub const MARKER_SYSCALL_STOP: u64 = 761_203_102;
 
 /// From when on a window is worth a look.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ pub struct Point {
 
 /// What opens and closes windows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Source {
+pub enum WindowSource {
     /// Two points; several events may stand for one.
     Points {
         /// Open it.
@@ -96,11 +96,11 @@ pub enum Source {
 
 /// One kind of windows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Definition {
+pub struct WindowDefinition {
     /// What the user wrote.
     pub name: String,
     /// What opens and closes them.
-    pub source: Source,
+    pub source: WindowSource,
     /// Only threads of this process; 0 is the recorded command.
     pub process: Option<i32>,
     /// From when on they are worth a look.
@@ -124,9 +124,9 @@ pub struct Task {
 
 /// What was asked for at recording time, as it is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
+pub struct WindowConfig {
     /// The windows.
-    pub definitions: Vec<Definition>,
+    pub definitions: Vec<WindowDefinition>,
     /// The threshold of those that say nothing else.
     pub threshold_ns: u64,
     /// The recorded command.
@@ -143,16 +143,16 @@ pub struct Session {
     pub tasks: Vec<Task>,
     /// Only windows over their threshold were written.
     #[serde(default)]
-    pub only_slow: Option<OnlySlow>,
+    pub only_slow: Option<WindowCounts>,
 }
 
 /// What became of the windows that were not written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OnlySlow {
+pub struct WindowCounts {
     /// Bytes that a thread's records may take while a window is open.
     pub buffer_bytes: u64,
     /// Counts by kind of window.
-    pub kinds: BTreeMap<String, Tally>,
+    pub kinds: BTreeMap<String, DurationCounts>,
     /// Stops without a start.
     pub stray_stops: u64,
     /// Windows begun anew.
@@ -167,7 +167,7 @@ pub struct OnlySlow {
     pub lost: u64,
     /// The slow windows, as they were known when all records were there; they are stored beside the counts.
     #[serde(skip)]
-    pub windows: Vec<Kept>,
+    pub windows: Vec<SlowWindow>,
     /// What is only known where the kernel has judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_kernel: Option<InKernel>,
@@ -201,7 +201,7 @@ pub struct Unrecorded {
 
 /// A slow window whose records may not all have been kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Kept {
+pub struct SlowWindow {
     /// Its thread.
     pub tid: i32,
     /// The thread's process, if known.
@@ -214,7 +214,7 @@ pub struct Kept {
     /// Index of its definition.
     pub definition: usize,
     /// Where the time went.
-    pub split: Split,
+    pub split: TimeSplit,
     /// Losses inside.
     pub lost: u64,
     /// Records that did not fit.
@@ -223,7 +223,7 @@ pub struct Kept {
 
 /// Windows of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct DurationCounts {
     /// How many were closed.
     pub closed: u64,
     /// How many of them were slow.
@@ -242,7 +242,7 @@ pub struct Tally {
     pub powers: BTreeMap<u32, u64>,
 }
 
-impl Kept {
+impl SlowWindow {
     /// As it is stored.
     pub fn line(&self) -> Vec<u8> {
         let mut line = serde_json::to_vec(self).unwrap_or_default();
@@ -251,7 +251,7 @@ impl Kept {
     }
 }
 
-impl Tally {
+impl DurationCounts {
     /// Counts one.
     pub fn add(&mut self, duration: u64, slow: bool) {
         self.min_ns = if self.closed == 0 { duration } else { self.min_ns.min(duration) };
@@ -262,35 +262,35 @@ impl Tally {
     }
 }
 
-impl Session {
+impl WindowConfig {
     /// As it is stored.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// What was stored; `None` if it cannot be understood.
-    pub fn decode(bytes: &[u8]) -> Option<Session> {
+    pub fn decode(bytes: &[u8]) -> Option<WindowConfig> {
         serde_json::from_slice(bytes).ok()
     }
 
     /// With what became of the windows, where only slow ones were kept: counts, and lines about the slow ones.
-    pub fn with_outcome(mut self, counts: &[u8], lines: &[u8]) -> Session {
-        let Ok(counts) = serde_json::from_slice::<OnlySlow>(counts) else { return self };
+    pub fn with_outcome(mut self, counts: &[u8], lines: &[u8]) -> WindowConfig {
+        let Ok(counts) = serde_json::from_slice::<WindowCounts>(counts) else { return self };
         // A recorder that was killed may have left less than a line at the end.
-        let windows: Vec<Kept> =
+        let windows: Vec<SlowWindow> =
             lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
         let known: HashSet<i32> = self.tasks.iter().map(|task| task.tid).collect();
         let tgids = windows.iter().filter_map(|kept| Some((kept.tid, kept.tgid?)));
         let new: BTreeMap<i32, i32> = tgids.filter(|(tid, _)| !known.contains(tid)).collect();
         self.tasks.extend(new.into_iter().map(|(tid, tgid)| Task { tid, tgid, ..Task::default() }));
-        self.only_slow = Some(OnlySlow { windows, ..counts });
+        self.only_slow = Some(WindowCounts { windows, ..counts });
         self
     }
 }
 
 /// Where the time of a thread went, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Split {
+pub struct TimeSplit {
     /// Running, interrupts included and, on a virtual machine, time that the host took away: CPU-time clocks leave that out.
     pub on_cpu: u64,
     /// Asleep or waiting for something.
@@ -301,10 +301,10 @@ pub struct Split {
     pub interrupts: u64,
 }
 
-impl Split {
+impl TimeSplit {
     /// What came after `before`.
-    pub fn since(&self, before: &Split) -> Split {
-        Split {
+    pub fn since(&self, before: &TimeSplit) -> TimeSplit {
+        TimeSplit {
             on_cpu: self.on_cpu - before.on_cpu,
             blocked: self.blocked - before.blocked,
             runnable: self.runnable - before.runnable,
@@ -326,35 +326,36 @@ mod tests {
     fn a_session_is_stored_and_understood_again() {
         let point =
             Point { system: "sched".into(), event: "sched_switch".into(), filter: Some("prev_pid == 7".into()) };
-        let session = Session {
-            definitions: vec![Definition {
+        let session = WindowConfig {
+            definitions: vec![WindowDefinition {
                 name: "a..b".into(),
-                source: Source::Points { start: vec![point.clone()], stop: vec![point] },
+                source: WindowSource::Points { start: vec![point.clone()], stop: vec![point] },
                 process: Some(0),
                 threshold: Threshold::Field { name: "thr".into(), unit_ns: 1_000_000 },
             }],
             threshold_ns: DEFAULT_THRESHOLD_NS,
             command: Some(4711),
             tasks: vec![Task { tid: 3, tgid: 2, inner_pids: vec![1], cgroup: Some("/a".into()) }],
-            ..Session::default()
+            ..WindowConfig::default()
         };
-        assert_eq!(Session::decode(&session.encode()), Some(session));
-        assert_eq!(Session::decode(b"{"), None);
+        assert_eq!(WindowConfig::decode(&session.encode()), Some(session));
+        assert_eq!(WindowConfig::decode(b"{"), None);
     }
 
     #[test]
     fn times_that_cannot_be_do_no_harm() {
-        let split = Split { on_cpu: u64::MAX, blocked: 1, runnable: u64::MAX, interrupts: 0 };
+        let split = TimeSplit { on_cpu: u64::MAX, blocked: 1, runnable: u64::MAX, interrupts: 0 };
         assert_eq!(split.total(), u64::MAX);
     }
 
     #[test]
     fn what_became_of_windows_is_understood_up_to_a_torn_line() {
-        let kept = |tid| Kept { tid, tgid: Some(2), start: 1, end: 9, ..Kept::default() };
+        let kept = |tid| SlowWindow { tid, tgid: Some(2), start: 1, end: 9, ..SlowWindow::default() };
         let mut lines = [kept(3).line(), kept(4).line(), kept(5).line()].concat();
         lines.truncate(lines.len() - 5);
-        let counts = serde_json::to_vec(&OnlySlow { open: 7, ..OnlySlow::default() }).unwrap();
-        let session = Session { tasks: vec![Task { tid: 3, tgid: 1, ..Task::default() }], ..Session::default() };
+        let counts = serde_json::to_vec(&WindowCounts { open: 7, ..WindowCounts::default() }).unwrap();
+        let session =
+            WindowConfig { tasks: vec![Task { tid: 3, tgid: 1, ..Task::default() }], ..WindowConfig::default() };
         let all = session.clone().with_outcome(&counts, &lines);
         let told = all.only_slow.unwrap();
         assert_eq!((told.open, told.windows), (7, vec![kept(3), kept(4)]));

@@ -60,7 +60,7 @@ pub enum Name {
 
 /// What is stored at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Block {
+pub struct SampleBlock {
     /// Indices do not go on from the block before.
     pub fresh: bool,
     /// Distance of samples in CPU time.
@@ -85,7 +85,7 @@ pub struct Block {
     pub switches: Vec<(u64, i32)>,
 }
 
-impl Block {
+impl SampleBlock {
     /// Its bytes, their number in front.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -161,11 +161,11 @@ impl Samples {
     /// What was stored, up to the first block that is cut or damaged.
     pub fn decode(bytes: &[u8]) -> Samples {
         let mut all = Samples::default();
-        let mut bases = Bases::default();
-        let mut take = Take(bytes);
-        while !take.0.is_empty() {
-            all.torn = take.0.len();
-            let Some(mut block) = take.block() else { break };
+        let mut bases = DeltaBases::default();
+        let mut cursor = SampleCursor(bytes);
+        while !cursor.0.is_empty() {
+            all.torn = cursor.0.len();
+            let Some(mut block) = cursor.block() else { break };
             if all.add(&mut bases, &mut block).is_none() {
                 break;
             }
@@ -177,40 +177,40 @@ impl Samples {
         all
     }
 
-    fn add(&mut self, bases: &mut Bases, take: &mut Take<'_>) -> Option<()> {
-        let fresh = take.number()? != 0;
-        let numbers = [take.number()?, take.number()?, take.number()?, take.number()?];
+    fn add(&mut self, bases: &mut DeltaBases, cursor: &mut SampleCursor<'_>) -> Option<()> {
+        let fresh = cursor.number()? != 0;
+        let numbers = [cursor.number()?, cursor.number()?, cursor.number()?, cursor.number()?];
         if fresh {
-            *bases = Bases { files: self.files.len(), names: self.names.len(), stacks: self.stacks.len() };
+            *bases = DeltaBases { files: self.files.len(), names: self.names.len(), stacks: self.stacks.len() };
         }
         // A block that is damaged leaves nothing of itself.
-        let files = take.many(|take| Some(ProgramFile { path: take.text()?, build_id: take.text()? }))?;
-        let most = within(self.files.len() + files.len() - bases.files);
-        let names = take.many(|take| match take.number()? {
-            0 => take.text().map(Name::Known),
+        let files = cursor.many(|cursor| Some(ProgramFile { path: cursor.text()?, build_id: cursor.text()? }))?;
+        let max = within(self.files.len() + files.len() - bases.files);
+        let names = cursor.many(|cursor| match cursor.number()? {
+            0 => cursor.text().map(Name::Known),
             file => {
-                let file = u32::try_from(file - 1).ok().filter(|file| most(file))?;
-                Some(Name::At { file, address: take.number()? })
+                let file = u32::try_from(file - 1).ok().filter(|file| max(file))?;
+                Some(Name::At { file, address: cursor.number()? })
             }
         })?;
-        let most = within(self.names.len() + names.len() - bases.names);
-        let name = |take: &mut Take<'_>| Some(take.word().filter(&most)? + bases.names as u32);
-        let stacks = take.many(|take| take.many(name))?;
-        let most = within(self.stacks.len() + stacks.len() - bases.stacks);
-        let samples_of = |take: &mut Take<'_>| {
+        let max = within(self.names.len() + names.len() - bases.names);
+        let name = |cursor: &mut SampleCursor<'_>| Some(cursor.word().filter(&max)? + bases.names as u32);
+        let stacks = cursor.many(|cursor| cursor.many(name))?;
+        let max = within(self.stacks.len() + stacks.len() - bases.stacks);
+        let samples_of = |cursor: &mut SampleCursor<'_>| {
             let mut before = 0_u64;
-            take.many(|take| {
-                before = before.wrapping_add(take.number()?);
-                let [tid, tgid, cpu, stack] = [take.word()?, take.word()?, take.word()?, take.word()?];
-                let stack = Some(stack).filter(&most)? + bases.stacks as u32;
+            cursor.many(|cursor| {
+                before = before.wrapping_add(cursor.number()?);
+                let [tid, tgid, cpu, stack] = [cursor.word()?, cursor.word()?, cursor.word()?, cursor.word()?];
+                let stack = Some(stack).filter(&max)? + bases.stacks as u32;
                 Some(Sample { time: before, tid: tid as i32, tgid: tgid as i32, cpu, stack })
             })
         };
-        let (samples, outs) = (samples_of(take)?, samples_of(take)?);
+        let (samples, outs) = (samples_of(cursor)?, samples_of(cursor)?);
         let mut before = 0_u64;
-        let switches = take.many(|take| {
-            before = before.wrapping_add(take.number()?);
-            Some((before, take.word()? as i32))
+        let switches = cursor.many(|cursor| {
+            before = before.wrapping_add(cursor.number()?);
+            Some((before, cursor.word()? as i32))
         })?;
         let [period_ns, lost, incomplete, forgotten] = numbers;
         self.period_ns = period_ns;
@@ -228,7 +228,7 @@ impl Samples {
         Some(())
     }
 
-    fn name(&mut self, name: Name, bases: &Bases) {
+    fn name(&mut self, name: Name, bases: &DeltaBases) {
         let text = match name {
             Name::Known(name) => name,
             Name::At { file, address } => {
@@ -252,7 +252,7 @@ fn within(count: usize) -> impl Fn(&u32) -> bool {
 
 /// Where the tables of the last fresh block begin.
 #[derive(Default)]
-struct Bases {
+struct DeltaBases {
     files: usize,
     names: usize,
     stacks: usize,
@@ -276,14 +276,14 @@ fn text(out: &mut Vec<u8>, text: &str) {
     out.push(0);
 }
 
-struct Take<'a>(&'a [u8]);
+struct SampleCursor<'a>(&'a [u8]);
 
-impl<'a> Take<'a> {
-    fn block(&mut self) -> Option<Take<'a>> {
+impl<'a> SampleCursor<'a> {
+    fn block(&mut self) -> Option<SampleCursor<'a>> {
         let length = usize::try_from(self.number()?).ok()?;
         let (block, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        Some(Take(block))
+        Some(SampleCursor(block))
     }
 
     fn number(&mut self) -> Option<u64> {
@@ -321,9 +321,9 @@ impl<'a> Take<'a> {
 mod tests {
     use super::*;
 
-    fn blocks() -> [Block; 3] {
+    fn blocks() -> [SampleBlock; 3] {
         let known = |name: &str| Name::Known(name.into());
-        let first = Block {
+        let first = SampleBlock {
             fresh: true,
             period_ns: 1_000_000,
             lost: 3,
@@ -335,9 +335,9 @@ mod tests {
                 Sample { time: (1 << 50) + 300, tid: -1, tgid: 6, cpu: 0, stack: 1 },
             ],
             switches: vec![(5, 7), (9, 8)],
-            ..Block::default()
+            ..SampleBlock::default()
         };
-        let second = Block {
+        let second = SampleBlock {
             period_ns: 1_000_000,
             lost: 1,
             files: vec![ProgramFile { path: "/bin/x".into(), build_id: "ab12".into() }],
@@ -345,17 +345,17 @@ mod tests {
             stacks: vec![vec![0, 2]],
             outs: vec![Sample { time: 71, tid: 7, tgid: 6, cpu: 1, stack: 0 }],
             samples: vec![Sample { time: 70, tid: 7, tgid: 6, cpu: 1, stack: 2 }],
-            ..Block::default()
+            ..SampleBlock::default()
         };
-        let third = Block { stacks: Vec::new(), names: Vec::new(), samples: Vec::new(), ..first.clone() };
+        let third = SampleBlock { stacks: Vec::new(), names: Vec::new(), samples: Vec::new(), ..first.clone() };
         let names = vec![known("other")];
         let samples = vec![Sample { time: 80, stack: 0, ..Sample::default() }];
-        [first, second, Block { names, samples, stacks: vec![vec![0]], ..third }]
+        [first, second, SampleBlock { names, samples, stacks: vec![vec![0]], ..third }]
     }
 
     #[test]
     fn blocks_go_on_where_those_before_ended_unless_they_begin_anew() {
-        let bytes: Vec<u8> = blocks().iter().flat_map(Block::encode).collect();
+        let bytes: Vec<u8> = blocks().iter().flat_map(SampleBlock::encode).collect();
         let all = Samples::decode(&bytes);
         assert_eq!(all.names, ["main", "burn", "[x+0x1234]", "other"]);
         assert_eq!(all.unnamed, [(2, 0, 0x1234)]);
@@ -384,9 +384,9 @@ mod tests {
     fn indices_that_point_nowhere_end_the_reading() {
         let [first, second, third] = blocks();
         let bad = [
-            Block { stacks: vec![vec![2]], ..first.clone() },
-            Block { samples: vec![Sample { stack: 2, ..Sample::default() }], ..first.clone() },
-            Block { names: vec![Name::At { file: 0, address: 1 }], ..third },
+            SampleBlock { stacks: vec![vec![2]], ..first.clone() },
+            SampleBlock { samples: vec![Sample { stack: 2, ..Sample::default() }], ..first.clone() },
+            SampleBlock { names: vec![Name::At { file: 0, address: 1 }], ..third },
         ];
         for bad in bad {
             let bytes = [first.encode(), bad.encode(), second.encode()].concat();

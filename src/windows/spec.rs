@@ -16,7 +16,7 @@ use super::Threshold;
 
 /// A place as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PointSpec {
     /// All of it but the filter.
     pub word: String,
     /// What the brackets hold.
@@ -25,13 +25,13 @@ pub struct Place {
 
 /// A window between two places, or around a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlacedWindow {
+pub struct WindowSpec {
     /// All of it, as written.
     pub text: String,
     /// Where it begins.
-    pub start: Place,
+    pub start: PointSpec,
     /// Where it ends; `None`: at the function's return.
-    pub stop: Option<Place>,
+    pub stop: Option<PointSpec>,
     /// Only threads of this process.
     pub process: Option<i32>,
     /// From when on it is slow.
@@ -40,7 +40,7 @@ pub struct PlacedWindow {
 
 /// A window around a system call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SyscallWindow {
+pub struct SyscallWindowSpec {
     /// All of it, as written.
     pub text: String,
     /// The process; 0 is the command.
@@ -107,10 +107,10 @@ fn threshold(word: &str, bare: Option<u64>) -> Option<Threshold> {
     time(word, bare).ok().map(Threshold::Fixed)
 }
 
-impl PlacedWindow {
+impl WindowSpec {
     /// Reads `START..STOP[@PID][:THRESHOLD]`.
-    pub fn parse(text: &str) -> Result<PlacedWindow, SpecError> {
-        let outside = Outside::of(text)?;
+    pub fn parse(text: &str) -> Result<WindowSpec, SpecError> {
+        let outside = OutsideBrackets::of(text)?;
         let (mut rest, mut limit) = (text, Threshold::Session);
         if let Some(colon) = outside.last(b':', rest.len())
             && let Some(found) = threshold(&rest[colon + 1..], None)
@@ -132,18 +132,18 @@ impl PlacedWindow {
             here && *at + 2 <= rest.len() && !rest[at + 2..].starts_with('/') && !rest[..*at].ends_with('/')
         });
         let (start, stop) = match dots {
-            Some(at) => (Place::parse(&rest[..at])?, Some(Place::parse(&rest[at + 2..])?)),
-            None => (Place::parse(rest)?, None),
+            Some(at) => (PointSpec::parse(&rest[..at])?, Some(PointSpec::parse(&rest[at + 2..])?)),
+            None => (PointSpec::parse(rest)?, None),
         };
         if stop.is_none() && start.filter.is_some() {
             return refuse(text, "a tracepoint lasts no time; write START..STOP");
         }
-        Ok(PlacedWindow { text: text.to_owned(), start, stop, process, threshold: limit })
+        Ok(WindowSpec { text: text.to_owned(), start, stop, process, threshold: limit })
     }
 }
 
-impl Place {
-    fn parse(text: &str) -> Result<Place, SpecError> {
+impl PointSpec {
+    fn parse(text: &str) -> Result<PointSpec, SpecError> {
         let (word, filter) = match text.strip_suffix(']').and_then(|rest| rest.split_once('[')) {
             Some((word, filter)) => (word, Some(filter.trim().to_owned())),
             None => (text, None),
@@ -151,13 +151,13 @@ impl Place {
         if word.trim().is_empty() {
             return refuse(text, "the place where a window begins or ends is missing");
         }
-        Ok(Place { word: word.trim().to_owned(), filter: filter.filter(|filter| !filter.is_empty()) })
+        Ok(PointSpec { word: word.trim().to_owned(), filter: filter.filter(|filter| !filter.is_empty()) })
     }
 }
 
-impl SyscallWindow {
+impl SyscallWindowSpec {
     /// Reads `PID:NAME|NR[:THRESHOLD]`, or the original's `PID NR MS`.
-    pub fn parse(text: &str) -> Result<SyscallWindow, SpecError> {
+    pub fn parse(text: &str) -> Result<SyscallWindowSpec, SpecError> {
         let parts: Vec<&str> = text.split([':', ' ']).filter(|part| !part.is_empty()).collect();
         let [process, call, rest @ ..] = &parts[..] else {
             return refuse(text, "write PID:NAME or PID:NAME:THRESHOLD; PID 0 is the command");
@@ -173,18 +173,18 @@ impl SyscallWindow {
             },
             _ => return refuse(text, "there is more than PID:NAME:THRESHOLD"),
         };
-        Ok(SyscallWindow { text: text.to_owned(), process, call: (*call).to_owned(), threshold: limit })
+        Ok(SyscallWindowSpec { text: text.to_owned(), process, call: (*call).to_owned(), threshold: limit })
     }
 }
 
 /// Which bytes lie outside of brackets.
-struct Outside<'a> {
+struct OutsideBrackets<'a> {
     text: &'a [u8],
     inside: Vec<bool>,
 }
 
-impl<'a> Outside<'a> {
-    fn of(text: &'a str) -> Result<Outside<'a>, SpecError> {
+impl<'a> OutsideBrackets<'a> {
+    fn of(text: &'a str) -> Result<OutsideBrackets<'a>, SpecError> {
         let (mut depth, mut inside) = (0_u32, Vec::with_capacity(text.len()));
         for byte in text.bytes() {
             depth += u32::from(byte == b'[');
@@ -196,7 +196,11 @@ impl<'a> Outside<'a> {
                 depth = less;
             }
         }
-        if depth > 0 { refuse(text, "a bracket is not closed") } else { Ok(Outside { text: text.as_bytes(), inside }) }
+        if depth > 0 {
+            refuse(text, "a bracket is not closed")
+        } else {
+            Ok(OutsideBrackets { text: text.as_bytes(), inside })
+        }
     }
 
     fn is(&self, at: usize, byte: u8) -> bool {
@@ -212,9 +216,9 @@ impl<'a> Outside<'a> {
 mod tests {
     use super::*;
 
-    fn told(text: &str) -> (String, Option<String>, Option<i32>, Threshold) {
-        let window = PlacedWindow::parse(text).unwrap_or_else(|error| panic!("{error}"));
-        let place = |place: Place| match place.filter {
+    fn parsed(text: &str) -> (String, Option<String>, Option<i32>, Threshold) {
+        let window = WindowSpec::parse(text).unwrap_or_else(|error| panic!("{error}"));
+        let place = |place: PointSpec| match place.filter {
             Some(filter) => format!("{}|{filter}", place.word),
             None => place.word,
         };
@@ -225,36 +229,36 @@ mod tests {
     fn windows_between_two_places() {
         let ms = |ms: u64| Threshold::Fixed(ms * 1_000_000);
         let some = |text: &str| Some(text.to_owned());
-        assert_eq!(told("./win:a..b@12:20ms"), ("./win:a".into(), some("b"), Some(12), ms(20)));
-        assert_eq!(told("./win:a..b"), ("./win:a".into(), some("b"), None, Threshold::Session));
-        assert_eq!(told("../win:x.c:12..x.c:30"), ("../win:x.c:12".into(), some("x.c:30"), None, Threshold::Session));
-        assert_eq!(told("/a/../w:f:5us"), ("/a/../w:f".into(), None, None, Threshold::Fixed(5000)));
-        assert_eq!(told("vfs_write:0ms"), ("vfs_write".into(), None, None, ms(0)));
+        assert_eq!(parsed("./win:a..b@12:20ms"), ("./win:a".into(), some("b"), Some(12), ms(20)));
+        assert_eq!(parsed("./win:a..b"), ("./win:a".into(), some("b"), None, Threshold::Session));
+        assert_eq!(parsed("../win:x.c:12..x.c:30"), ("../win:x.c:12".into(), some("x.c:30"), None, Threshold::Session));
+        assert_eq!(parsed("/a/../w:f:5us"), ("/a/../w:f".into(), None, None, Threshold::Fixed(5000)));
+        assert_eq!(parsed("vfs_write:0ms"), ("vfs_write".into(), None, None, ms(0)));
         let by_field = Threshold::Field { name: "thr".into(), unit_ns: 1_000_000 };
-        assert_eq!(told("w:a..w:b:thr/ms"), ("w:a".into(), some("w:b"), None, by_field));
-        let both = told("sched:sched_switch[prev_pid == 1 || a[0]..@3:5ms]..sched:sched_waking[pid == 1]@0");
+        assert_eq!(parsed("w:a..w:b:thr/ms"), ("w:a".into(), some("w:b"), None, by_field));
+        let both = parsed("sched:sched_switch[prev_pid == 1 || a[0]..@3:5ms]..sched:sched_waking[pid == 1]@0");
         assert_eq!(both.0, "sched:sched_switch|prev_pid == 1 || a[0]..@3:5ms");
         assert_eq!((both.1, both.2), (some("sched:sched_waking|pid == 1"), Some(0)));
     }
 
     #[test]
     fn windows_of_system_calls() {
-        let call = SyscallWindow::parse("0:clock_nanosleep:20ms").unwrap();
+        let call = SyscallWindowSpec::parse("0:clock_nanosleep:20ms").unwrap();
         assert_eq!(
             (call.process, call.call.as_str(), call.threshold),
             (0, "clock_nanosleep", Threshold::Fixed(20_000_000))
         );
-        let call = SyscallWindow::parse("4711 230 1.5").unwrap();
+        let call = SyscallWindowSpec::parse("4711 230 1.5").unwrap();
         assert_eq!((call.process, call.call.as_str(), call.threshold), (4711, "230", Threshold::Fixed(1_500_000)));
         for bad in ["", "read", "x:read", "-1:read", "1:read:", "1:read:5x", "1:read:5ms:6"] {
-            assert!(SyscallWindow::parse(bad).is_err() == (bad != "1:read:"), "{bad}");
+            assert!(SyscallWindowSpec::parse(bad).is_err() == (bad != "1:read:"), "{bad}");
         }
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
         for bad in ["", "..", "a..", "..b", "a[x", "a]x", "s:e[x==1]", "a..b@-4"] {
-            assert!(PlacedWindow::parse(bad).is_err(), "{bad}");
+            assert!(WindowSpec::parse(bad).is_err(), "{bad}");
         }
         for bad in ["", "ms", "5", "-5ms", "5 ms", "5lightyears", "1e3ms", "9999999999999s"] {
             assert!(time(bad, None).is_err(), "{bad}");

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::Split;
+use super::TimeSplit;
 use super::steps::{Step, Steps};
 use crate::wire::record::Record;
 
@@ -19,17 +19,17 @@ pub(super) enum State {
 
 /// A window that is open.
 #[derive(Clone, Debug)]
-pub(super) struct Open {
+pub(super) struct OpenWindow {
     pub(super) definition: usize,
     pub(super) label: Option<String>,
     pub(super) start: u64,
     pub(super) threshold: u64,
     /// Where the time had gone when it began.
-    pub(super) before: Split,
+    pub(super) before: TimeSplit,
     /// Number of its first step.
     pub(super) first: u64,
     /// From which stream that was, and its bytes: the one record that is never dropped.
-    pub(super) begun_by: (u32, Box<[u8]>),
+    pub(super) start_record: (u32, Box<[u8]>),
     /// Steps dropped up to its beginning.
     pub(super) dropped: u64,
     pub(super) lost: u64,
@@ -37,7 +37,7 @@ pub(super) struct Open {
 
 /// Records of a thread, bounded.
 #[derive(Debug, Default)]
-struct Log {
+struct StepLog {
     steps: VecDeque<Step>,
     bytes: Vec<u8>,
     /// Bytes that are gone from the front.
@@ -48,18 +48,18 @@ struct Log {
     dropped: u64,
 }
 
-impl Log {
+impl StepLog {
     fn next(&self) -> u64 {
         self.first + self.steps.len() as u64
     }
 
-    fn push(&mut self, time: u64, stream: u32, data: &[u8], most: usize) {
+    fn push(&mut self, time: u64, stream: u32, data: &[u8], max: usize) {
         let at = self.base + self.bytes.len() as u64;
         self.bytes.extend_from_slice(data);
         self.steps.push_back(Step { time, stream, at, len: data.len() as u32 });
-        if self.size() > most {
+        if self.size() > max {
             // A quarter at once, lest every record moves all of them.
-            while self.size() > most / 4 * 3 && self.steps.len() > 1 {
+            while self.size() > max / 4 * 3 && self.steps.len() > 1 {
                 self.steps.pop_front();
                 self.first += 1;
                 self.dropped += 1;
@@ -105,11 +105,11 @@ impl Log {
 pub(super) struct Thread {
     pub(super) state: State,
     since: u64,
-    spent: Split,
+    time_split: TimeSplit,
     /// Interrupts inside each other.
     depth: u32,
-    pub(super) open: Vec<Open>,
-    log: Log,
+    pub(super) open: Vec<OpenWindow>,
+    log: StepLog,
     /// The last record kept.
     kept: u64,
     /// It waits because it was woken, not because it was preempted.
@@ -120,27 +120,27 @@ pub(super) struct Thread {
 
 impl Thread {
     /// Counts the time up to now for what the thread was doing.
-    fn spend(&mut self, now: u64) {
+    fn add_time(&mut self, now: u64) {
         let time = now.saturating_sub(self.since);
         self.since = self.since.max(now);
         match self.state {
             State::Unknown => {}
             State::Running => {
-                self.spent.on_cpu += time;
-                self.spent.interrupts += if self.depth > 0 { time } else { 0 };
+                self.time_split.on_cpu += time;
+                self.time_split.interrupts += if self.depth > 0 { time } else { 0 };
             }
-            State::Runnable => self.spent.runnable += time,
-            State::Blocked => self.spent.blocked += time,
+            State::Runnable => self.time_split.runnable += time,
+            State::Blocked => self.time_split.blocked += time,
         }
     }
 
-    pub(super) fn spent(&mut self, now: u64) -> Split {
-        self.spend(now);
-        self.spent
+    pub(super) fn time_split(&mut self, now: u64) -> TimeSplit {
+        self.add_time(now);
+        self.time_split
     }
 
-    pub(super) fn turn(&mut self, state: State, now: u64) {
-        self.spend(now);
+    pub(super) fn set_state(&mut self, state: State, now: u64) {
+        self.add_time(now);
         self.state = state;
         self.depth = 0;
         self.woken = false;
@@ -163,33 +163,33 @@ impl Thread {
     /// It does something, so it runs.
     pub(super) fn runs(&mut self, now: u64) {
         if self.state != State::Running {
-            self.turn(State::Running, now);
+            self.set_state(State::Running, now);
         }
     }
 
     pub(super) fn woken(&mut self, now: u64) {
         if self.state == State::Blocked {
-            self.turn(State::Runnable, now);
+            self.set_state(State::Runnable, now);
             self.woken = true;
         }
     }
 
     pub(super) fn interrupt(&mut self, begins: bool, now: u64) {
-        self.spend(now);
+        self.add_time(now);
         self.depth = if begins { self.depth + 1 } else { self.depth.saturating_sub(1) };
     }
 
     /// It is where no interrupt is.
     pub(super) fn no_interrupt(&mut self, now: u64) {
-        self.spend(now);
+        self.add_time(now);
         self.depth = 0;
     }
 
     /// Keeps a record, once; returns its number among the thread's.
-    pub(super) fn push(&mut self, serial: u64, record: &Record<'_>, stream: u32, most: usize) -> u64 {
+    pub(super) fn push(&mut self, serial: u64, record: &Record<'_>, stream: u32, max: usize) -> u64 {
         if self.kept != serial {
             self.kept = serial;
-            self.log.push(record.ticks, stream, record.data, most);
+            self.log.push(record.ticks, stream, record.data, max);
         }
         self.log.next() - 1
     }
@@ -199,10 +199,10 @@ impl Thread {
     }
 
     /// A copy of what was done in a window.
-    pub(super) fn steps_of(&self, open: &Open) -> Steps {
+    pub(super) fn steps_of(&self, open: &OpenWindow) -> Steps {
         let mut steps = self.log.copy(open.first);
         if self.log.first > open.first {
-            let (stream, data) = &open.begun_by;
+            let (stream, data) = &open.start_record;
             let at = steps.bytes.len() as u64;
             steps.bytes.extend_from_slice(data);
             steps.steps.insert(0, Step { time: open.start, stream: *stream, at, len: data.len() as u32 });
@@ -211,7 +211,7 @@ impl Thread {
     }
 
     /// Lets go of steps that no open window needs.
-    pub(super) fn tidy(&mut self) {
+    pub(super) fn drop_unneeded(&mut self) {
         if self.open.is_empty() {
             self.log.forget();
             self.kept = 0;
@@ -231,18 +231,18 @@ mod tests {
         thread.interrupt(true, 112);
         thread.interrupt(false, 114);
         thread.interrupt(false, 115);
-        thread.turn(State::Blocked, 120);
+        thread.set_state(State::Blocked, 120);
         thread.woken(150);
         thread.woken(155);
         thread.runs(160);
-        let wanted = Split { on_cpu: 60, blocked: 30, runnable: 10, interrupts: 5 };
-        assert_eq!(thread.spent(200), wanted);
+        let wanted = TimeSplit { on_cpu: 60, blocked: 30, runnable: 10, interrupts: 5 };
+        assert_eq!(thread.time_split(200), wanted);
         assert_eq!(wanted.total(), 100);
     }
 
     #[test]
     fn the_oldest_steps_go_when_there_is_no_room() {
-        let mut log = Log::default();
+        let mut log = StepLog::default();
         for n in 0..100_u8 {
             log.push(n.into(), 0, &[n; 10], 1000);
         }

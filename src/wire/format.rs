@@ -17,7 +17,7 @@ const MAX_TEXT: usize = 1 << 20;
 
 /// Where a field's bytes are and how many of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FieldPlace {
     /// At the field's offset, `size` bytes.
     Fixed,
     /// From the field's offset to the end of the record (`char buf[]` of size 0).
@@ -65,7 +65,7 @@ pub struct Field {
     /// What it holds.
     pub kind: FieldKind,
     /// Where its bytes are.
-    pub place: Place,
+    pub place: FieldPlace,
     /// Width of one element; equal to `size` for plain integers.
     pub elem_bytes: u16,
 }
@@ -102,9 +102,9 @@ impl Field {
     pub fn bytes<'a>(&self, data: &'a [u8], abi: Abi) -> &'a [u8] {
         let at = usize::from(self.offset);
         match self.place {
-            Place::Fixed => clamp(data, at, usize::from(self.size)),
-            Place::Flexible => data.get(at..).unwrap_or(&[]),
-            Place::DataLoc | Place::RelLoc => self.located(data, abi, 0),
+            FieldPlace::Fixed => clamp(data, at, usize::from(self.size)),
+            FieldPlace::Flexible => data.get(at..).unwrap_or(&[]),
+            FieldPlace::DataLoc | FieldPlace::RelLoc => self.located(data, abi, 0),
         }
     }
 
@@ -119,7 +119,7 @@ impl Field {
         let Some(word) = data.get(word_at..).and_then(|rest| abi.u32(rest)) else {
             return &[];
         };
-        let base = if self.place == Place::RelLoc { word_at + 4 } else { 0 };
+        let base = if self.place == FieldPlace::RelLoc { word_at + 4 } else { 0 };
         clamp(data, base + (word & 0xffff) as usize, (word >> 16) as usize)
     }
 
@@ -136,7 +136,7 @@ impl Field {
 
     /// True if the bytes are not at the field's own place.
     pub fn is_dynamic(&self) -> bool {
-        matches!(self.place, Place::DataLoc | Place::RelLoc)
+        matches!(self.place, FieldPlace::DataLoc | FieldPlace::RelLoc)
     }
 
     /// The value in one record.
@@ -337,7 +337,7 @@ fn guess_signed(type_name: &str) -> bool {
 
 /// A declaration taken apart: `__data_loc char[][2] arg1`, `unsigned long caller[8]`, `const char * name`.
 struct Declaration<'a> {
-    place: Option<Place>,
+    place: Option<FieldPlace>,
     type_name: &'a str,
     name: &'a str,
     brackets: Option<String>,
@@ -347,7 +347,7 @@ impl<'a> Declaration<'a> {
     fn split(decl: &'a str) -> Option<Declaration<'a>> {
         let mut decl = decl.trim();
         let mut place = None;
-        for (prefix, found) in [("__data_loc", Place::DataLoc), ("__rel_loc", Place::RelLoc)] {
+        for (prefix, found) in [("__data_loc", FieldPlace::DataLoc), ("__rel_loc", FieldPlace::RelLoc)] {
             if let Some(rest) = decl.strip_prefix(prefix).filter(|rest| rest.starts_with(char::is_whitespace)) {
                 (place, decl) = (Some(found), rest.trim_start());
             }
@@ -370,27 +370,27 @@ impl<'a> Declaration<'a> {
     fn field(self, offset: u16, size: u16, signed: bool, abi: Abi) -> Field {
         let place = match self.place {
             Some(place) => place,
-            None if size == 0 && self.brackets.is_some() => Place::Flexible,
-            None => Place::Fixed,
+            None if size == 0 && self.brackets.is_some() => FieldPlace::Flexible,
+            None => FieldPlace::Fixed,
         };
         let element = element_bytes(self.type_name, abi);
         let counted = self.brackets.as_deref().and_then(|inner| inner.parse::<u16>().ok()).filter(|&n| n > 0);
         let is_pointer = self.type_name.ends_with('*');
         let is_char = !is_pointer && self.type_name.split(' ').any(|word| word == "char");
         let elem_bytes = match (&self.brackets, place) {
-            (Some(_), Place::Fixed) => match counted {
+            (Some(_), FieldPlace::Fixed) => match counted {
                 Some(count) if size.is_multiple_of(count) => size / count,
                 _ => element.unwrap_or(if is_pointer { u16::from(abi.long_bytes) } else { 1 }),
             },
             (Some(_), _) => element.unwrap_or(1),
-            (None, Place::DataLoc | Place::RelLoc) => element.unwrap_or(u16::from(abi.long_bytes)),
+            (None, FieldPlace::DataLoc | FieldPlace::RelLoc) => element.unwrap_or(u16::from(abi.long_bytes)),
             (None, _) => size,
         };
         let kind = match (&self.brackets, place) {
-            (Some(inner), Place::DataLoc | Place::RelLoc) if inner.contains("][") => FieldKind::Texts,
+            (Some(inner), FieldPlace::DataLoc | FieldPlace::RelLoc) if inner.contains("][") => FieldKind::Texts,
             (Some(_), _) if is_char => FieldKind::Text,
             (Some(_), _) => FieldKind::Array,
-            (None, Place::DataLoc | Place::RelLoc) => FieldKind::Mask,
+            (None, FieldPlace::DataLoc | FieldPlace::RelLoc) => FieldKind::Mask,
             (None, _) if is_pointer => FieldKind::Pointer,
             (None, _) if matches!(size, 1 | 2 | 4 | 8) => FieldKind::Int,
             (None, _) => FieldKind::Bytes,
@@ -488,24 +488,24 @@ mod tests {
             let field = field(decl, size);
             assert_eq!((field.kind, field.place, field.elem_bytes), (kind, place, elem), "{decl}");
         };
-        check("int dfd", 8, FieldKind::Int, Place::Fixed, 8);
-        check("char comm[16]", 16, FieldKind::Text, Place::Fixed, 1);
-        check("char comm[TASK_COMM_LEN]", 16, FieldKind::Text, Place::Fixed, 1);
-        check("unsigned long caller[8]", 64, FieldKind::Array, Place::Fixed, 8);
-        check("xfs_foo_t blob[4]", 32, FieldKind::Array, Place::Fixed, 8);
-        check("u16 first[]", 8, FieldKind::Array, Place::Fixed, 2);
-        check("char buf[]", 0, FieldKind::Text, Place::Flexible, 1);
-        check("unsigned long args[]", 0, FieldKind::Array, Place::Flexible, 8);
-        check("const char *const * argv", 8, FieldKind::Pointer, Place::Fixed, 8);
-        check("void __seg_gs * p", 8, FieldKind::Pointer, Place::Fixed, 8);
-        check("const void* p", 8, FieldKind::Pointer, Place::Fixed, 8);
-        check("struct sockaddr_in6 a", 28, FieldKind::Bytes, Place::Fixed, 28);
-        check("__data_loc char[] name", 4, FieldKind::Text, Place::DataLoc, 1);
-        check("__data_loc unsigned int[] v", 4, FieldKind::Array, Place::DataLoc, 4);
-        check("__data_loc cpumask_t mask", 4, FieldKind::Mask, Place::DataLoc, 8);
-        check("__data_loc char[][2] arg1", 8, FieldKind::Texts, Place::DataLoc, 1);
-        check("__rel_loc char name[]", 4, FieldKind::Text, Place::RelLoc, 1);
-        check("__rel_loc u8[] name", 4, FieldKind::Array, Place::RelLoc, 1);
+        check("int dfd", 8, FieldKind::Int, FieldPlace::Fixed, 8);
+        check("char comm[16]", 16, FieldKind::Text, FieldPlace::Fixed, 1);
+        check("char comm[TASK_COMM_LEN]", 16, FieldKind::Text, FieldPlace::Fixed, 1);
+        check("unsigned long caller[8]", 64, FieldKind::Array, FieldPlace::Fixed, 8);
+        check("xfs_foo_t blob[4]", 32, FieldKind::Array, FieldPlace::Fixed, 8);
+        check("u16 first[]", 8, FieldKind::Array, FieldPlace::Fixed, 2);
+        check("char buf[]", 0, FieldKind::Text, FieldPlace::Flexible, 1);
+        check("unsigned long args[]", 0, FieldKind::Array, FieldPlace::Flexible, 8);
+        check("const char *const * argv", 8, FieldKind::Pointer, FieldPlace::Fixed, 8);
+        check("void __seg_gs * p", 8, FieldKind::Pointer, FieldPlace::Fixed, 8);
+        check("const void* p", 8, FieldKind::Pointer, FieldPlace::Fixed, 8);
+        check("struct sockaddr_in6 a", 28, FieldKind::Bytes, FieldPlace::Fixed, 28);
+        check("__data_loc char[] name", 4, FieldKind::Text, FieldPlace::DataLoc, 1);
+        check("__data_loc unsigned int[] v", 4, FieldKind::Array, FieldPlace::DataLoc, 4);
+        check("__data_loc cpumask_t mask", 4, FieldKind::Mask, FieldPlace::DataLoc, 8);
+        check("__data_loc char[][2] arg1", 8, FieldKind::Texts, FieldPlace::DataLoc, 1);
+        check("__rel_loc char name[]", 4, FieldKind::Text, FieldPlace::RelLoc, 1);
+        check("__rel_loc u8[] name", 4, FieldKind::Array, FieldPlace::RelLoc, 1);
         assert_eq!(field("const char *const * argv", 8).name, "argv");
         assert_eq!(field("const void* p", 8).type_name, "const void*");
     }

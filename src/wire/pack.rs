@@ -65,11 +65,11 @@ impl Packer {
             self.word(header(TIME_EXTEND, (delta & ((1 << DELTA_BITS) - 1)) as u32));
             self.word((delta >> DELTA_BITS) as u32);
         }
-        let own = if extend > 0 { 0 } else { delta as u32 };
+        let header_delta = if extend > 0 { 0 } else { delta as u32 };
         if words <= SHORT_WORDS {
-            self.word(header(words as u32, own));
+            self.word(header(words as u32, header_delta));
         } else {
-            self.word(header(0, own));
+            self.word(header(0, header_delta));
             self.word(words as u32 * 4 + 4);
         }
         self.page[self.at..self.at + data.len()].copy_from_slice(data);

@@ -111,9 +111,9 @@ impl Layout {
     }
 
     /// Reads the header of a sub-buffer. `page` may be shorter than a sub-buffer (a file cut in the middle): then as
-    /// much as is there counts, and [`Head::cut`] says so.
+    /// much as is there counts, and [`SubbufHead::cut`] says so.
     #[inline]
-    pub fn head(&self, page: &[u8]) -> Result<Head, Damage> {
+    pub fn head(&self, page: &[u8]) -> Result<SubbufHead, Damage> {
         let ticks = self.abi.u64(page).ok_or(Damage { at: 0, kind: DamageKind::NoHeader })?;
         let commit = page
             .get(usize::from(self.commit_offset)..)
@@ -134,13 +134,13 @@ impl Layout {
             count.map_or(Lost::Unknown, Lost::Count)
         };
         let there = page.len().min(self.subbuf_bytes as usize) as u32;
-        Ok(Head { ticks, end: end.min(there), cut: end > there, lost })
+        Ok(SubbufHead { ticks, end: end.min(there), cut: end > there, lost })
     }
 
     /// Starts the walk over the records of a sub-buffer with this header.
     #[inline]
-    pub fn walk(&self, head: &Head) -> Walk {
-        Walk { at: u32::from(self.data_offset), end: head.end, ticks: head.ticks }
+    pub fn walk(&self, head: &SubbufHead) -> SubbufWalk {
+        SubbufWalk { at: u32::from(self.data_offset), end: head.end, ticks: head.ticks }
     }
 }
 
@@ -179,7 +179,7 @@ pub enum Lost {
 
 /// The header of a sub-buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct SubbufHead {
     /// Time to which the deltas of the records add up.
     pub ticks: u64,
     /// End of the valid bytes.
@@ -246,7 +246,7 @@ impl Order for BigEndian {
 
 /// Position of one record's payload in its sub-buffer, and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundRecord {
     /// Time in ticks.
     pub ticks: u64,
     /// Offset of the payload.
@@ -257,15 +257,15 @@ pub struct Found {
 
 /// A walk over the records of one sub-buffer; it does not hold the bytes.
 #[derive(Clone, Copy, Debug)]
-pub struct Walk {
+pub struct SubbufWalk {
     at: u32,
     end: u32,
     ticks: u64,
 }
 
-impl Walk {
+impl SubbufWalk {
     /// A walk that has nothing left.
-    pub const DONE: Walk = Walk { at: 0, end: 0, ticks: 0 };
+    pub const DONE: SubbufWalk = SubbufWalk { at: 0, end: 0, ticks: 0 };
 
     /// Offset of what comes next.
     pub fn offset(&self) -> u32 {
@@ -276,7 +276,7 @@ impl Walk {
     ///
     /// Nearly all records are short, with their length in the head: that path is part of its callers' loops.
     #[inline(always)]
-    pub fn next<E: Order>(&mut self, page: &[u8]) -> Option<Result<Found, Damage>> {
+    pub fn next<E: Order>(&mut self, page: &[u8]) -> Option<Result<FoundRecord, Damage>> {
         let at = self.at;
         if let Some(bytes) = page.get(at as usize..self.end as usize).filter(|bytes| bytes.len() >= 4) {
             let (type_len, delta) = E::split(E::read_u32(bytes));
@@ -284,14 +284,14 @@ impl Walk {
             if type_len <= TYPE_LEN_MAX && type_len != 0 && len as usize + 4 <= bytes.len() {
                 self.ticks = self.ticks.wrapping_add(u64::from(delta));
                 self.at = at + 4 + len;
-                return Some(Ok(Found { ticks: self.ticks, start: at + 4, len }));
+                return Some(Ok(FoundRecord { ticks: self.ticks, start: at + 4, len }));
             }
         }
         self.next_of_any_kind::<E>(page)
     }
 
     /// The next data record, whatever comes before it.
-    fn next_of_any_kind<E: Order>(&mut self, page: &[u8]) -> Option<Result<Found, Damage>> {
+    fn next_of_any_kind<E: Order>(&mut self, page: &[u8]) -> Option<Result<FoundRecord, Damage>> {
         loop {
             let at = self.at;
             let left = self.end.saturating_sub(at);
@@ -309,7 +309,7 @@ impl Walk {
                 }
                 self.ticks = self.ticks.wrapping_add(u64::from(delta));
                 self.at = at + 4 + len;
-                return Some(Ok(Found { ticks: self.ticks, start: at + 4, len }));
+                return Some(Ok(FoundRecord { ticks: self.ticks, start: at + 4, len }));
             }
             if type_len == TYPE_PADDING && delta == 0 {
                 self.at = self.end;
@@ -330,7 +330,7 @@ impl Walk {
                     };
                     self.ticks = self.ticks.wrapping_add(u64::from(delta));
                     self.at = at + whole;
-                    return Some(Ok(Found { ticks: self.ticks, start: at + 8, len: second - 4 }));
+                    return Some(Ok(FoundRecord { ticks: self.ticks, start: at + 8, len: second - 4 }));
                 }
                 TYPE_PADDING => {
                     // An event discarded by a filter when others stood behind it already: those count from its time.
@@ -358,7 +358,7 @@ impl Walk {
     }
 
     #[cold]
-    fn damaged(&mut self, kind: DamageKind) -> Option<Result<Found, Damage>> {
+    fn damaged(&mut self, kind: DamageKind) -> Option<Result<FoundRecord, Damage>> {
         let at = self.at;
         self.at = self.end;
         Some(Err(Damage { at, kind }))
@@ -385,7 +385,7 @@ mod tests {
         bytes
     }
 
-    fn all<E: Order>(layout: &Layout, page: &[u8]) -> (Vec<Found>, Option<Damage>) {
+    fn all<E: Order>(layout: &Layout, page: &[u8]) -> (Vec<FoundRecord>, Option<Damage>) {
         let head = layout.head(page).expect("a good header");
         let mut walk = layout.walk(&head);
         let (mut found, mut damage) = (Vec::new(), None);
@@ -425,7 +425,7 @@ mod tests {
         assert_eq!(damage, None);
         let times: Vec<u64> = found.iter().map(|one| one.ticks).collect();
         assert_eq!(times, [2_178_048_350_287, 2_178_348_513_024, 2_178_348_517_170]);
-        assert_eq!(found[0], Found { ticks: 2_178_048_350_287, start: 20, len: 24 });
+        assert_eq!(found[0], FoundRecord { ticks: 2_178_048_350_287, start: 20, len: 24 });
         assert_eq!(found[2].len, 140);
     }
 
@@ -468,7 +468,7 @@ mod tests {
         bytes.extend_from_slice(&29_u32.to_le_bytes()); // nothing more
         bytes.extend_from_slice(&[0xff; 12]);
         let (found, damage) = all::<LittleEndian>(&layout, &page(&layout, &bytes, &[]));
-        assert_eq!(found, [Found { ticks: 110, start: 32, len: 4 }]);
+        assert_eq!(found, [FoundRecord { ticks: 110, start: 32, len: 4 }]);
         assert_eq!(damage, None);
     }
 
@@ -487,8 +487,8 @@ mod tests {
         bytes.extend_from_slice(&[8; 4]);
         let (found, damage) = all::<BigEndian>(&layout, &page(&layout, &bytes, &[]));
         assert_eq!(damage, None);
-        assert_eq!(found[0], Found { ticks: 1005, start: 16, len: 8 });
-        assert_eq!(found[1], Found { ticks: 1005 + (1 << 27) + 3, start: 36, len: 4 });
+        assert_eq!(found[0], FoundRecord { ticks: 1005, start: 16, len: 8 });
+        assert_eq!(found[1], FoundRecord { ticks: 1005 + (1 << 27) + 3, start: 36, len: 4 });
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 use rtrec::symbols::dwarf::{Dwarf, LineAnswer};
 use rtrec::symbols::instructions::{Boundary, boundary};
 use rtrec::symbols::names::Names;
-use rtrec::symbols::{Binary, Function, Verdict, usdt};
+use rtrec::symbols::{Binary, Function, SearchResult, usdt};
 
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/calls.c");
 
@@ -115,7 +115,7 @@ fn separate_debug_files_are_found_and_those_of_other_builds_refused() {
     let binary = Binary::open(&dir.join("stripped")).unwrap();
     assert!(!binary.has_symtab() && !binary.has_dwarf());
     only(&binary, "work");
-    assert_eq!(binary.debug_file().tried.last().unwrap().1, Verdict::Taken);
+    assert_eq!(binary.debug_file().tried.last().unwrap().1, SearchResult::Taken);
     let dwarf = Dwarf::of(&binary).unwrap().unwrap();
     assert!(matches!(dwarf.places_of("calls.c", line_of("sum += t->id")), LineAnswer::Code(_)));
     // A file of that name from another build is none of ours.
@@ -123,7 +123,7 @@ fn separate_debug_files_are_found_and_those_of_other_builds_refused() {
     ran("objcopy", &["--only-keep-debug", "other", "calls.debug"], dir);
     let binary = Binary::open(&dir.join("stripped")).unwrap();
     assert!(binary.debug_file().found.is_none());
-    assert!(binary.debug_file().tried.iter().any(|(_, verdict)| *verdict == Verdict::OtherBuild));
+    assert!(binary.debug_file().tried.iter().any(|(_, verdict)| *verdict == SearchResult::OtherBuild));
     assert!(binary.functions().named("work").is_empty());
 }
 

@@ -11,7 +11,7 @@ use crate::record::Settings;
 use crate::rt::{UserStack, WindowProbe, WindowSettings, buffer};
 use crate::tracefs::Tracefs;
 use crate::windows::Point;
-use crate::windows::spec::{Place, PlacedWindow, time};
+use crate::windows::spec::{PointSpec, WindowSpec, time};
 use crate::windows::syscalls::Machine;
 
 /// Bytes of a program's stack that go with a sample.
@@ -99,7 +99,7 @@ impl Resolve for Here {
             .is_some_and(|root| root.top().path("events").join(system).join(event).join("format").exists())
     }
 
-    fn probe(&mut self, place: &Place, returns: bool, window: &PlacedWindow) -> Result<Point, String> {
+    fn probe(&mut self, place: &PointSpec, returns: bool, window: &WindowSpec) -> Result<Point, String> {
         let mut spec = probe_spec(&place.word, &window.start.word)?;
         if returns {
             spec = spec.returning().map_err(|error| error.to_string())?;

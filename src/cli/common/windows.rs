@@ -2,9 +2,9 @@
 
 use clap::{Args, ValueEnum};
 
-use crate::windows::spec::{self, Place, PlacedWindow, SyscallWindow};
+use crate::windows::spec::{self, PointSpec, SyscallWindowSpec, WindowSpec};
 use crate::windows::syscalls::{self, Machine};
-use crate::windows::{DEFAULT_THRESHOLD_NS, Definition, Point, Session, Source, Threshold};
+use crate::windows::{DEFAULT_THRESHOLD_NS, Point, Threshold, WindowConfig, WindowDefinition, WindowSource};
 
 /// Which windows there are.
 #[derive(Args, Debug, Clone, Default)]
@@ -42,7 +42,7 @@ pub(in crate::cli) trait Resolve {
     fn has_event(&self, system: &str, event: &str) -> bool;
 
     /// The events at a place that is no tracepoint: of its entry and, for a function without a stop, of its return.
-    fn probe(&mut self, place: &Place, returns: bool, window: &PlacedWindow) -> Result<Point, String>;
+    fn probe(&mut self, place: &PointSpec, returns: bool, window: &WindowSpec) -> Result<Point, String>;
 }
 
 impl WindowArgs {
@@ -56,42 +56,46 @@ impl WindowArgs {
         &self,
         machine: Option<Machine>,
         resolve: &mut dyn Resolve,
-    ) -> Result<Session, String> {
+    ) -> Result<WindowConfig, String> {
         let mut definitions = Vec::new();
         for text in &self.window {
-            let window = PlacedWindow::parse(text).map_err(|error| format!("--window {error}"))?;
+            let window = WindowSpec::parse(text).map_err(|error| format!("--window {error}"))?;
             definitions.push(placed(&window, resolve)?);
         }
         for text in &self.window_syscall {
-            let window = SyscallWindow::parse(text).map_err(|error| format!("--window-syscall {error}"))?;
+            let window = SyscallWindowSpec::parse(text).map_err(|error| format!("--window-syscall {error}"))?;
             let Some(nr) = syscalls::number(&window.call, machine) else {
                 return Err(format!("--window-syscall {text:?}: there is no system call {:?}", window.call));
             };
             let call = machine.and_then(|machine| machine.name(nr)).map_or_else(|| nr.to_string(), str::to_owned);
-            definitions.push(Definition {
+            definitions.push(WindowDefinition {
                 name: match window.process {
                     0 => format!("syscall {call}"),
                     process => format!("syscall {call}@{process}"),
                 },
-                source: Source::Syscall { nr },
+                source: WindowSource::Syscall { nr },
                 process: Some(window.process),
                 threshold: window.threshold,
             });
         }
-        let plain = |name: &str, source| Definition {
+        let plain = |name: &str, source| WindowDefinition {
             name: name.to_owned(),
             source,
             process: None,
             threshold: Threshold::Session,
         };
-        definitions.extend(self.window_marker.then(|| plain("marker", Source::Marker)));
-        definitions.extend(self.window_magic.then(|| plain("magic", Source::Magic)));
-        Ok(Session { definitions, threshold_ns: self.threshold.unwrap_or(DEFAULT_THRESHOLD_NS), ..Session::default() })
+        definitions.extend(self.window_marker.then(|| plain("marker", WindowSource::Marker)));
+        definitions.extend(self.window_magic.then(|| plain("magic", WindowSource::Magic)));
+        Ok(WindowConfig {
+            definitions,
+            threshold_ns: self.threshold.unwrap_or(DEFAULT_THRESHOLD_NS),
+            ..WindowConfig::default()
+        })
     }
 }
 
-fn placed(window: &PlacedWindow, resolve: &mut dyn Resolve) -> Result<Definition, String> {
-    let mut point = |place: &Place, returns: bool| match tracepoint(place, resolve) {
+fn placed(window: &WindowSpec, resolve: &mut dyn Resolve) -> Result<WindowDefinition, String> {
+    let mut point = |place: &PointSpec, returns: bool| match tracepoint(place, resolve) {
         Some(point) => Ok(point),
         None => resolve.probe(place, returns, window),
     };
@@ -105,15 +109,15 @@ fn placed(window: &PlacedWindow, resolve: &mut dyn Resolve) -> Result<Definition
         Threshold::Session => text,
         _ => text.rsplit_once(':').map_or(text, |(name, _)| name),
     };
-    Ok(Definition {
+    Ok(WindowDefinition {
         name: name.to_owned(),
-        source: Source::Points { start: vec![start], stop: vec![stop] },
+        source: WindowSource::Points { start: vec![start], stop: vec![stop] },
         process: window.process,
         threshold: window.threshold.clone(),
     })
 }
 
-fn tracepoint(place: &Place, resolve: &dyn Resolve) -> Option<Point> {
+fn tracepoint(place: &PointSpec, resolve: &dyn Resolve) -> Option<Point> {
     let (system, event) = place.word.split_once(':')?;
     let known = resolve.has_event(system, event);
     known.then(|| Point { system: system.to_owned(), event: event.to_owned(), filter: place.filter.clone() })

@@ -5,14 +5,14 @@ use super::super::common::windows::{ByArg, Resolve, SortArg, TimeArg};
 use super::args::{FormatArg, Options};
 use crate::report::Input;
 use crate::report::analysis::windows::{By, FoldedTime, Sort, WindowSettings, stored_session};
-use crate::windows::spec::{Place, PlacedWindow};
+use crate::windows::spec::{PointSpec, WindowSpec};
 use crate::windows::syscalls::Machine;
-use crate::windows::{Point, Session, Source};
+use crate::windows::{Point, WindowConfig, WindowSource};
 
 /// Finds events in a file's formats; places of probes in what its recorder stored.
 struct OfFile<'a> {
     input: &'a Input,
-    stored: Option<Session>,
+    stored: Option<WindowConfig>,
 }
 
 impl Resolve for OfFile<'_> {
@@ -20,10 +20,10 @@ impl Resolve for OfFile<'_> {
         self.input.trace.formats.find(system, event).is_some()
     }
 
-    fn probe(&mut self, place: &Place, returns: bool, window: &PlacedWindow) -> Result<Point, String> {
+    fn probe(&mut self, place: &PointSpec, returns: bool, window: &WindowSpec) -> Result<Point, String> {
         let definitions = self.stored.iter().flat_map(|stored| &stored.definitions);
         let same = definitions.filter(|definition| window.text.starts_with(&definition.name)).find_map(|definition| {
-            let Source::Points { start, stop } = &definition.source else { return None };
+            let WindowSource::Points { start, stop } = &definition.source else { return None };
             let stops = returns || window.stop.as_ref() == Some(place);
             if stops { stop.first() } else { start.first() }.cloned()
         });

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::super::common::say::{print_line, say};
 use crate::rt::EARLY_NS;
 use crate::tracefs::Tracefs;
-use crate::windows::{MAGIC_START, MAGIC_STOP};
+use crate::windows::{MARKER_SYSCALL_START, MARKER_SYSCALL_STOP};
 
 /// Slow from here on.
 const THRESHOLD_NS: i64 = 20_000_000;
@@ -237,7 +237,7 @@ fn edge(how: &str, begins: bool, number: u64, marker: Option<&mut std::fs::File>
             std::hint::black_box(if begins { rtrec_selftest_begin(number) } else { rtrec_selftest_end(number) });
         }
         _ => {
-            let call = if begins { MAGIC_START } else { MAGIC_STOP };
+            let call = if begins { MARKER_SYSCALL_START } else { MARKER_SYSCALL_STOP };
             // SAFETY: the kernel implements no such call and answers with an error; the arguments are numbers.
             unsafe { nix::libc::syscall(call as c_long, 20 as c_long, 20 as c_long) };
         }

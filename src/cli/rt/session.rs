@@ -24,7 +24,7 @@ use crate::record::Settings;
 use crate::rt::WindowSettings;
 use crate::setup::threads;
 use crate::spread::StoredSpread;
-use crate::windows::OnlySlow;
+use crate::windows::WindowCounts;
 
 /// Where sessions are known.
 const FOLDER: &str = "/run/rtrec/rt";
@@ -99,11 +99,11 @@ struct Seen {
     active: bool,
     threads: usize,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "with_percentiles")]
-    counts: Option<OnlySlow>,
+    counts: Option<WindowCounts>,
 }
 
 /// Counts with percentiles in the place of all that they are made of.
-fn with_percentiles<S: Serializer>(counts: &Option<OnlySlow>, serializer: S) -> Result<S::Ok, S::Error> {
+fn with_percentiles<S: Serializer>(counts: &Option<WindowCounts>, serializer: S) -> Result<S::Ok, S::Error> {
     let mut value = serde_json::to_value(counts).map_err(S::Error::custom)?;
     for (name, tally) in counts.iter().flat_map(|counts| &counts.kinds) {
         let spread = tally.spread.as_ref().and_then(StoredSpread::spread);

@@ -218,7 +218,7 @@ pub fn frames(callers: &Field, size: Option<&Field>, data: &[u8], abi: Abi) -> V
 }
 
 /// Whether a thread that leaves in this state could go on.
-pub fn could_go_on(state: u64) -> bool {
+pub fn is_runnable(state: u64) -> bool {
     // The low bits say what it waits for; those above only that it was preempted.
     state & 0xff == 0
 }

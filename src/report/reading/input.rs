@@ -14,7 +14,7 @@ use crate::symbols::names::UserNames;
 use crate::wire::abi::Abi;
 use crate::wire::common::Common;
 use crate::wire::subbuf::Layout;
-use crate::wire::tables::early::Growing;
+use crate::wire::tables::first_lookups::PrefixSource;
 use crate::wire::tables::{Cmdlines, Kallsyms, PrintkFormats};
 
 /// An opened file. A copy shares what was read.
@@ -65,7 +65,7 @@ impl Symbols {
     }
 }
 
-impl Growing for Symbols {
+impl PrefixSource for Symbols {
     fn text(&self) -> &[u8] {
         let bytes = self.bytes.as_ref().map_or(&[][..], Gradual::bytes);
         &bytes[self.range(bytes)]

@@ -12,7 +12,7 @@ use super::lane::Lane;
 use super::stream::Want;
 use crate::decode::Compat;
 use crate::decode::meaning::Meaning;
-use crate::wire::filter::{Bound, Filter, FilterError, Grammar, Surroundings};
+use crate::wire::filter::{Bound, Filter, FilterContext, FilterError, Grammar};
 use crate::wire::format::{EventFormat, Field};
 use crate::wire::pattern::{Pattern, PatternError};
 use crate::wire::record::Record;
@@ -442,7 +442,7 @@ struct Around<'l> {
     lane: &'l Lane,
 }
 
-impl Surroundings for Around<'_> {
+impl FilterContext for Around<'_> {
     fn comm(&self, record: &Record<'_>) -> &[u8] {
         self.lane.names.at(self.lane.common.pid(record.data), u64::MAX)
     }

@@ -18,7 +18,9 @@ use std::collections::BTreeSet;
 
 use crate::rt::error::Refusal;
 use crate::tracefs::events::EventName;
-use crate::windows::{Definition, MAGIC_START, MAGIC_STOP, Point, Session, Source, Threshold};
+use crate::windows::{
+    MARKER_SYSCALL_START, MARKER_SYSCALL_STOP, Point, Threshold, WindowConfig, WindowDefinition, WindowSource,
+};
 
 /// Threads that a table has room for; it is emptied before it is full.
 pub const THREADS: u64 = 1 << 14;
@@ -81,25 +83,26 @@ fn trigger(system: &str, name: &str, text: String) -> Trigger {
 
 /// Windows that the kernel can judge are those between two points; the marker system calls become such, by their exits,
 /// which a seccomp filter leaves too.
-pub fn as_points(session: &mut Session) {
+pub fn as_points(session: &mut WindowConfig) {
     let point = |nr: u64| {
         let (system, event) = ("raw_syscalls".to_owned(), "sys_exit".to_owned());
         vec![Point { system, event, filter: Some(format!("id == {nr}")) }]
     };
-    for definition in session.definitions.iter_mut().filter(|definition| definition.source == Source::Magic) {
-        definition.source = Source::Points { start: point(MAGIC_START), stop: point(MAGIC_STOP) };
+    for definition in session.definitions.iter_mut().filter(|definition| definition.source == WindowSource::Magic) {
+        definition.source =
+            WindowSource::Points { start: point(MARKER_SYSCALL_START), stop: point(MARKER_SYSCALL_STOP) };
     }
 }
 
 /// The points of a definition.
-fn points(definition: &Definition) -> Result<(Point, Point), Refusal> {
+fn points(definition: &WindowDefinition) -> Result<(Point, Point), Refusal> {
     let name = || definition.name.clone();
     match &definition.source {
-        Source::Points { start, stop } => match (&start[..], &stop[..]) {
+        WindowSource::Points { start, stop } => match (&start[..], &stop[..]) {
             ([start], [stop]) => Ok((start.clone(), stop.clone())),
             _ => Err(Refusal::ManyPlaces(name(), start.len().max(stop.len()))),
         },
-        Source::Syscall { nr } => {
+        WindowSource::Syscall { nr } => {
             let point = |event: &str| Point {
                 system: "raw_syscalls".to_owned(),
                 event: event.to_owned(),
@@ -107,17 +110,17 @@ fn points(definition: &Definition) -> Result<(Point, Point), Refusal> {
             };
             Ok((point("sys_enter"), point("sys_exit")))
         }
-        Source::Marker | Source::Magic => Err(Refusal::Texts),
+        WindowSource::Marker | WindowSource::Magic => Err(Refusal::Texts),
     }
 }
 
 /// Windows that no kernel can judge.
-pub fn check(session: &Session) -> Result<(), Refusal> {
+pub fn check(session: &WindowConfig) -> Result<(), Refusal> {
     for definition in &session.definitions {
-        if definition.source == Source::Marker {
+        if definition.source == WindowSource::Marker {
             return Err(Refusal::Texts);
         }
-        if let Source::Points { start, stop } = &definition.source
+        if let WindowSource::Points { start, stop } = &definition.source
             && start.iter().any(|start| stop.contains(start))
         {
             return Err(Refusal::SamePoint(definition.name.clone()));
@@ -132,11 +135,12 @@ fn filtered(text: String, filter: Option<&str>) -> String {
 
 impl Recipe {
     /// For the session's windows, under names that nobody else has who has another number.
-    pub fn new(session: &Session, own: u32) -> Result<Recipe, Refusal> {
+    pub fn new(session: &WindowConfig, own: u32) -> Result<Recipe, Refusal> {
         check(session)?;
         let window = event("synthetic", &format!("rtrec_{own}_window"));
-        let of =
-            |definition: &Definition| if definition.process == Some(0) { session.command } else { definition.process };
+        let of = |definition: &WindowDefinition| {
+            if definition.process == Some(0) { session.command } else { definition.process }
+        };
         let all: BTreeSet<i32> = session.definitions.iter().filter_map(of).collect();
         let sets: Vec<Set> =
             all.into_iter().enumerate().map(|(number, process)| Set::new(number, process, own)).collect();
@@ -158,7 +162,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    fn add(&mut self, n: usize, definition: &Definition, usual: u64, set: Option<usize>) -> Result<(), Refusal> {
+    fn add(&mut self, n: usize, definition: &WindowDefinition, usual: u64, set: Option<usize>) -> Result<(), Refusal> {
         let (start, stop) = points(definition)?;
         let member = set.map_or_else(String::new, |set| format!(",own{n}=$mem{set}"));
         let (threshold, limit) = match &definition.threshold {
@@ -242,14 +246,14 @@ mod tests {
         Point { system: "p".into(), event: event.into(), filter: filter.map(str::to_owned) }
     }
 
-    fn session(source: Source, process: Option<i32>, threshold: Threshold) -> Session {
-        let definition = Definition { name: "w".into(), source, process, threshold };
-        Session { definitions: vec![definition], threshold_ns: 20, command: Some(77), ..Session::default() }
+    fn session(source: WindowSource, process: Option<i32>, threshold: Threshold) -> WindowConfig {
+        let definition = WindowDefinition { name: "w".into(), source, process, threshold };
+        WindowConfig { definitions: vec![definition], threshold_ns: 20, command: Some(77), ..WindowConfig::default() }
     }
 
     #[test]
     fn a_window_is_a_start_a_stop_and_the_end_of_its_thread() {
-        let source = Source::Points { start: vec![point("a", Some("x > 1"))], stop: vec![point("b", None)] };
+        let source = WindowSource::Points { start: vec![point("a", Some("x > 1"))], stop: vec![point("b", None)] };
         let recipe = Recipe::new(&session(source, None, Threshold::Session), 5).unwrap();
         let texts: Vec<(String, &str)> =
             recipe.windows.iter().map(|trigger| (trigger.event.to_string(), trigger.text.as_str())).collect();
@@ -274,7 +278,7 @@ mod tests {
     #[test]
     fn threads_of_a_process_and_thresholds_of_the_start_are_in_the_trigger() {
         let threshold = Threshold::Field { name: "ms".into(), unit_ns: 1_000_000 };
-        let recipe = Recipe::new(&session(Source::Syscall { nr: 230 }, Some(0), threshold), 5).unwrap();
+        let recipe = Recipe::new(&session(WindowSource::Syscall { nr: 230 }, Some(0), threshold), 5).unwrap();
         assert_eq!(recipe.sets.iter().map(|set| set.process).collect::<Vec<_>>(), [77]);
         assert!(recipe.sets[0].triggers[1].text.ends_with(" if clone_flags & 65536"));
         let start = &recipe.windows[0].text;
@@ -286,13 +290,14 @@ mod tests {
 
     #[test]
     fn what_no_kernel_can_judge_is_refused() {
-        let same = Source::Points { start: vec![point("a", None)], stop: vec![point("a", None)] };
-        let many = Source::Points { start: vec![point("a", None), point("b", None)], stop: vec![point("c", None)] };
+        let same = WindowSource::Points { start: vec![point("a", None)], stop: vec![point("a", None)] };
+        let many =
+            WindowSource::Points { start: vec![point("a", None), point("b", None)], stop: vec![point("c", None)] };
         let refused = |source| Recipe::new(&session(source, None, Threshold::Session), 5).unwrap_err();
-        assert_eq!(refused(Source::Marker), Refusal::Texts);
+        assert_eq!(refused(WindowSource::Marker), Refusal::Texts);
         assert_eq!(refused(same), Refusal::SamePoint("w".into()));
         assert_eq!(refused(many), Refusal::ManyPlaces("w".into(), 2));
-        let mut magic = session(Source::Magic, None, Threshold::Session);
+        let mut magic = session(WindowSource::Magic, None, Threshold::Session);
         as_points(&mut magic);
         assert!(Recipe::new(&magic, 5).is_ok());
     }

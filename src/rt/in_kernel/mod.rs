@@ -36,7 +36,7 @@ use crate::tracefs::events::{EventName, Selection};
 use crate::tracefs::hist::{Hist, HistEntry};
 use crate::tracefs::instance::PidList;
 use crate::tracefs::{self, Instance, Undo};
-use crate::windows::{Session, Tally};
+use crate::windows::{DurationCounts, WindowConfig};
 use crate::wire::abi::Abi;
 use crate::wire::common::Common;
 use crate::wire::format::{EventFormat, Field};
@@ -103,7 +103,7 @@ impl Judge {
     }
 
     /// Sets everything up. The instance records from here on, since threads become members by what they do.
-    pub fn start(instance: &Instance, session: &Session, cpus: &[u32], undo: &mut Undo) -> Result<Judge, Error> {
+    pub fn start(instance: &Instance, session: &WindowConfig, cpus: &[u32], undo: &mut Undo) -> Result<Judge, Error> {
         let recipe = Recipe::new(session, std::process::id())?;
         for line in &recipe.synthetic {
             instance
@@ -172,7 +172,7 @@ impl Judge {
     }
 
     /// What the kernel has counted, by definition.
-    pub fn figures(&self) -> Result<Vec<(String, Tally)>, tracefs::Error> {
+    pub fn figures(&self) -> Result<Vec<(String, DurationCounts)>, tracefs::Error> {
         let hists = self.instance.hists(&self.recipe.window)?;
         let [spread, longest, shortest, slow] = &hists[..] else { return Ok(Vec::new()) };
         let mut kinds = Vec::new();
@@ -181,7 +181,11 @@ impl Judge {
             let one = |hist: &Hist, value: &str| {
                 hist.entries.iter().find(of).and_then(|entry| entry.value(value)).unwrap_or(0)
             };
-            let mut tally = Tally { slow: one(slow, "hitcount"), max_ns: one(longest, "max"), ..Tally::default() };
+            let mut tally = DurationCounts {
+                slow: one(slow, "hitcount"),
+                max_ns: one(longest, "max"),
+                ..DurationCounts::default()
+            };
             for entry in spread.entries.iter().filter(of) {
                 let count = entry.value("hitcount").unwrap_or(0);
                 tally.closed += count;

@@ -21,7 +21,7 @@ use super::event::{Body, Entry, Source};
 use super::return_addresses::Returns;
 use crate::record::file::section_files::AppendFile;
 use crate::rt::window_states::{self, SharedWindowStates};
-use crate::windows::samples::{Block, Sample};
+use crate::windows::samples::{Sample, SampleBlock};
 
 /// How long records may wait in a ring.
 const PERIOD_MS: u16 = 50;
@@ -102,7 +102,7 @@ pub struct Work {
     outs: Vec<Sample>,
     switches: Vec<(u64, i32)>,
     /// Counts since the last block.
-    since: Block,
+    since: SampleBlock,
     /// Processes of which a thread has ended.
     ended: HashSet<i32>,
     /// Whose word on a thread and CPU is taken: a thread may have an event of its own besides one that it was born with.
@@ -113,7 +113,8 @@ pub struct Work {
 impl Work {
     /// Nothing done yet; `period` is the distance of samples, if any are taken.
     pub fn new(period: Option<Duration>, spaces: Spaces, states: Option<SharedWindowStates>, file: AppendFile) -> Work {
-        let since = Block { period_ns: period.map_or(0, |period| period.as_nanos() as u64), ..Block::default() };
+        let since =
+            SampleBlock { period_ns: period.map_or(0, |period| period.as_nanos() as u64), ..SampleBlock::default() };
         Work {
             spaces,
             returns: Returns::default(),
@@ -243,11 +244,11 @@ impl Work {
         // The tables are to keep what waits, too.
         let mut all = [&mut samples, &mut outs, &mut self.samples, &mut self.outs];
         let tables = self.spaces.tables(&mut all);
-        let Block { period_ns, lost, incomplete, forgotten, .. } = self.since;
-        let block = Block { period_ns, lost, incomplete, forgotten, switches, ..tables.block(samples, outs) };
+        let SampleBlock { period_ns, lost, incomplete, forgotten, .. } = self.since;
+        let block = SampleBlock { period_ns, lost, incomplete, forgotten, switches, ..tables.block(samples, outs) };
         match self.file.add(&block.encode()) {
             Ok(()) => {
-                self.since = Block { period_ns, ..Block::default() };
+                self.since = SampleBlock { period_ns, ..SampleBlock::default() };
                 self.total.samples += count as u64;
                 self.total.lost += lost;
                 self.total.incomplete += incomplete;

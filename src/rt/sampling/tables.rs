@@ -5,7 +5,7 @@
 
 use indexmap::IndexSet;
 
-use crate::windows::samples::{Block, Name, ProgramFile, Sample};
+use crate::windows::samples::{Name, ProgramFile, Sample, SampleBlock};
 
 /// Names and frames of stacks until the tables begin anew: some 20 MB.
 const MOST: usize = 1 << 20;
@@ -74,8 +74,8 @@ impl Tables {
     }
 
     /// A block of these samples, also of threads that left their CPU, with whatever of the tables was not written before.
-    pub fn block(&mut self, samples: Vec<Sample>, outs: Vec<Sample>) -> Block {
-        let mut block = Block { fresh: !self.written.begun, ..Block::default() };
+    pub fn block(&mut self, samples: Vec<Sample>, outs: Vec<Sample>) -> SampleBlock {
+        let mut block = SampleBlock { fresh: !self.written.begun, ..SampleBlock::default() };
         self.written.begun = true;
         for mut sample in samples {
             sample.stack = self.write_stack(sample.stack, &mut block);
@@ -88,7 +88,7 @@ impl Tables {
         block
     }
 
-    fn write_stack(&mut self, stack: u32, block: &mut Block) -> u32 {
+    fn write_stack(&mut self, stack: u32, block: &mut SampleBlock) -> u32 {
         let (number, new) = self.written.stacks.of(stack);
         if new {
             let names = self.stacks[stack as usize].clone();
@@ -98,7 +98,7 @@ impl Tables {
         number
     }
 
-    fn write_name(&mut self, name: u32, block: &mut Block) -> u32 {
+    fn write_name(&mut self, name: u32, block: &mut SampleBlock) -> u32 {
         let (number, new) = self.written.names.of(name);
         if new {
             let name = match self.names[name as usize].clone() {
@@ -110,7 +110,7 @@ impl Tables {
         number
     }
 
-    fn write_file(&mut self, file: u32, block: &mut Block) -> u32 {
+    fn write_file(&mut self, file: u32, block: &mut SampleBlock) -> u32 {
         let (number, new) = self.written.files.of(file);
         if new {
             block.files.push(self.files[file as usize].clone());
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!((blocks[0].names.len(), blocks[0].stacks.len(), blocks[0].files.len()), (2, 1, 1));
         assert_eq!(blocks[1].names, [Name::Known("burn".into())]);
         assert_eq!((blocks[0].fresh, blocks[1].fresh, blocks[1].files.len()), (true, false, 0));
-        let all = Samples::decode(&blocks.iter().flat_map(Block::encode).collect::<Vec<u8>>());
+        let all = Samples::decode(&blocks.iter().flat_map(SampleBlock::encode).collect::<Vec<u8>>());
         assert_eq!(stacks(&all), ["main;[x+0x10]", "main;[x+0x10]", "main;burn", "main;[x+0x10]"]);
     }
 

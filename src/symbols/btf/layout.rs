@@ -221,9 +221,9 @@ impl Btf {
 
     /// The name of a structure, union, typedef or integer, with the stars and brackets of what refers to it.
     pub fn type_name(&self, of: TypeId) -> String {
-        let (mut id, mut behind) = (of.0, String::new());
+        let (mut id, mut suffix) = (of.0, String::new());
         for _ in 0..MAX_CHAIN {
-            let Some(header) = self.header(id) else { return format!("void{behind}") };
+            let Some(header) = self.header(id) else { return format!("void{suffix}") };
             let name = self.text(header.name);
             let prefix = match header.kind() {
                 STRUCT => "struct ",
@@ -232,17 +232,17 @@ impl Btf {
                 _ => "",
             };
             match header.kind() {
-                PTR => behind.insert(0, '*'),
-                ARRAY => behind.push_str(&format!("[{}]", self.word(header.rest + 8).unwrap_or(0))),
+                PTR => suffix.insert(0, '*'),
+                ARRAY => suffix.push_str(&format!("[{}]", self.word(header.rest + 8).unwrap_or(0))),
                 VOLATILE | CONST | RESTRICT | TYPE_TAG => {}
                 _ => {
-                    let space = if behind.starts_with('*') { " " } else { "" };
-                    return format!("{prefix}{name}{space}{behind}");
+                    let space = if suffix.starts_with('*') { " " } else { "" };
+                    return format!("{prefix}{name}{space}{suffix}");
                 }
             }
             id = if header.kind() == ARRAY { self.word(header.rest).unwrap_or(0) } else { header.size };
         }
-        behind
+        suffix
     }
 
     /// The types of a module, which refer to those of the kernel.

@@ -4,25 +4,25 @@
 //! of one definition and label do not nest, others overlap freely.
 //!
 //! Where the time went is told by the scheduler's events. A switch-in that is missing does no harm: whatever a thread
-//! does in its own context proves that it runs, and what [`Engine::proofs`] knows from elsewhere proves it earlier.
+//! does in its own context proves that it runs, and what [`Engine::seen_running`] knows from elsewhere proves it earlier.
 //!
 //! | file | what is inside |
 //! | --- | --- |
 //! | `mod.rs` | the engine: from meanings of records to windows |
-//! | `acts` | what a record opens or closes |
+//! | `window_events` | what a record opens or closes |
 //!
 //! Imported by `report::analysis::windows` and `rt`; imports `decode::meaning`, the rest of `windows` and `wire`. The next event
 //! that says where time goes: a meaning (`decode::meaning`), and what it does to a thread here.
 
-mod acts;
+mod window_events;
 
 use std::collections::HashMap;
 
-use self::acts::{Act, Point};
+use self::window_events::{BoundPoint, WindowEvent};
 pub use super::steps::{Step, Steps};
-use super::thread::{Open, State, Thread};
-use super::{Definition, Session, Source, Split, Threshold};
-use crate::decode::meaning::{Edge, Meaning, could_go_on};
+use super::thread::{OpenWindow, State, Thread};
+use super::{Threshold, TimeSplit, WindowConfig, WindowDefinition, WindowSource};
+use crate::decode::meaning::{Edge, Meaning, is_runnable};
 use crate::wire::abi::Abi;
 use crate::wire::filter::FilterError;
 use crate::wire::format::{EventFormat, Field};
@@ -49,7 +49,7 @@ pub struct Window {
     /// From when on it is slow.
     pub threshold: u64,
     /// Where the time went.
-    pub split: Split,
+    pub split: TimeSplit,
     /// Losses inside.
     pub lost: u64,
     /// Steps that did not fit.
@@ -70,7 +70,7 @@ impl Window {
 }
 
 /// Takes what the engine finds.
-pub trait Finds {
+pub trait WindowSink {
     /// A window was closed; `steps` makes a copy of its records.
     fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps);
 }
@@ -90,7 +90,7 @@ pub struct Counts {
 
 /// Where a record comes from.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin {
+pub struct RecordOrigin {
     /// Which stream: one per CPU and buffer.
     pub stream: u32,
     /// The event.
@@ -100,50 +100,50 @@ pub struct Origin {
 }
 
 #[derive(Debug)]
-struct Event {
+struct EventMeaning {
     meaning: Meaning,
-    points: Vec<Point>,
+    points: Vec<BoundPoint>,
 }
 
 /// What was last seen of a stream.
 #[derive(Clone, Copy, Debug, Default)]
-struct Stream {
+struct StreamState {
     time: u64,
     pid: i32,
     /// Threads that a stack behind it belongs to.
-    whose: [Option<i32>; 2],
+    stack_owners: [Option<i32>; 2],
     /// Who has just left its CPU, if nothing was heard of anybody since.
-    leaving: Option<i32>,
+    switched_out: Option<i32>,
     /// Its CPU went idle then, and nobody was seen on it since.
     idle_since: Option<u64>,
     /// When something of it was lost last.
-    lossy_until: u64,
+    last_loss: u64,
 }
 
 /// The engine of one trace.
 #[derive(Debug)]
 pub struct Engine {
-    definitions: Vec<Definition>,
+    definitions: Vec<WindowDefinition>,
     session_threshold: u64,
     command: Option<i32>,
     abi: Abi,
-    events: Vec<Option<Event>>,
+    events: Vec<Option<EventMeaning>>,
     threads: HashMap<i32, Thread>,
     tgids: HashMap<i32, i32>,
     /// The trace tells which clones are threads.
-    tells_threads: bool,
-    streams: Vec<Stream>,
+    clone_flags_known: bool,
+    streams: Vec<StreamState>,
     counts: Counts,
-    most_bytes: usize,
+    max_bytes: usize,
     /// Times at which threads were seen running, by thread and in order, from elsewhere than the records.
-    pub proofs: HashMap<i32, Vec<u64>>,
+    pub seen_running: HashMap<i32, Vec<u64>>,
     /// By definition, which have thresholds that events tell.
     marker: Option<usize>,
     magic: Option<usize>,
     syscalls: Vec<(u64, usize)>,
     last: u64,
     /// Number of the record being taken.
-    serial: u64,
+    record_number: u64,
     /// Its stream.
     stream: usize,
     /// It says that its CPU is idle.
@@ -151,12 +151,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// For the session's windows in records of these events. A thread's records take at most `most_bytes`.
+    /// For the session's windows in records of these events. A thread's records take at most `max_bytes`.
     pub fn new<'f>(
-        session: &Session,
+        session: &WindowConfig,
         formats: impl Iterator<Item = &'f EventFormat>,
         abi: Abi,
-        most_bytes: usize,
+        max_bytes: usize,
     ) -> Result<Engine, (String, FilterError)> {
         let mut engine = Engine {
             definitions: session.definitions.clone(),
@@ -166,26 +166,26 @@ impl Engine {
             events: Vec::new(),
             threads: HashMap::new(),
             tgids: session.tasks.iter().map(|task| (task.tid, task.tgid)).collect(),
-            tells_threads: false,
+            clone_flags_known: false,
             streams: Vec::new(),
             counts: Counts::default(),
-            most_bytes,
-            proofs: HashMap::new(),
-            marker: session.definitions.iter().position(|def| def.source == Source::Marker),
-            magic: session.definitions.iter().position(|def| def.source == Source::Magic),
+            max_bytes,
+            seen_running: HashMap::new(),
+            marker: session.definitions.iter().position(|def| def.source == WindowSource::Marker),
+            magic: session.definitions.iter().position(|def| def.source == WindowSource::Magic),
             syscalls: Vec::new(),
             last: 0,
-            serial: 0,
+            record_number: 0,
             stream: 0,
             now_idle: false,
         };
         for (index, definition) in session.definitions.iter().enumerate() {
-            if let Source::Syscall { nr } = definition.source {
+            if let WindowSource::Syscall { nr } = definition.source {
                 engine.syscalls.push((nr, index));
             }
         }
         for format in formats {
-            engine.learn(format)?;
+            engine.bind(format)?;
         }
         Ok(engine)
     }
@@ -223,12 +223,12 @@ impl Engine {
     }
 
     /// Takes the next record.
-    pub fn take(&mut self, origin: Origin, record: &Record<'_>, finds: &mut dyn Finds) {
+    pub fn take(&mut self, origin: RecordOrigin, record: &Record<'_>, finds: &mut dyn WindowSink) {
         self.last = self.last.max(record.ticks);
-        self.serial += 1;
+        self.record_number += 1;
         let at = origin.stream as usize;
         if self.streams.len() <= at {
-            self.streams.resize(at + 1, Stream::default());
+            self.streams.resize(at + 1, StreamState::default());
         }
         let events = std::mem::take(&mut self.events);
         self.stream = at;
@@ -244,62 +244,62 @@ impl Engine {
         self.now_idle = false;
     }
 
-    fn event(&mut self, event: &Event, origin: Origin, record: &Record<'_>, finds: &mut dyn Finds) {
+    fn event(&mut self, event: &EventMeaning, origin: RecordOrigin, record: &Record<'_>, finds: &mut dyn WindowSink) {
         let (pid, now, abi) = (origin.pid, record.ticks, self.abi);
         let int = |field: &Field| field.int(record.data, abi).unwrap_or(0);
         let task = |field: &Field| int(field) as u32 as i32;
-        let leaving = self.streams[origin.stream as usize].leaving;
+        let switched_out = self.streams[origin.stream as usize].switched_out;
         match event.meaning {
             Meaning::Stack { .. } => return self.stack(origin, record),
             // Whoever takes samples of threads that leave copies their stacks: that is no sign that they run again.
-            Meaning::Fault { kernel: true } if leaving == Some(pid) => return,
-            _ => self.streams[origin.stream as usize].leaving = None,
+            Meaning::Fault { kernel: true } if switched_out == Some(pid) => return,
+            _ => self.streams[origin.stream as usize].switched_out = None,
         }
         let mut other = None;
         match &event.meaning {
             Meaning::Switch { prev, state, next, .. } => {
                 let (prev, next) = (task(prev), task(next));
-                self.prove(prev, now);
-                self.streams[origin.stream as usize].leaving = Some(prev);
-                let away = if could_go_on(int(state)) { State::Runnable } else { State::Blocked };
-                self.thread(prev).turn(away, now);
-                self.thread(next).turn(State::Running, now);
+                self.note_running(prev, now);
+                self.streams[origin.stream as usize].switched_out = Some(prev);
+                let away = if is_runnable(int(state)) { State::Runnable } else { State::Blocked };
+                self.thread(prev).set_state(away, now);
+                self.thread(next).set_state(State::Running, now);
                 self.step(prev, origin, record);
                 self.step(next, origin, record);
                 let stream = &mut self.streams[origin.stream as usize];
-                (stream.whose, stream.idle_since) = ([Some(prev), None], (next == 0).then_some(now));
+                (stream.stack_owners, stream.idle_since) = ([Some(prev), None], (next == 0).then_some(now));
                 self.now_idle = next == 0;
             }
             Meaning::Wake { pid: woken, .. } => {
                 let woken = task(woken);
-                self.prove(pid, now);
+                self.note_running(pid, now);
                 self.thread(woken).woken(now);
                 other = Some(woken);
             }
             Meaning::Interrupt(edge) => {
-                self.prove(pid, now);
+                self.note_running(pid, now);
                 self.thread(pid).interrupt(*edge == Edge::Entry, now);
             }
             Meaning::SyscallEnter { .. } | Meaning::SyscallExit { .. } => {
-                self.prove(pid, now);
+                self.note_running(pid, now);
                 self.thread(pid).no_interrupt(now);
             }
             Meaning::Born { child, flags, .. } => {
-                self.prove(pid, now);
-                self.born(pid, task(child), flags.as_ref().map(int));
+                self.note_running(pid, now);
+                self.task_created(pid, task(child), flags.as_ref().map(int));
             }
-            _ => self.prove(pid, now),
+            _ => self.note_running(pid, now),
         }
-        let acts = self.acts(event, origin, record);
+        let window_events = self.window_events(event, origin, record);
         if !matches!(event.meaning, Meaning::Switch { .. }) {
-            let whose = [Some(pid), other.filter(|other| *other != pid)];
-            whose.into_iter().flatten().for_each(|tid| self.step(tid, origin, record));
-            self.streams[origin.stream as usize].whose = whose;
+            let stack_owners = [Some(pid), other.filter(|other| *other != pid)];
+            stack_owners.into_iter().flatten().for_each(|tid| self.step(tid, origin, record));
+            self.streams[origin.stream as usize].stack_owners = stack_owners;
         }
-        for act in acts {
-            match act.starts {
-                true => self.start(act, origin, record),
-                false => self.stop(&act, origin, record, finds),
+        for window_event in window_events {
+            match window_event.starts {
+                true => self.start(window_event, origin, record),
+                false => self.stop(&window_event, origin, record, finds),
             }
         }
         if let Meaning::Exit { pid } = &event.meaning {
@@ -312,10 +312,10 @@ impl Engine {
     }
 
     /// The thread does something, so it runs now, perhaps for a while.
-    fn prove(&mut self, tid: i32, now: u64) {
+    fn note_running(&mut self, tid: i32, now: u64) {
         let thread = self.threads.entry(tid).or_default();
         if let Some(since) = thread.away_since()
-            && let Some(times) = self.proofs.get(&tid)
+            && let Some(times) = self.seen_running.get(&tid)
             && let Some(time) = times.get(times.partition_point(|time| *time <= since)).filter(|time| **time < now)
         {
             thread.runs(*time);
@@ -323,7 +323,7 @@ impl Engine {
         // A switch that nobody saw is one from idle, on kernels that forget those: the thread has been running since it
         // was woken, or since the CPU had nothing else to do; but not while somebody else was seen there.
         let stream = self.streams.get(self.stream).copied().unwrap_or_default();
-        if let Some(since) = thread.away_since().filter(|since| *since > stream.lossy_until) {
+        if let Some(since) = thread.away_since().filter(|since| *since > stream.last_loss) {
             let from = if thread.was_woken() { Some(since) } else { stream.idle_since };
             let from = from.map(|from| from.max(since).max(stream.time));
             from.filter(|from| thread.is_runnable() && *from < now).inspect(|from| thread.runs(*from));
@@ -331,66 +331,77 @@ impl Engine {
         thread.runs(now);
     }
 
-    fn step(&mut self, tid: i32, origin: Origin, record: &Record<'_>) {
-        let (most, serial) = (self.most_bytes, self.serial);
+    fn step(&mut self, tid: i32, origin: RecordOrigin, record: &Record<'_>) {
+        let (max, record_number) = (self.max_bytes, self.record_number);
         if let Some(thread) = self.threads.get_mut(&tid).filter(|thread| !thread.open.is_empty()) {
-            thread.push(serial, record, origin.stream, most);
+            thread.push(record_number, record, origin.stream, max);
         }
     }
 
     /// A stack belongs to the record before it on its CPU.
-    fn stack(&mut self, origin: Origin, record: &Record<'_>) {
+    fn stack(&mut self, origin: RecordOrigin, record: &Record<'_>) {
         let stream = self.streams[origin.stream as usize];
         if stream.pid == origin.pid {
-            stream.whose.into_iter().flatten().for_each(|tid| self.step(tid, origin, record));
+            stream.stack_owners.into_iter().flatten().for_each(|tid| self.step(tid, origin, record));
         }
     }
 
-    fn born(&mut self, parent: i32, child: i32, flags: Option<u64>) {
+    fn task_created(&mut self, parent: i32, child: i32, flags: Option<u64>) {
         let inherits = match flags {
             Some(flags) => flags & CLONE_THREAD != 0,
             // Told better by the other event, if there is one; the guess is only as good as the program is threaded.
-            None if self.tells_threads => return,
+            None if self.clone_flags_known => return,
             None => true,
         };
         let own = if inherits { self.tgids.get(&parent).copied() } else { Some(child) };
         own.and_then(|tgid| self.tgids.insert(child, tgid));
     }
 
-    fn start(&mut self, act: Act, origin: Origin, record: &Record<'_>) {
-        let usual = match self.definitions[act.definition].threshold {
+    fn start(&mut self, window_event: WindowEvent, origin: RecordOrigin, record: &Record<'_>) {
+        let usual = match self.definitions[window_event.definition].threshold {
             Threshold::Fixed(ns) => ns,
             _ => self.session_threshold,
         };
-        let (most, serial) = (self.most_bytes, self.serial);
-        let thread = self.threads.entry(act.tid).or_default();
-        let known = thread.open.iter().position(|open| open.definition == act.definition && open.label == act.label);
+        let (max, record_number) = (self.max_bytes, self.record_number);
+        let thread = self.threads.entry(window_event.tid).or_default();
+        let known = thread
+            .open
+            .iter()
+            .position(|open| open.definition == window_event.definition && open.label == window_event.label);
         if let Some(at) = known {
             thread.open.remove(at);
             self.counts.restarts += 1;
-            thread.tidy();
+            thread.drop_unneeded();
         }
         self.counts.starts += 1;
-        let open = Open {
-            definition: act.definition,
-            label: act.label,
+        let open = OpenWindow {
+            definition: window_event.definition,
+            label: window_event.label,
             start: record.ticks,
-            threshold: act.threshold.unwrap_or(usual),
-            before: thread.spent(record.ticks),
-            first: thread.push(serial, record, origin.stream, most),
-            begun_by: (origin.stream, record.data.into()),
+            threshold: window_event.threshold.unwrap_or(usual),
+            before: thread.time_split(record.ticks),
+            first: thread.push(record_number, record, origin.stream, max),
+            start_record: (origin.stream, record.data.into()),
             dropped: thread.dropped(),
             lost: 0,
         };
         thread.open.push(open);
     }
 
-    fn stop(&mut self, act: &Act, origin: Origin, record: &Record<'_>, finds: &mut dyn Finds) {
-        let tgid = self.tgid(act.tid);
-        let (most, serial) = (self.most_bytes, self.serial);
-        let open = self.threads.get_mut(&act.tid).and_then(|thread| {
-            let at =
-                thread.open.iter().position(|open| open.definition == act.definition && open.label == act.label)?;
+    fn stop(
+        &mut self,
+        window_event: &WindowEvent,
+        origin: RecordOrigin,
+        record: &Record<'_>,
+        finds: &mut dyn WindowSink,
+    ) {
+        let tgid = self.tgid(window_event.tid);
+        let (max, record_number) = (self.max_bytes, self.record_number);
+        let open = self.threads.get_mut(&window_event.tid).and_then(|thread| {
+            let at = thread
+                .open
+                .iter()
+                .position(|open| open.definition == window_event.definition && open.label == window_event.label)?;
             Some((at, thread))
         });
         let Some((at, thread)) = open else {
@@ -398,20 +409,20 @@ impl Engine {
             return;
         };
         // It is there already, unless somebody else ended the window.
-        thread.push(serial, record, origin.stream, most);
+        thread.push(record_number, record, origin.stream, max);
         let open = thread.open.remove(at);
-        let split = thread.spent(record.ticks).since(&open.before);
-        let window = open.window(act.tid, tgid, record.ticks, split, thread.dropped());
+        let split = thread.time_split(record.ticks).since(&open.before);
+        let window = open.window(window_event.tid, tgid, record.ticks, split, thread.dropped());
         let thread = &*thread;
         finds.closed(window, &|| thread.steps_of(&open));
-        if let Some(thread) = self.threads.get_mut(&act.tid) {
-            thread.tidy();
+        if let Some(thread) = self.threads.get_mut(&window_event.tid) {
+            thread.drop_unneeded();
         }
     }
 
     fn exit(&mut self, tid: i32, now: u64) {
         let Some(thread) = self.threads.get_mut(&tid) else { return };
-        thread.spent(now);
+        thread.time_split(now);
         self.counts.discarded += thread.open.len() as u64;
         self.threads.remove(&tid);
     }
@@ -426,7 +437,7 @@ impl Engine {
             }
         }
         if let Some(stream) = self.streams.get_mut(stream as usize) {
-            *stream = Stream { lossy_until: now, time: stream.time, pid: stream.pid, ..Stream::default() };
+            *stream = StreamState { last_loss: now, time: stream.time, pid: stream.pid, ..StreamState::default() };
         }
         from
     }
@@ -435,7 +446,7 @@ impl Engine {
     pub fn forget_open(&mut self) {
         for thread in self.threads.values_mut() {
             thread.open.clear();
-            thread.tidy();
+            thread.drop_unneeded();
         }
     }
 
@@ -445,7 +456,7 @@ impl Engine {
         let mut all = Vec::new();
         for (tid, thread) in &mut self.threads {
             for open in thread.open.clone() {
-                let split = thread.spent(last).since(&open.before);
+                let split = thread.time_split(last).since(&open.before);
                 let window = open.window(*tid, tgids.get(tid).copied(), last, split, thread.dropped());
                 all.push((window, thread.steps_of(&open)));
             }
@@ -455,8 +466,8 @@ impl Engine {
     }
 }
 
-impl Open {
-    fn window(&self, tid: i32, tgid: Option<i32>, end: u64, split: Split, dropped: u64) -> Window {
+impl OpenWindow {
+    fn window(&self, tid: i32, tgid: Option<i32>, end: u64, split: TimeSplit, dropped: u64) -> Window {
         Window {
             definition: self.definition,
             label: self.label.clone(),

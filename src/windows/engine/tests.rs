@@ -1,7 +1,9 @@
 //! Tests of the engine: records as a kernel writes them, fed one by one.
 
 use super::*;
-use crate::windows::{Definition, MAGIC_START, MAGIC_STOP, Session, Source, Threshold};
+use crate::windows::{
+    MARKER_SYSCALL_START, MARKER_SYSCALL_STOP, Threshold, WindowConfig, WindowDefinition, WindowSource,
+};
 
 const ABI: Abi = Abi { endian: crate::wire::abi::Endian::Little, long_bytes: 8 };
 const MS: u64 = 1_000_000;
@@ -45,7 +47,7 @@ fn formats() -> Vec<EventFormat> {
 #[derive(Default)]
 struct All(Vec<(Window, Steps)>);
 
-impl Finds for All {
+impl WindowSink for All {
     fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
         self.0.push((window, steps()));
     }
@@ -57,8 +59,8 @@ struct Feed {
 }
 
 impl Feed {
-    fn new(definitions: Vec<Definition>, command: Option<i32>) -> Feed {
-        let session = Session { definitions, threshold_ns: 500 * MS, command, ..Session::default() };
+    fn new(definitions: Vec<WindowDefinition>, command: Option<i32>) -> Feed {
+        let session = WindowConfig { definitions, threshold_ns: 500 * MS, command, ..WindowConfig::default() };
         let formats = formats();
         Feed { engine: Engine::new(&session, formats.iter(), ABI, 1 << 20).unwrap(), found: All::default() }
     }
@@ -73,7 +75,7 @@ impl Feed {
 
     fn bytes(&mut self, cpu: u32, ms: u64, id: u16, pid: i32, data: &[u8]) {
         let record = Record { ticks: ms * MS, cpu, data };
-        self.engine.take(Origin { stream: cpu, id, pid }, &record, &mut self.found);
+        self.engine.take(RecordOrigin { stream: cpu, id, pid }, &record, &mut self.found);
     }
 
     fn marker(&mut self, ms: u64, pid: i32, text: &str) {
@@ -102,13 +104,13 @@ impl Feed {
     }
 }
 
-fn plain(source: Source) -> Definition {
-    Definition { name: "x".into(), source, process: None, threshold: Threshold::Session }
+fn plain(source: WindowSource) -> WindowDefinition {
+    WindowDefinition { name: "x".into(), source, process: None, threshold: Threshold::Session }
 }
 
 #[test]
 fn the_rules_of_markers() {
-    let mut feed = Feed::new(vec![plain(Source::Marker)], None);
+    let mut feed = Feed::new(vec![plain(WindowSource::Marker)], None);
     feed.marker(1, 7, "stop\n");
     feed.marker(2, 7, "start 20\n");
     feed.marker(3, 7, "start\n");
@@ -133,7 +135,7 @@ fn the_rules_of_markers() {
 
 #[test]
 fn time_is_split_and_stacks_belong_to_the_step_before() {
-    let mut feed = Feed::new(vec![plain(Source::Syscall { nr: 230 })], None);
+    let mut feed = Feed::new(vec![plain(WindowSource::Syscall { nr: 230 })], None);
     feed.enter(100, 7, 230, [0; 2]);
     feed.record(0, 101, 8, 7, &[236]);
     feed.record(0, 103, 9, 7, &[236]);
@@ -146,7 +148,7 @@ fn time_is_split_and_stacks_belong_to_the_step_before() {
     feed.switch(0, 163, 0, 0, 7);
     feed.exit(170, 7, 230);
     let (window, steps) = &feed.found.0[0];
-    let split = Split { on_cpu: 17 * MS, blocked: 50 * MS, runnable: 3 * MS, interrupts: 2 * MS };
+    let split = TimeSplit { on_cpu: 17 * MS, blocked: 50 * MS, runnable: 3 * MS, interrupts: 2 * MS };
     assert_eq!((window.duration(), window.split, window.lost), (70 * MS, split, 0));
     let ids: Vec<u8> = steps.iter().map(|(_, _, data)| data[0]).collect();
     assert_eq!(ids, [3, 8, 9, 1, 10, 2, 10, 1, 4]);
@@ -154,7 +156,7 @@ fn time_is_split_and_stacks_belong_to_the_step_before() {
 
 #[test]
 fn a_missing_switch_in_does_no_harm() {
-    let mut feed = Feed::new(vec![plain(Source::Syscall { nr: 0 })], None);
+    let mut feed = Feed::new(vec![plain(WindowSource::Syscall { nr: 0 })], None);
     // Woken on an idle CPU whose leaving idle is not told: it runs from the waking on.
     feed.enter(0, 7, 0, [0; 2]);
     feed.switch(0, 10, 7, 2, 0);
@@ -168,44 +170,44 @@ fn a_missing_switch_in_does_no_harm() {
     feed.switch(1, 90, 7, 0, 9);
     feed.exit(99, 7, 0);
     let split = feed.found.0[0].0.split;
-    assert_eq!(split, Split { on_cpu: 65 * MS, blocked: 20 * MS, runnable: 14 * MS, interrupts: 0 });
+    assert_eq!(split, TimeSplit { on_cpu: 65 * MS, blocked: 20 * MS, runnable: 14 * MS, interrupts: 0 });
     // Woken, but another one was seen on that CPU since.
-    let mut feed = Feed::new(vec![plain(Source::Syscall { nr: 0 })], None);
+    let mut feed = Feed::new(vec![plain(WindowSource::Syscall { nr: 0 })], None);
     feed.enter(0, 7, 0, [0; 2]);
     feed.switch(0, 10, 7, 1, 9);
     feed.record(0, 20, 2, 9, &[7]);
     feed.enter(40, 9, 1, [0; 2]);
     feed.exit(50, 7, 0);
-    let split = Split { on_cpu: 20 * MS, blocked: 10 * MS, runnable: 20 * MS, interrupts: 0 };
+    let split = TimeSplit { on_cpu: 20 * MS, blocked: 10 * MS, runnable: 20 * MS, interrupts: 0 };
     assert_eq!(feed.found.0[0].0.split, split);
     // Samples know better.
-    let mut feed = Feed::new(vec![plain(Source::Syscall { nr: 0 })], None);
-    feed.engine.proofs.insert(7, vec![5 * MS, 25 * MS, 60 * MS]);
+    let mut feed = Feed::new(vec![plain(WindowSource::Syscall { nr: 0 })], None);
+    feed.engine.seen_running.insert(7, vec![5 * MS, 25 * MS, 60 * MS]);
     feed.enter(0, 7, 0, [0; 2]);
     feed.switch(0, 10, 7, 1, 9);
     feed.exit(50, 7, 0);
-    assert_eq!(feed.found.0[0].0.split, Split { on_cpu: 35 * MS, blocked: 15 * MS, ..Split::default() });
+    assert_eq!(feed.found.0[0].0.split, TimeSplit { on_cpu: 35 * MS, blocked: 15 * MS, ..TimeSplit::default() });
 }
 
 #[test]
 fn marker_calls_tell_their_threshold_first_or_second() {
-    let mut feed = Feed::new(vec![plain(Source::Magic)], None);
+    let mut feed = Feed::new(vec![plain(WindowSource::Magic)], None);
     for (at, args) in [(0, [0x7ffd_0000_0000, 20]), (100, [30, 0]), (200, [0x7ffd_0000_0000, 0])] {
-        feed.enter(at, 7, MAGIC_START, args);
-        feed.exit(at, 7, MAGIC_START);
-        feed.enter(at + 50, 7, MAGIC_STOP, [0; 2]);
-        feed.exit(at + 50, 7, MAGIC_STOP);
+        feed.enter(at, 7, MARKER_SYSCALL_START, args);
+        feed.exit(at, 7, MARKER_SYSCALL_START);
+        feed.enter(at + 50, 7, MARKER_SYSCALL_STOP, [0; 2]);
+        feed.exit(at + 50, 7, MARKER_SYSCALL_STOP);
     }
     // Refused by a filter of the program: only the exits are told.
-    feed.exit(300, 7, MAGIC_START);
-    feed.exit(340, 7, MAGIC_STOP);
+    feed.exit(300, 7, MARKER_SYSCALL_START);
+    feed.exit(340, 7, MARKER_SYSCALL_STOP);
     let told: Vec<(u64, u64)> = feed.found.0.iter().map(|(w, _)| (w.duration() / MS, w.threshold / MS)).collect();
     assert_eq!(told, [(50, 20), (50, 30), (50, 0), (40, 500)]);
 }
 
 #[test]
 fn windows_of_a_process_are_those_of_its_threads() {
-    let definition = Definition { process: Some(0), ..plain(Source::Syscall { nr: 5 }) };
+    let definition = WindowDefinition { process: Some(0), ..plain(WindowSource::Syscall { nr: 5 }) };
     let mut feed = Feed::new(vec![definition], Some(100));
     feed.engine.tgids.insert(100, 100);
     feed.record(0, 0, 7, 100, &[101, CLONE_THREAD]);
@@ -226,9 +228,9 @@ fn points_have_filters_and_thresholds_of_their_own() {
         event: event.into(),
         filter: filter.map(str::to_owned),
     };
-    let source = Source::Points { start: vec![point("begin", Some("id < 3"))], stop: vec![point("end", None)] };
+    let source = WindowSource::Points { start: vec![point("begin", Some("id < 3"))], stop: vec![point("end", None)] };
     let threshold = Threshold::Field { name: "thr".into(), unit_ns: MS };
-    let mut feed = Feed::new(vec![Definition { threshold, ..plain(source) }], None);
+    let mut feed = Feed::new(vec![WindowDefinition { threshold, ..plain(source) }], None);
     for id in 1..=3_u64 {
         feed.record(0, id * 100, 11, 7, &[id | (id * 11) << 32]);
         feed.record(0, id * 100 + 12, 12, 7, &[id]);
@@ -236,14 +238,14 @@ fn points_have_filters_and_thresholds_of_their_own() {
     assert_eq!(feed.told(), [(7, 100, 112, 11), (7, 200, 212, 22)]);
     assert_eq!(feed.found.0.iter().map(|(w, _)| w.is_slow()).collect::<Vec<_>>(), [true, false]);
     assert_eq!(feed.engine.counts().stray_stops, 1);
-    let bad = Source::Points { start: vec![point("begin", Some("id <"))], stop: vec![] };
-    let session = Session { definitions: vec![plain(bad)], ..Session::default() };
+    let bad = WindowSource::Points { start: vec![point("begin", Some("id <"))], stop: vec![] };
+    let session = WindowConfig { definitions: vec![plain(bad)], ..WindowConfig::default() };
     assert!(Engine::new(&session, formats().iter(), ABI, 1).is_err());
 }
 
 #[test]
 fn losses_are_inside_of_windows_that_were_open() {
-    let mut feed = Feed::new(vec![plain(Source::Marker)], None);
+    let mut feed = Feed::new(vec![plain(WindowSource::Marker)], None);
     feed.marker(1, 7, "start");
     assert_eq!(feed.engine.lost(0, 5, 4 * MS), MS);
     feed.marker(4, 8, "start");
@@ -254,7 +256,7 @@ fn losses_are_inside_of_windows_that_were_open() {
 
 #[test]
 fn a_start_is_kept_though_the_steps_behind_it_are_dropped() {
-    let session = Session { definitions: vec![plain(Source::Syscall { nr: 5 })], ..Session::default() };
+    let session = WindowConfig { definitions: vec![plain(WindowSource::Syscall { nr: 5 })], ..WindowConfig::default() };
     let engine = Engine::new(&session, formats().iter(), ABI, 2000).unwrap();
     let mut feed = Feed { engine, found: All::default() };
     feed.enter(1, 7, 5, [0; 2]);

@@ -61,7 +61,7 @@ pub(super) fn bind_value(value: &Value<String>, format: &EventFormat) -> Option<
 }
 
 /// What a filter may ask besides the record's bytes.
-pub trait Surroundings {
+pub trait FilterContext {
     /// Name of the task that the record is of.
     fn comm(&self, record: &Record<'_>) -> &[u8];
     /// Name of the function at an address.
@@ -82,7 +82,7 @@ impl Bound {
     }
 
     /// Whether the record passes.
-    pub fn test(&self, record: &Record<'_>, around: &dyn Surroundings) -> bool {
+    pub fn test(&self, record: &Record<'_>, around: &dyn FilterContext) -> bool {
         self.expr.as_ref().is_none_or(|expr| Test { record, abi: self.abi, around }.expr(expr))
     }
 }
@@ -90,7 +90,7 @@ impl Bound {
 pub(super) struct Test<'r> {
     record: &'r Record<'r>,
     abi: Abi,
-    around: &'r dyn Surroundings,
+    around: &'r dyn FilterContext,
 }
 
 impl<'r> Test<'r> {

@@ -30,7 +30,7 @@ mod tree;
 
 use std::fmt;
 
-pub use bound::{Bound, Surroundings};
+pub use bound::{Bound, FilterContext};
 
 use super::abi::Abi;
 use super::format::EventFormat;
@@ -153,7 +153,7 @@ mod tests {
 
     struct Around;
 
-    impl Surroundings for Around {
+    impl FilterContext for Around {
         fn comm(&self, _: &Record<'_>) -> &[u8] {
             b"sh"
         }

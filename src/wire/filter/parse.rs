@@ -1,6 +1,6 @@
 //! From the text of a filter to its tree.
 
-use super::tree::{CMPS, Expr, Named, OPS, Value, Way};
+use super::tree::{CMPS, Expr, MatchMode, Named, OPS, Value};
 use super::{FilterError, FilterFault, Grammar};
 use crate::wire::pattern::Pattern;
 
@@ -119,7 +119,7 @@ impl Parser<'_> {
         for token in ["=~", "!~", "~"] {
             if self.eat(token) {
                 let (pattern, quotes) = self.pattern(token == "~")?;
-                return Ok(Expr::Match(left, pattern, Way { token, quotes }));
+                return Ok(Expr::Match(left, pattern, MatchMode { token, quotes }));
             }
         }
         for (token, cmp) in CMPS {

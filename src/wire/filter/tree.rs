@@ -35,13 +35,13 @@ pub(super) enum Op {
 
 /// How a text is held against a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct MatchMode {
     pub(super) token: &'static str,
     /// What the pattern was between.
     pub(super) quotes: (&'static str, &'static str),
 }
 
-impl Way {
+impl MatchMode {
     pub(super) fn is_met(self, matches: bool) -> bool {
         matches != (self.token == "!~")
     }
@@ -53,7 +53,7 @@ pub(super) enum Expr<F = String> {
     All(Box<Expr<F>>, Box<Expr<F>>),
     Not(Box<Expr<F>>),
     Compare(Value<F>, Cmp, Value<F>),
-    Match(Value<F>, Pattern, Way),
+    Match(Value<F>, Pattern, MatchMode),
     True(Value<F>),
     /// A clause about a field that the event lacks.
     Never,
@@ -96,7 +96,7 @@ pub(super) fn describe(expr: &Expr<Field>) -> Option<String> {
             format!("{} {token} {}", describe_value(a), describe_value(b))
         }
         Expr::Match(value, pattern, way) => {
-            let Way { token, quotes: (open, close) } = way;
+            let MatchMode { token, quotes: (open, close) } = way;
             format!("{} {token} {open}{}{close}", describe_value(value), pattern.text())
         }
         Expr::True(value) => describe_value(value),

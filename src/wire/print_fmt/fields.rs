@@ -2,7 +2,7 @@
 
 use crate::wire::abi::Abi;
 use crate::wire::bytes::until_nul;
-use crate::wire::format::{EventFormat, Field, FieldKind, Place};
+use crate::wire::format::{EventFormat, Field, FieldKind, FieldPlace};
 use crate::wire::text;
 
 use super::pointer::ranges;
@@ -27,7 +27,7 @@ pub fn list(format: &EventFormat, data: &[u8], abi: Abi, flavor: Flavor, out: &m
 
 /// What is the same for all records of a field that is shown raw.
 #[derive(Debug)]
-pub struct Shown {
+pub struct ShownField {
     /// ` name=`
     name: Box<[u8]>,
     /// How the print fmt spells it, where that shows the bare field.
@@ -35,15 +35,15 @@ pub struct Shown {
     long: bool,
 }
 
-impl Shown {
+impl ShownField {
     /// How the own fields of an event are shown; as bare numbers without a program.
-    pub fn all(format: &EventFormat, program: Option<&Program>) -> Vec<Shown> {
+    pub fn all(format: &EventFormat, program: Option<&Program>) -> Vec<ShownField> {
         let one = |field: &Field| {
             let number = matches!(field.kind, FieldKind::Int | FieldKind::Pointer);
             let mut text = Vec::new();
             name(field, &mut text);
             let spelling = program.filter(|_| number).and_then(|program| program.spelling(field.offset));
-            Shown { name: text.into(), spelling, long: is_long(field) }
+            ShownField { name: text.into(), spelling, long: is_long(field) }
         };
         format.fields.iter().map(one).collect()
     }
@@ -52,7 +52,7 @@ impl Shown {
 /// Appends ` name=value` for each own field, as `shown` says; `program` is the one it was made from.
 pub fn raw(
     format: &EventFormat,
-    shown: &[Shown],
+    shown: &[ShownField],
     program: Option<&Program>,
     (abi, flavor): (Abi, Flavor),
     data: &[u8],
@@ -78,7 +78,7 @@ fn name(field: &Field, out: &mut Vec<u8>) {
 fn value(field: &Field, long: bool, data: &[u8], abi: Abi, flavor: Flavor, out: &mut Vec<u8>) {
     let array = field.brackets.is_some();
     // libtraceevent takes an array without a length for empty when it looks at its bytes.
-    let flexible = field.place == Place::Flexible && flavor.is_lte();
+    let flexible = field.place == FieldPlace::Flexible && flavor.is_lte();
     if array && holds_text(field, flavor) && (flexible || printable(field.bytes(data, abi))) {
         out.extend_from_slice(field.text(data, abi));
     } else if array {

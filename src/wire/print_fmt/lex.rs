@@ -1,6 +1,6 @@
 //! Tokens of a print fmt: C after preprocessing.
 
-use super::{Flavor, Refusal};
+use super::{Flavor, Unsupported};
 
 /// One token.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,7 +19,7 @@ const OPS: &[&str] = &[
 ];
 
 /// Cuts a text into tokens.
-pub(super) fn tokens(text: &str, flavor: Flavor) -> Result<Vec<Token>, Refusal> {
+pub(super) fn tokens(text: &str, flavor: Flavor) -> Result<Vec<Token>, Unsupported> {
     let bytes = text.as_bytes();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -32,14 +32,14 @@ pub(super) fn tokens(text: &str, flavor: Flavor) -> Result<Vec<Token>, Refusal> 
             b'"' => string(&bytes[at..], b'"', flavor)?,
             b'\'' => {
                 let (token, len) = string(&bytes[at..], b'\'', flavor)?;
-                let Token::Str(inner) = token else { return Err(Refusal::new("a character constant")) };
+                let Token::Str(inner) = token else { return Err(Unsupported::new("a character constant")) };
                 (Token::Char(inner.first().copied().unwrap_or(0)), len)
             }
             b'0'..=b'9' => number(&bytes[at..])?,
             b'_' | b'$' | b'a'..=b'z' | b'A'..=b'Z' => name(&bytes[at..]),
             _ => match OPS.iter().find(|op| bytes[at..].starts_with(op.as_bytes())) {
                 Some(op) => (Token::Op(op), op.len()),
-                None => return Err(Refusal::new("a character that is no C")),
+                None => return Err(Unsupported::new("a character that is no C")),
             },
         };
         tokens.push(token);
@@ -57,7 +57,7 @@ fn name(bytes: &[u8]) -> (Token, usize) {
     (Token::Name(String::from_utf8_lossy(&bytes[..len]).into_owned()), len)
 }
 
-fn number(bytes: &[u8]) -> Result<(Token, usize), Refusal> {
+fn number(bytes: &[u8]) -> Result<(Token, usize), Unsupported> {
     let len = bytes.iter().take_while(|byte| is_name(byte)).count();
     let text = String::from_utf8_lossy(&bytes[..len]).to_ascii_lowercase();
     let digits = text.trim_end_matches(['u', 'l']);
@@ -69,20 +69,20 @@ fn number(bytes: &[u8]) -> Result<(Token, usize), Refusal> {
     } else {
         digits.parse()
     };
-    let value = value.map_err(|_| Refusal::new("a number that is none"))?;
+    let value = value.map_err(|_| Unsupported::new("a number that is none"))?;
     let decimal = !digits.starts_with('0');
     Ok((Token::Number { value, unsigned: suffix.contains('u'), long: suffix.contains('l'), decimal }, len))
 }
 
 /// A literal in quotes.
-fn string(bytes: &[u8], quote: u8, flavor: Flavor) -> Result<(Token, usize), Refusal> {
+fn string(bytes: &[u8], quote: u8, flavor: Flavor) -> Result<(Token, usize), Unsupported> {
     let mut at = 1;
     loop {
         match bytes.get(at) {
-            None => return Err(Refusal::new("a string without an end")),
+            None => return Err(Unsupported::new("a string without an end")),
             Some(b'\\') => at += 2,
             Some(&byte) if byte == quote => break,
-            Some(b'\t') if flavor == Flavor::Lte2022 => return Err(Refusal::new("a tab in a string")),
+            Some(b'\t') if flavor == Flavor::Lte2022 => return Err(Unsupported::new("a tab in a string")),
             Some(_) => at += 1,
         }
     }

@@ -38,9 +38,9 @@ mod run;
 pub use compile::compile;
 pub use conv::{Base, Number, fit};
 pub use program::Program;
-pub use rules::{Flavor, Helper, HelperArg, Refusal, Setting, Tables};
+pub use rules::{Environment, Flavor, Helper, HelperArg, Tables, Unsupported};
 
 /// Compiles the print fmt of `format` without any helper.
-pub fn compile_plain(format: &EventFormat, abi: Abi, flavor: Flavor) -> Result<Program, Refusal> {
-    compile(format, &Setting { abi, flavor, helpers: &|_| None })
+pub fn compile_plain(format: &EventFormat, abi: Abi, flavor: Flavor) -> Result<Program, Unsupported> {
+    compile(format, &Environment { abi, flavor, helpers: &|_| None })
 }

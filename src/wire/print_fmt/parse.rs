@@ -3,7 +3,7 @@
 //! The tree knows C's grammar and nothing of the event: names are resolved when it is compiled.
 
 use super::lex::{Token, tokens};
-use super::{Flavor, Refusal};
+use super::{Flavor, Unsupported};
 use crate::wire::abi::Abi;
 use crate::wire::format::element_bytes;
 
@@ -56,12 +56,12 @@ pub(super) struct PrintFmt {
 }
 
 /// Parses a print fmt, grouping operators by the rules of `flavor`.
-pub(super) fn parse(text: &str, flavor: Flavor) -> Result<PrintFmt, Refusal> {
+pub(super) fn parse(text: &str, flavor: Flavor) -> Result<PrintFmt, Unsupported> {
     let mut parser = Parser { tokens: tokens(text, flavor)?, at: 0, depth: 0, flavor };
     let mut format = Vec::new();
     match parser.next() {
         Some(Token::Str(piece)) => format.extend(piece),
-        _ => return Err(Refusal::new("no format string")),
+        _ => return Err(Unsupported::new("no format string")),
     }
     while let Some(Token::Str(piece)) = parser.peek() {
         format.extend(piece);
@@ -126,14 +126,14 @@ impl Parser {
         found
     }
 
-    fn expect(&mut self, op: &'static str) -> Result<(), Refusal> {
-        if self.accept(op) { Ok(()) } else { Err(Refusal::new(&format!("expected `{op}`"))) }
+    fn expect(&mut self, op: &'static str) -> Result<(), Unsupported> {
+        if self.accept(op) { Ok(()) } else { Err(Unsupported::new(&format!("expected `{op}`"))) }
     }
 
-    fn expr(&mut self) -> Result<Expr, Refusal> {
+    fn expr(&mut self) -> Result<Expr, Unsupported> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(Refusal::new("nested too deeply"));
+            return Err(Unsupported::new("nested too deeply"));
         }
         if self.flavor.is_lte() {
             let first = self.unary()?;
@@ -153,7 +153,7 @@ impl Parser {
         Ok(expr)
     }
 
-    fn binary(&mut self, level: usize) -> Result<Expr, Refusal> {
+    fn binary(&mut self, level: usize) -> Result<Expr, Unsupported> {
         let Some(ops) = LEVELS.get(level) else { return self.unary() };
         let mut left = self.binary(level + 1)?;
         // A long chain on one level makes a tree as deep as it is long.
@@ -163,7 +163,7 @@ impl Parser {
             self.at += 1;
             links += 1;
             if links > MAX_DEPTH {
-                return Err(Refusal::new("a chain of operators that is too long"));
+                return Err(Unsupported::new("a chain of operators that is too long"));
             }
             let right = self.binary(level + 1)?;
             left = Expr::Binary(op, Box::new(left), Box::new(right));
@@ -176,11 +176,11 @@ impl Parser {
     /// Found by experiment: an operator that binds no looser than the one before it takes over that one's right side,
     /// so `8 - 4 - 2` is 6; parentheses leave no trace, so a right side in parentheses whose operator binds looser
     /// gives up its left part: `a & (b | c)` is `(a & b) | c`.
-    fn lte_rest(&mut self, left: Expr) -> Result<Expr, Refusal> {
+    fn lte_rest(&mut self, left: Expr) -> Result<Expr, Unsupported> {
         let Some(op) = self.operator() else { return Ok(left) };
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(Refusal::new("nested too deeply"));
+            return Err(Unsupported::new("nested too deeply"));
         }
         self.at += 1;
         let expr = if op == "?" { self.lte_cond(left)? } else { self.lte_binary(op, left)? };
@@ -188,11 +188,11 @@ impl Parser {
         Ok(expr)
     }
 
-    fn lte_cond(&mut self, cond: Expr) -> Result<Expr, Refusal> {
+    fn lte_cond(&mut self, cond: Expr) -> Result<Expr, Unsupported> {
         let yes = self.expr()?;
         let bare = !matches!(self.tokens.get(self.at.saturating_sub(1)), Some(Token::Op(")")));
         if self.flavor == Flavor::Lte2026 && bare && matches!(yes, Expr::Cond(..)) {
-            return Err(Refusal::new("a condition within a condition"));
+            return Err(Unsupported::new("a condition within a condition"));
         }
         self.expect(":")?;
         let old = self.flavor == Flavor::Lte2022;
@@ -201,7 +201,7 @@ impl Parser {
         if old { self.lte_rest(expr) } else { Ok(expr) }
     }
 
-    fn lte_binary(&mut self, op: &'static str, left: Expr) -> Result<Expr, Refusal> {
+    fn lte_binary(&mut self, op: &'static str, left: Expr) -> Result<Expr, Unsupported> {
         let looser_than = |next: Option<&'static str>, prio| next.is_some_and(|next| lte_priority(next) > prio);
         match self.unary()? {
             Expr::Binary(outer, a, b) if lte_priority(op) < lte_priority(outer) => {
@@ -235,17 +235,17 @@ impl Parser {
         }
     }
 
-    fn unary(&mut self) -> Result<Expr, Refusal> {
+    fn unary(&mut self) -> Result<Expr, Unsupported> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(Refusal::new("nested too deeply"));
+            return Err(Unsupported::new("nested too deeply"));
         }
         let expr = self.unary_inner();
         self.depth -= 1;
         expr
     }
 
-    fn unary_inner(&mut self) -> Result<Expr, Refusal> {
+    fn unary_inner(&mut self) -> Result<Expr, Unsupported> {
         for op in ["-", "+", "~", "!", "*", "&"] {
             if self.accept(op) {
                 return Ok(Expr::Unary(op, Box::new(self.unary()?)));
@@ -304,13 +304,13 @@ impl Parser {
         }
     }
 
-    fn postfix(&mut self) -> Result<Expr, Refusal> {
+    fn postfix(&mut self) -> Result<Expr, Unsupported> {
         let mut expr = self.primary()?;
         let mut links = 0;
         loop {
             links += 1;
             if links > MAX_DEPTH {
-                return Err(Refusal::new("a chain of members that is too long"));
+                return Err(Unsupported::new("a chain of members that is too long"));
             }
             if self.accept("[") {
                 let index = self.expr()?;
@@ -318,13 +318,15 @@ impl Parser {
                 expr = Expr::Index(Box::new(expr), Box::new(index));
             } else if self.is("->") || self.is(".") {
                 self.at += 1;
-                let Some(Token::Name(name)) = self.next() else { return Err(Refusal::new("a member without a name")) };
+                let Some(Token::Name(name)) = self.next() else {
+                    return Err(Unsupported::new("a member without a name"));
+                };
                 expr = match expr {
                     Expr::Name(rec) if rec == "REC" => Expr::Field(name),
                     other => Expr::Member(Box::new(other), name),
                 };
             } else if self.is("(") {
-                let Expr::Name(name) = expr else { return Err(Refusal::new("a call of no name")) };
+                let Expr::Name(name) = expr else { return Err(Unsupported::new("a call of no name")) };
                 self.at += 1;
                 expr = Expr::Call(name, self.list(")")?);
             } else {
@@ -334,7 +336,7 @@ impl Parser {
     }
 
     /// Expressions separated by commas up to `end`; a trailing comma is allowed.
-    fn list(&mut self, end: &'static str) -> Result<Vec<Expr>, Refusal> {
+    fn list(&mut self, end: &'static str) -> Result<Vec<Expr>, Unsupported> {
         let mut items = Vec::new();
         while !self.accept(end) {
             items.push(if self.is("{") { self.braces()? } else { self.expr()? });
@@ -346,10 +348,10 @@ impl Parser {
         Ok(items)
     }
 
-    fn braces(&mut self) -> Result<Expr, Refusal> {
+    fn braces(&mut self) -> Result<Expr, Unsupported> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(Refusal::new("nested too deeply"));
+            return Err(Unsupported::new("nested too deeply"));
         }
         self.expect("{")?;
         let items = self.list("}")?;
@@ -357,7 +359,7 @@ impl Parser {
         Ok(Expr::List(items))
     }
 
-    fn primary(&mut self) -> Result<Expr, Refusal> {
+    fn primary(&mut self) -> Result<Expr, Unsupported> {
         match self.next() {
             Some(Token::Number { value, unsigned, long, decimal }) => {
                 Ok(Expr::Number { value, unsigned, long, decimal })
@@ -377,13 +379,13 @@ impl Parser {
                 self.expect(")")?;
                 Ok(expr)
             }
-            Some(Token::Op(op)) => Err(Refusal::new(&format!("unexpected `{op}`"))),
-            None => Err(Refusal::new("an expression is missing")),
+            Some(Token::Op(op)) => Err(Unsupported::new(&format!("unexpected `{op}`"))),
+            None => Err(Unsupported::new("an expression is missing")),
         }
     }
 
     /// `{ type name = expr; ... expr; })`, the opening parenthesis being consumed.
-    fn block(&mut self) -> Result<Expr, Refusal> {
+    fn block(&mut self) -> Result<Expr, Unsupported> {
         self.expect("{")?;
         let mut locals = Vec::new();
         loop {
@@ -401,7 +403,7 @@ impl Parser {
                 return Ok(Expr::Block(locals, Box::new(value)));
             }
             let what = if end { "a statement that is no declaration" } else { "expected `;`" };
-            return Err(Refusal::new(what));
+            return Err(Unsupported::new(what));
         }
     }
 

@@ -71,7 +71,7 @@ pub enum Helper {
 
 /// Everything that compiling needs to know besides the format.
 #[derive(Clone, Copy)]
-pub struct Setting<'a> {
+pub struct Environment<'a> {
     /// The traced machine.
     pub abi: Abi,
     /// The rules.
@@ -82,21 +82,21 @@ pub struct Setting<'a> {
 
 /// Why a print fmt could not be compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct Unsupported {
     /// The reason, as a phrase.
     pub reason: String,
 }
 
-impl Refusal {
-    pub(crate) fn new(reason: &str) -> Refusal {
-        Refusal { reason: reason.to_owned() }
+impl Unsupported {
+    pub(crate) fn new(reason: &str) -> Unsupported {
+        Unsupported { reason: reason.to_owned() }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "print fmt: {}", self.reason)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for Unsupported {}

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::early::{Early, Growing, Order};
+use super::first_lookups::{FirstLookups, OrderedPart, PrefixSource};
 use crate::wire::bytes::find;
 use crate::wire::text;
 
@@ -13,26 +13,26 @@ use crate::wire::text;
 const CACHE_SLOTS: usize = 4096;
 
 /// Brings a table's text when it is first needed.
-type Load = Box<dyn Fn() -> Box<dyn Growing> + Send + Sync>;
+type PrefixLoader = Box<dyn Fn() -> Box<dyn PrefixSource> + Send + Sync>;
 
 /// The kernel's symbols, as stored in the text of `/proc/kallsyms`.
 pub struct Kallsyms {
     text: OnceLock<Vec<u8>>,
-    load: Option<Load>,
-    index: OnceLock<Index>,
-    early: Mutex<Early>,
+    load: Option<PrefixLoader>,
+    index: OnceLock<SymbolIndex>,
+    first_lookups: Mutex<FirstLookups>,
 }
 
 /// The symbols in order of their addresses, over the text they are names in.
-struct Index {
-    entries: Vec<Entry>,
+struct SymbolIndex {
+    entries: Vec<SymbolEntry>,
     cache: Vec<AtomicU32>,
     /// Symbols stand out of order among those that the first look-ups see: these are asked first.
     mixed: bool,
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+struct SymbolEntry {
     addr: u64,
     name_at: u32,
     name_len: u16,
@@ -56,25 +56,30 @@ impl Kallsyms {
     }
 
     /// A table whose text is expensive to get: `load` is called when the first address is looked up.
-    pub fn deferred(load: impl Fn() -> Box<dyn Growing> + Send + Sync + 'static) -> Kallsyms {
-        let load: Option<Load> = Some(Box::new(load));
+    pub fn deferred(load: impl Fn() -> Box<dyn PrefixSource> + Send + Sync + 'static) -> Kallsyms {
+        let load: Option<PrefixLoader> = Some(Box::new(load));
         Kallsyms { load, ..Kallsyms::empty() }
     }
 
     fn empty() -> Kallsyms {
-        Kallsyms { text: OnceLock::new(), load: None, index: OnceLock::new(), early: Mutex::new(Early::new()) }
+        Kallsyms {
+            text: OnceLock::new(),
+            load: None,
+            index: OnceLock::new(),
+            first_lookups: Mutex::new(FirstLookups::new()),
+        }
     }
 
     /// The text as stored.
     pub fn text(&self) -> &[u8] {
-        self.text.get_or_init(|| match self.early().take() {
+        self.text.get_or_init(|| match self.first_lookups().take() {
             Some(text) => text.finish(),
             None => self.load.as_ref().map(|load| load().finish()).unwrap_or_default(),
         })
     }
 
-    fn early(&self) -> MutexGuard<'_, Early> {
-        self.early.lock().unwrap_or_else(PoisonError::into_inner)
+    fn first_lookups(&self) -> MutexGuard<'_, FirstLookups> {
+        self.first_lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The symbol with the greatest address not above `addr`, unless that is the table's last symbol.
@@ -89,11 +94,11 @@ impl Kallsyms {
     /// Appends the name of the symbol at `addr`, with the offset into it if asked for; false if there is none.
     #[inline]
     pub fn put(&self, addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
-        if self.index.get().is_none() && self.put_by_halving(addr, offset, out) {
+        if self.index.get().is_none() && self.put_by_bisecting(addr, offset, out) {
             return true;
         }
         let index = self.index();
-        if index.mixed && self.early().put_always(self.text(), addr, offset, out) {
+        if index.mixed && self.first_lookups().put_always(self.text(), addr, offset, out) {
             return true;
         }
         let Some(entry) = index.number(addr).and_then(|number| index.entries.get(number as usize)) else {
@@ -109,13 +114,13 @@ impl Kallsyms {
 
     /// As [`Kallsyms::put`] for the first few addresses; false if the index has to be asked.
     #[cold]
-    fn put_by_halving(&self, addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
-        let mut early = self.early();
+    fn put_by_bisecting(&self, addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
+        let mut first_lookups = self.first_lookups();
         match (self.text.get(), &self.load) {
-            (Some(text), _) => early.put(Some(text), addr, offset, out),
+            (Some(text), _) => first_lookups.put(Some(text), addr, offset, out),
             (None, Some(load)) => {
-                early.begin(load);
-                early.put(None, addr, offset, out)
+                first_lookups.start(load);
+                first_lookups.put(None, addr, offset, out)
             }
             (None, None) => false,
         }
@@ -161,17 +166,17 @@ impl Kallsyms {
     }
 
     #[inline]
-    fn index(&self) -> &Index {
+    fn index(&self) -> &SymbolIndex {
         self.index.get_or_init(|| {
             let (entries, mixed) = build_index(self.text());
-            Index { entries, cache: (0..CACHE_SLOTS).map(|_| AtomicU32::new(0)).collect(), mixed }
+            SymbolIndex { entries, cache: (0..CACHE_SLOTS).map(|_| AtomicU32::new(0)).collect(), mixed }
         })
     }
 }
 
 /// Name and module of an entry.
 #[inline]
-fn name<'t>(text: &'t [u8], entry: &Entry) -> (&'t [u8], Option<&'t [u8]>) {
+fn name<'t>(text: &'t [u8], entry: &SymbolEntry) -> (&'t [u8], Option<&'t [u8]>) {
     let rest = text.get(entry.name_at as usize..).unwrap_or(&[]);
     let Some((name, tail)) = rest.split_at_checked(entry.name_len.into()) else { return (rest, None) };
     let module = tail.strip_prefix(b"\t[").map(|module| {
@@ -181,7 +186,7 @@ fn name<'t>(text: &'t [u8], entry: &Entry) -> (&'t [u8], Option<&'t [u8]>) {
     (name, module)
 }
 
-impl Index {
+impl SymbolIndex {
     #[inline]
     fn number(&self, addr: u64) -> Option<u32> {
         let slot = self.cache.get((addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize)?;
@@ -199,7 +204,7 @@ impl Index {
 /// True if the symbol at `number` is the answer for `addr`. Nobody knows where the last symbol ends: only its very
 /// address is taken for it.
 #[inline]
-fn covers(index: &[Entry], number: usize, addr: u64) -> bool {
+fn covers(index: &[SymbolEntry], number: usize, addr: u64) -> bool {
     match index.get(number) {
         Some(entry) if entry.addr < addr => index.get(number + 1).is_some_and(|next| addr < next.addr),
         // Of several symbols at one address the search must choose each time.
@@ -213,7 +218,7 @@ fn covers(index: &[Entry], number: usize, addr: u64) -> bool {
 
 /// Halves the table until an entry starts at `addr` or spans it. Of several symbols at one address trace-cmd shows the
 /// one that its search meets first; halving in the same way meets the same.
-fn search(index: &[Entry], addr: u64) -> Option<u32> {
+fn search(index: &[SymbolEntry], addr: u64) -> Option<u32> {
     let (mut low, mut high) = (0, index.len());
     while low < high {
         let middle = low + (high - low) / 2;
@@ -234,7 +239,7 @@ fn search(index: &[Entry], addr: u64) -> Option<u32> {
 }
 
 /// The symbols in order, and whether some stand out of order in the text among those at its start.
-fn build_index(text: &[u8]) -> (Vec<Entry>, bool) {
+fn build_index(text: &[u8]) -> (Vec<SymbolEntry>, bool) {
     let text = text.get(..u32::MAX as usize).unwrap_or(text);
     let mut index = Vec::with_capacity(text.len() / 40);
     let (mut at, mut sorted, mut last, mut nonzero) = (0, true, 0, false);
@@ -252,7 +257,7 @@ fn build_index(text: &[u8]) -> (Vec<Entry>, bool) {
                 _ => name.len(),
             };
             let name_len = len.min(usize::from(u16::MAX)) as u16;
-            index.push(Entry { addr, name_at: (at + name_at) as u32, name_len });
+            index.push(SymbolEntry { addr, name_at: (at + name_at) as u32, name_len });
         }
         at = end + 1;
     }
@@ -262,7 +267,7 @@ fn build_index(text: &[u8]) -> (Vec<Entry>, bool) {
     }
     let mut mixed = false;
     if !sorted {
-        let order = Order::of(text);
+        let order = OrderedPart::of(text);
         mixed = index.iter().any(|entry| entry.name_at as usize >= order.len && order.spans(entry.addr));
         index.sort_by_key(|entry| entry.addr);
     }

@@ -111,14 +111,14 @@ const MAX_CHAIN: usize = 1024;
 pub struct Names {
     table: Arc<Cmdlines>,
     any_learned: AtomicBool,
-    learned: OnceLock<Vec<OnceLock<Box<Learned>>>>,
+    learned: OnceLock<Vec<OnceLock<Box<LearnedName>>>>,
 }
 
-struct Learned {
+struct LearnedName {
     pid: i32,
     seq: u64,
     name: Box<[u8]>,
-    next: OnceLock<Box<Learned>>,
+    next: OnceLock<Box<LearnedName>>,
 }
 
 impl Names {
@@ -169,7 +169,7 @@ impl Names {
         let Some(mut cell) = buckets.get(hash_pid(pid) % BUCKETS) else {
             return;
         };
-        let mut new = Box::new(Learned { pid, seq, name: name.into(), next: OnceLock::new() });
+        let mut new = Box::new(LearnedName { pid, seq, name: name.into(), next: OnceLock::new() });
         for _ in 0..MAX_CHAIN {
             match cell.get() {
                 Some(learned) if learned.pid == pid => return,
@@ -195,7 +195,7 @@ impl Names {
         names
     }
 
-    fn find(&self, pid: i32) -> Option<&Learned> {
+    fn find(&self, pid: i32) -> Option<&LearnedName> {
         let mut cell = self.learned.get()?.get(hash_pid(pid) % BUCKETS)?;
         while let Some(learned) = cell.get() {
             if learned.pid == pid {

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::{Explained, io_text};
 use crate::probe::{Instead, ProbeError};
-use crate::symbols::{BinaryError, Verdict};
+use crate::symbols::{BinaryError, SearchResult};
 
 /// An error of a probe in words.
 pub(in crate::cli) fn error(error: &ProbeError) -> Explained {
@@ -131,12 +131,12 @@ fn no_symbol(explained: Explained, nearest: &[String], tables: &[&str], paths: &
     }
 }
 
-fn no_dwarf(explained: Explained, path: &std::path::Path, tried: &[(PathBuf, Verdict)]) -> Explained {
+fn no_dwarf(explained: Explained, path: &std::path::Path, tried: &[(PathBuf, SearchResult)]) -> Explained {
     let explained = tried.iter().enumerate().fold(explained, |explained, (at, (path, verdict))| {
         let verdict = match verdict {
-            Verdict::Missing => "not there",
-            Verdict::Unreadable => "no ELF file, or not to be read",
-            Verdict::OtherBuild => "of another build",
+            SearchResult::Missing => "not there",
+            SearchResult::Unreadable => "no ELF file, or not to be read",
+            SearchResult::OtherBuild => "of another build",
             _ => "without debug information",
         };
         explained.row(if at == 0 { "looked" } else { "" }, format!("{}: {verdict}", path.display()))

@@ -290,8 +290,8 @@ pub(in crate::cli) fn window_note(note: &rt::Note, verbose: bool) -> Option<Stri
 }
 
 /// Windows so far, in a line.
-pub(in crate::cli) fn window_counts(counts: &crate::windows::OnlySlow) -> String {
-    let sum = |of: fn(&crate::windows::Tally) -> u64| counts.kinds.values().map(of).sum::<u64>();
+pub(in crate::cli) fn window_counts(counts: &crate::windows::WindowCounts) -> String {
+    let sum = |of: fn(&crate::windows::DurationCounts) -> u64| counts.kinds.values().map(of).sum::<u64>();
     let (closed, slow) = (sum(|tally| tally.closed), sum(|tally| tally.slow));
     let (open, lost, dropped) = (counts.open, counts.lost, counts.dropped);
     let mut text = format!(

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::lines::{self, samples_of};
 use super::page::{Page, Shown};
-use crate::windows::Split;
+use crate::windows::TimeSplit;
 use crate::windows::engine::{Steps, Window};
 
 /// The version of the schema: raised when a field changes its meaning or goes.
@@ -36,7 +36,7 @@ struct WindowObject<'a> {
     recorded: bool,
     lost: u64,
     dropped: u64,
-    split: Split,
+    split: TimeSplit,
     steps: Vec<StepObject>,
     samples: Vec<SampleObject<'a>>,
 }
@@ -80,7 +80,7 @@ pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
             start: one.start,
             end: one.end,
             threshold: 0,
-            split: Split::default(),
+            split: TimeSplit::default(),
             lost: 0,
             dropped: 0,
         };

@@ -3,7 +3,7 @@
 use super::page::{Page, Shown};
 use super::settings::Sort;
 use crate::decode::Scene;
-use crate::decode::meaning::{Edge, Meaning, could_go_on, frames};
+use crate::decode::meaning::{Edge, Meaning, frames, is_runnable};
 use crate::report::reading::lane::Lane;
 use crate::windows::engine::Window;
 use crate::windows::samples::{Sample, Samples};
@@ -286,7 +286,7 @@ impl Drawing<'_, '_> {
                     let next = int(next) as u32 as i32;
                     // Who took the CPU is what a thread that could go on waits for.
                     let letters = letter(int(state));
-                    let brief = !could_go_on(int(state));
+                    let brief = !is_runnable(int(state));
                     (format!("out {letters}"), format!("to {}", self.task(next, time)), brief)
                 } else {
                     ("in".to_owned(), format!("on CPU {cpu}"), true)
@@ -349,8 +349,8 @@ impl Drawing<'_, '_> {
 
     fn call(&self, nr: u64) -> String {
         match nr {
-            crate::windows::MAGIC_START => return "window start".to_owned(),
-            crate::windows::MAGIC_STOP => return "window stop".to_owned(),
+            crate::windows::MARKER_SYSCALL_START => return "window start".to_owned(),
+            crate::windows::MARKER_SYSCALL_STOP => return "window stop".to_owned(),
             _ => {}
         }
         let name = self.page.machine.and_then(|machine| machine.name(nr));
@@ -386,7 +386,7 @@ fn strip(names: Vec<String>, kernel: bool) -> Vec<String> {
 }
 
 fn letter(state: u64) -> String {
-    if could_go_on(state) {
+    if is_runnable(state) {
         return if state & 0x100 != 0 { "R+" } else { "R" }.to_owned();
     }
     (0..8).filter(|bit| state & (1 << bit) != 0).map(|bit| STATES[bit]).collect()

@@ -35,8 +35,8 @@ use crate::report::reading::input::Input;
 use crate::report::reading::lane::Lane;
 use crate::report::reading::record::{Loss, Opened, Record};
 use crate::symbols::names::{Names, bytes_of};
-use crate::windows::Session;
-use crate::windows::engine::{Engine, Finds, Origin};
+use crate::windows::WindowConfig;
+use crate::windows::engine::{Engine, RecordOrigin, WindowSink};
 use crate::windows::samples::Samples;
 use crate::wire::subbuf::Lost;
 use page::{Found, Page, Shown};
@@ -46,7 +46,7 @@ const MOST_BYTES: usize = 256 << 20;
 
 /// The windows of one file.
 struct FileWindows {
-    session: Session,
+    session: WindowConfig,
     engine: Engine,
     found: Found,
     samples: Option<Samples>,
@@ -69,7 +69,7 @@ impl Take for Windows {
     #[inline]
     fn take(&mut self, record: &Record<'_>) {
         let Some(file) = self.files.get_mut(record.lane.file) else { return };
-        let origin = Origin { stream: record.stream, id: record.id(), pid: record.pid() };
+        let origin = RecordOrigin { stream: record.stream, id: record.id(), pid: record.pid() };
         file.engine.take(origin, &record.bytes, &mut file.found);
     }
 
@@ -132,8 +132,8 @@ impl Findings for Pages<'_> {
 }
 
 /// What the recording says of its windows, and what became of them.
-pub fn stored_session(dat: &Dat) -> Option<Session> {
-    let session = Session::decode(&dat.own_payload(own::WINDOWS)?)?;
+pub fn stored_session(dat: &Dat) -> Option<WindowConfig> {
+    let session = WindowConfig::decode(&dat.own_payload(own::WINDOWS)?)?;
     let part = |id| dat.own_payload(id).unwrap_or_default();
     Some(session.with_outcome(&part(own::WINDOW_COUNTS), &part(own::SLOW_WINDOWS)))
 }
@@ -147,7 +147,7 @@ fn open(number: usize, input: &Input, lanes: &[Lane], settings: &WindowSettings)
     let given = settings.sessions.get(number).cloned().flatten();
     let mut session = match (given, stored) {
         // What is known of threads helps whatever windows are asked for.
-        (Some(given), Some(stored)) => Session { definitions: given.definitions, only_slow: None, ..stored },
+        (Some(given), Some(stored)) => WindowConfig { definitions: given.definitions, only_slow: None, ..stored },
         (Some(given), None) => given,
         (None, Some(stored)) if !stored.definitions.is_empty() => stored,
         (None, _) => return Err(WindowError::NoWindows(input.path.clone())),
@@ -176,9 +176,9 @@ fn open(number: usize, input: &Input, lanes: &[Lane], settings: &WindowSettings)
         let seen =
             samples.samples.iter().map(|sample| (sample.time, sample.tid)).chain(samples.switches.iter().copied());
         for (time, tid) in seen {
-            engine.proofs.entry(tid).or_default().push(time);
+            engine.seen_running.entry(tid).or_default().push(time);
         }
-        engine.proofs.values_mut().for_each(|times| times.sort_unstable());
+        engine.seen_running.values_mut().for_each(|times| times.sort_unstable());
     }
     let kept = session.only_slow.as_mut().map(|kept| std::mem::take(&mut kept.windows)).unwrap_or_default();
     let known = kept.into_iter().map(|kept| ((kept.tid, kept.start, kept.definition), kept)).collect();

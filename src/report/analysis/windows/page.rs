@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use super::settings::WindowSettings;
 use crate::report::reading::lane::Lane;
 use crate::report::reading::record::Opened;
-use crate::windows::engine::{Engine, Finds, Steps, Window};
+use crate::windows::engine::{Engine, Steps, Window, WindowSink};
 use crate::windows::samples::Samples;
 use crate::windows::syscalls::Machine;
-use crate::windows::{Kept, OnlySlow, Session, Unrecorded};
+use crate::windows::{SlowWindow, Unrecorded, WindowConfig, WindowCounts};
 
 /// A closed window, slow or not.
 #[derive(Clone, Debug)]
@@ -40,11 +40,11 @@ pub(super) struct Found {
     pub(super) min_ns: Option<u64>,
     pub(super) threads: Vec<i32>,
     /// Where only slow windows were kept: those of which the recorder knew, by thread, start and definition.
-    pub(super) known: HashMap<(i32, u64, usize), Kept>,
+    pub(super) known: HashMap<(i32, u64, usize), SlowWindow>,
 }
 
 impl Found {
-    pub(super) fn kept(&self, window: &Window) -> Option<&Kept> {
+    pub(super) fn kept(&self, window: &Window) -> Option<&SlowWindow> {
         self.known.get(&(window.tid, window.start, window.definition))
     }
 
@@ -54,7 +54,7 @@ impl Found {
     }
 }
 
-impl Finds for Found {
+impl WindowSink for Found {
     fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
         // A recorder that was killed, or is at work, has not written every stop; one of later does not stand for it.
         if !self.wants(&window) || self.kept(&window).is_some_and(|kept| kept.end != window.end) {
@@ -86,7 +86,7 @@ pub(super) struct Page<'p> {
     pub(super) file: Option<&'p str>,
     pub(super) opened: Opened<'p>,
     pub(super) number: usize,
-    pub(super) session: &'p Session,
+    pub(super) session: &'p WindowConfig,
     pub(super) engine: &'p Engine,
     pub(super) found: &'p Found,
     pub(super) samples: Option<&'p Samples>,
@@ -112,7 +112,7 @@ impl<'p> Page<'p> {
     }
 
     /// What the recording counted of windows it did not keep.
-    pub(super) fn only_slow(&self) -> Option<&'p OnlySlow> {
+    pub(super) fn only_slow(&self) -> Option<&'p WindowCounts> {
         self.session.only_slow.as_ref()
     }
 

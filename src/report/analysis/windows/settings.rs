@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::windows::Session;
+use crate::windows::WindowConfig;
 
 /// In which order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum FoldedTime {
 #[non_exhaustive]
 pub struct WindowSettings {
     /// What windows are; as the file says if `None`.
-    pub sessions: Vec<Option<Session>>,
+    pub sessions: Vec<Option<WindowConfig>>,
     /// A threshold for windows that say nothing else, in place of the recording's.
     pub threshold_ns: Option<u64>,
     /// Only windows that took so long are shown, whatever their threshold.

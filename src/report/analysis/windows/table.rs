@@ -7,7 +7,7 @@ use super::lines::ms;
 use super::page::Page;
 use super::settings::By;
 use crate::spread::Spread;
-use crate::windows::{NS_PER_ROW, Tally};
+use crate::windows::{DurationCounts, NS_PER_ROW};
 
 /// Most characters of a bar.
 const BAR: u64 = 50;
@@ -23,11 +23,11 @@ struct Row {
 enum Took {
     Seen(Box<Spread>),
     /// The recording has counted them.
-    Counted(Tally),
+    Counted(DurationCounts),
 }
 
 impl Row {
-    fn of_tally((name, tally): (&String, &Tally)) -> Row {
+    fn of_tally((name, tally): (&String, &DurationCounts)) -> Row {
         Row { name: name.clone(), slow: tally.slow, took: Took::Counted(tally.clone()) }
     }
 
@@ -95,7 +95,7 @@ pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Durations by powers of two, as the kernel has counted them: each row is of those up to its time.
-fn powers(tally: &Tally, out: &mut dyn Write) -> io::Result<()> {
+fn powers(tally: &DurationCounts, out: &mut dyn Write) -> io::Result<()> {
     // A time has no more bits, whatever a damaged file says.
     let mut known = tally.powers.range(..u64::BITS).map(|(power, _)| *power);
     let Some(first) = known.next() else { return Ok(()) };

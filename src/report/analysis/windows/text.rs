@@ -88,8 +88,8 @@ fn limits(page: &Page<'_>) -> String {
         .collect();
     // Markers tell their own.
     let told = page.session.definitions.iter().any(|definition| {
-        use crate::windows::{Source, Threshold};
-        matches!(definition.source, Source::Marker | Source::Magic)
+        use crate::windows::{Threshold, WindowSource};
+        matches!(definition.source, WindowSource::Marker | WindowSource::Magic)
             || matches!(definition.threshold, Threshold::Field { .. })
     });
     all.sort_unstable();

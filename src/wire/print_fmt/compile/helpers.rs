@@ -2,7 +2,7 @@
 
 use super::super::parse::Expr;
 use super::super::program::{Arg, MAX_ARGS, Mem, MemNode, NumNode, Op2, Table, TxtNode, Ty, Word};
-use super::super::{Flavor, Helper, Refusal};
+use super::super::{Flavor, Helper, Unsupported};
 use super::{Compiler, Elem, INT, LONG_LONG, Result, U64, Val, refuse};
 
 impl Compiler<'_> {
@@ -12,7 +12,7 @@ impl Compiler<'_> {
         {
             return Ok(value);
         }
-        let arg = |index: usize| args.get(index).ok_or_else(|| Refusal::new("an argument is missing"));
+        let arg = |index: usize| args.get(index).ok_or_else(|| Unsupported::new("an argument is missing"));
         match name {
             "__print_flags" | "__print_flags_u64" => self.flags(name, args),
             "__print_symbolic" | "__print_symbolic_u64" => self.symbolic(name, args),
@@ -42,7 +42,7 @@ impl Compiler<'_> {
             }
             "__builtin_expect" => self.value(arg(0)?),
             "__builtin_constant_p" => Ok(Val::Num(self.constant(0)?, if self.lte { U64 } else { INT })),
-            _ if self.lte => self.helper(name, args)?.ok_or_else(|| Refusal::new(&format!("`{name}` is unknown"))),
+            _ if self.lte => self.helper(name, args)?.ok_or_else(|| Unsupported::new(&format!("`{name}` is unknown"))),
             "__print_hex_dump" => {
                 let Expr::Str(prefix) = arg(0)? else { return refuse("the prefix of a hex dump") };
                 let prefix = self.literal(prefix);

@@ -16,11 +16,11 @@
 //! in `expressions`.
 
 use crate::wire::abi::Abi;
-use crate::wire::format::{EventFormat, Field, FieldKind, Place};
+use crate::wire::format::{EventFormat, Field, FieldKind, FieldPlace};
 
 use super::parse::{Expr, parse};
 use super::program::{Arg, MAX_ARGS, Mem, MemNode, Num, NumNode, Program, Txt, TxtNode, Ty, Word};
-use super::{Refusal, Setting};
+use super::{Environment, Unsupported};
 
 mod conversions;
 mod expressions;
@@ -54,14 +54,14 @@ struct Elem {
     total: u16,
 }
 
-type Result<T> = std::result::Result<T, Refusal>;
+type Result<T> = std::result::Result<T, Unsupported>;
 
 fn refuse<T>(reason: &str) -> Result<T> {
-    Err(Refusal::new(reason))
+    Err(Unsupported::new(reason))
 }
 
 /// Compiles the print fmt of `format`.
-pub fn compile(format: &EventFormat, setting: &Setting<'_>) -> Result<Program> {
+pub fn compile(format: &EventFormat, setting: &Environment<'_>) -> Result<Program> {
     let parsed = parse(&format.print_fmt, setting.flavor)?;
     let mut compiler = Compiler::new(format, setting);
     compiler.format_string(&parsed.format, &parsed.args)?;
@@ -72,7 +72,7 @@ pub fn compile(format: &EventFormat, setting: &Setting<'_>) -> Result<Program> {
 
 struct Compiler<'a> {
     format: &'a EventFormat,
-    setting: &'a Setting<'a>,
+    setting: &'a Environment<'a>,
     abi: Abi,
     lte: bool,
     locals: Vec<(String, Val)>,
@@ -90,7 +90,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(format: &'a EventFormat, setting: &'a Setting<'a>) -> Self {
+    fn new(format: &'a EventFormat, setting: &'a Environment<'a>) -> Self {
         let program = Program {
             abi: setting.abi,
             flavor: setting.flavor,
@@ -240,7 +240,7 @@ impl<'a> Compiler<'a> {
         let Some(field) = self.field(name) else { return Ok(Val::Name(name.to_owned())) };
         match (field.kind, field.place) {
             (FieldKind::Int | FieldKind::Pointer, _) => self.load(field.offset, field.size, field.signed),
-            (_, Place::DataLoc | Place::RelLoc) => self.load(field.offset, field.size.min(4), false),
+            (_, FieldPlace::DataLoc | FieldPlace::RelLoc) => self.load(field.offset, field.size.min(4), false),
             _ => self.field_bytes(field),
         }
     }
@@ -249,15 +249,15 @@ impl<'a> Compiler<'a> {
     fn field_bytes(&mut self, field: &Field) -> Result<Val> {
         let (at, size) = (field.offset, field.size);
         let node = match field.place {
-            Place::Fixed => MemNode::Fixed(at, size),
-            Place::Flexible => MemNode::Rest(at),
-            Place::DataLoc if size == 2 => MemNode::Short(at),
-            Place::DataLoc => MemNode::Located(at, false),
-            Place::RelLoc => MemNode::Located(at, true),
+            FieldPlace::Fixed => MemNode::Fixed(at, size),
+            FieldPlace::Flexible => MemNode::Rest(at),
+            FieldPlace::DataLoc if size == 2 => MemNode::Short(at),
+            FieldPlace::DataLoc => MemNode::Located(at, false),
+            FieldPlace::RelLoc => MemNode::Located(at, true),
         };
         let bytes = if matches!(field.elem_bytes, 1 | 2 | 4 | 8) { field.elem_bytes as u8 } else { 1 };
         let ty = Ty { bytes, signed: field.signed && !self.lte && field.kind == FieldKind::Array };
-        let total = if field.place == Place::Fixed { size } else { 0 };
+        let total = if field.place == FieldPlace::Fixed { size } else { 0 };
         Ok(Val::Mem(self.push_mem(node)?, Elem { ty, total }))
     }
 
@@ -277,7 +277,7 @@ impl<'a> Compiler<'a> {
             return refuse("an array of dynamic arrays");
         }
         let index = self.number(index)?.0;
-        let mem = self.push_mem(MemNode::LocatedAt(field.offset, field.place == Place::RelLoc, index))?;
+        let mem = self.push_mem(MemNode::LocatedAt(field.offset, field.place == FieldPlace::RelLoc, index))?;
         Ok((field, Val::Mem(mem, Elem { ty: Ty { bytes: 1, signed: false }, total: 0 })))
     }
 

@@ -2,11 +2,11 @@
 //!
 //! A report that shows a few addresses neither waits for all megabytes of the text nor for an index of them.
 
-use super::halving;
+use super::bisect;
 use crate::wire::text;
 
 /// A text that is brought bit by bit.
-pub trait Growing: Send {
+pub trait PrefixSource: Send {
     /// What is here; it stays as it is when more comes.
     fn text(&self) -> &[u8];
     /// Brings more; false when there is no more.
@@ -23,30 +23,37 @@ const MANY: u32 = 20_000;
 const SLOTS: usize = 256;
 
 /// The text as far as it is here, and what was found in it.
-pub(super) struct Early {
-    growing: Option<Box<dyn Growing>>,
+pub(super) struct FirstLookups {
+    growing: Option<Box<dyn PrefixSource>>,
     /// Somebody took the text to bring all of it.
     is_gone: bool,
-    order: Order,
+    order: OrderedPart,
     missed: u32,
     asked: u32,
-    found: Vec<(u64, Option<halving::Hit>)>,
+    found: Vec<(u64, Option<bisect::Hit>)>,
 }
 
-impl Early {
-    pub(super) fn new() -> Early {
-        Early { growing: None, is_gone: false, order: Order::default(), missed: 0, asked: 0, found: Vec::new() }
+impl FirstLookups {
+    pub(super) fn new() -> FirstLookups {
+        FirstLookups {
+            growing: None,
+            is_gone: false,
+            order: OrderedPart::default(),
+            missed: 0,
+            asked: 0,
+            found: Vec::new(),
+        }
     }
 
     /// Gets hold of the text unless that was done.
-    pub(super) fn begin(&mut self, load: &dyn Fn() -> Box<dyn Growing>) {
+    pub(super) fn start(&mut self, load: &dyn Fn() -> Box<dyn PrefixSource>) {
         if !self.is_gone {
             self.growing.get_or_insert_with(load);
         }
     }
 
     /// Hands the text over to whoever wants all of it.
-    pub(super) fn take(&mut self) -> Option<Box<dyn Growing>> {
+    pub(super) fn take(&mut self) -> Option<Box<dyn PrefixSource>> {
         self.is_gone = true;
         self.growing.take()
     }
@@ -60,7 +67,7 @@ impl Early {
             return false;
         }
         let Some(hit) = self.remembered(whole, addr) else { return false };
-        let all = whole.or(self.growing.as_deref().map(Growing::text)).unwrap_or_default();
+        let all = whole.or(self.growing.as_deref().map(PrefixSource::text)).unwrap_or_default();
         text::part(out, all, hit.name_at, hit.name_len);
         if offset {
             out.extend_from_slice(b"+0x");
@@ -69,7 +76,7 @@ impl Early {
         true
     }
 
-    fn remembered(&mut self, whole: Option<&[u8]>, addr: u64) -> Option<halving::Hit> {
+    fn remembered(&mut self, whole: Option<&[u8]>, addr: u64) -> Option<bisect::Hit> {
         self.found.resize(SLOTS, (0, None));
         let slot = (addr.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SLOTS;
         if let (known, Some(hit)) = self.found[slot]
@@ -83,7 +90,7 @@ impl Early {
         Some(hit)
     }
 
-    /// As [`Early::put`] over the whole text, however often it is asked.
+    /// As [`FirstLookups::put`] over the whole text, however often it is asked.
     pub(super) fn put_always(&mut self, whole: &[u8], addr: u64, offset: bool, out: &mut Vec<u8>) -> bool {
         (self.missed, self.asked) = (0, 0);
         self.put(Some(whole), addr, offset, out)
@@ -91,12 +98,12 @@ impl Early {
 
     /// The symbol that `addr` lies in, if a line of the ordered start of the text lies above. That decides it, whatever
     /// comes behind: so the answer does not depend on how much of the text is here.
-    fn look_up(&mut self, whole: Option<&[u8]>, addr: u64) -> Option<halving::Hit> {
+    fn look_up(&mut self, whole: Option<&[u8]>, addr: u64) -> Option<bisect::Hit> {
         loop {
-            let all = whole.or(self.growing.as_deref().map(Growing::text)).unwrap_or_default();
+            let all = whole.or(self.growing.as_deref().map(PrefixSource::text)).unwrap_or_default();
             self.order.extend(all, whole.is_some());
             if self.order.last > addr {
-                let hit = halving::look_up(all.get(..self.order.len).unwrap_or_default(), addr);
+                let hit = bisect::look_up(all.get(..self.order.len).unwrap_or_default(), addr);
                 if hit.is_some() {
                     return hit;
                 }
@@ -105,9 +112,9 @@ impl Early {
                 return None;
             }
             if !self.growing.as_mut().is_some_and(|text| text.grow()) {
-                self.order.extend(self.growing.as_deref().map(Growing::text).unwrap_or_default(), true);
-                let all = self.growing.as_deref().map(Growing::text).unwrap_or_default();
-                return halving::look_up(all.get(..self.order.len).unwrap_or_default(), addr)
+                self.order.extend(self.growing.as_deref().map(PrefixSource::text).unwrap_or_default(), true);
+                let all = self.growing.as_deref().map(PrefixSource::text).unwrap_or_default();
+                return bisect::look_up(all.get(..self.order.len).unwrap_or_default(), addr)
                     .filter(|_| self.order.last > addr);
             }
         }
@@ -116,7 +123,7 @@ impl Early {
 
 /// The start of a text whose lines are in order of their addresses and of the kernel itself, not of modules.
 #[derive(Default)]
-pub(super) struct Order {
+pub(super) struct OrderedPart {
     /// Its length, in whole lines.
     pub(super) len: usize,
     /// Its first and last address.
@@ -126,10 +133,10 @@ pub(super) struct Order {
     is_over: bool,
 }
 
-impl Order {
+impl OrderedPart {
     /// The ordered start of a whole text.
-    pub(super) fn of(text: &[u8]) -> Order {
-        let mut order = Order::default();
+    pub(super) fn of(text: &[u8]) -> OrderedPart {
+        let mut order = OrderedPart::default();
         order.extend(text, true);
         order
     }
@@ -148,7 +155,7 @@ impl Order {
                 break;
             }
             let line = &rest[self.len - start..end];
-            match halving::address(line) {
+            match bisect::address(line) {
                 Some(addr) if addr >= self.last && line.last() != Some(&b']') => {
                     self.first.get_or_insert(addr);
                     self.last = addr;
@@ -167,9 +174,9 @@ mod tests {
     use crate::wire::tables::Kallsyms;
 
     /// Gives some bytes at a time.
-    struct Slow(Vec<u8>, usize);
+    struct SlowText(Vec<u8>, usize);
 
-    impl Growing for Slow {
+    impl PrefixSource for SlowText {
         fn text(&self) -> &[u8] {
             &self.0[..self.1]
         }
@@ -198,7 +205,7 @@ mod tests {
         let index = Kallsyms::new(text.clone());
         for stride in [1_u64, 61, 640, 6400] {
             let slow = text.clone();
-            let early = Kallsyms::deferred(move || Box::new(Slow(slow.clone(), 0)));
+            let first_lookups = Kallsyms::deferred(move || Box::new(SlowText(slow.clone(), 0)));
             let near = (0..400).map(|n| 0xffff_ffff_8100_0000 + n * stride);
             for addr in near.chain([5, 0xffff_ffff_c000_0004, u64::MAX, 0xffff_ffff_c000_0100]) {
                 let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -207,7 +214,7 @@ mod tests {
                     theirs.extend_from_slice(symbol.name);
                     theirs.extend_from_slice(format!("+0x{:x}", symbol.offset).as_bytes());
                 }
-                assert_eq!(early.put(addr, true, &mut ours), symbol.is_some(), "{addr:#x}");
+                assert_eq!(first_lookups.put(addr, true, &mut ours), symbol.is_some(), "{addr:#x}");
                 assert_eq!(ours, theirs, "{addr:#x}");
             }
         }
@@ -220,11 +227,11 @@ mod tests {
             let line = memchr::memrchr(b'\n', &text[..at]).unwrap() + 9;
             text[line] = byte;
             let (whole, slow) = (Kallsyms::new(text.clone()), text.clone());
-            let early = Kallsyms::deferred(move || Box::new(Slow(slow.clone(), 0)));
+            let first_lookups = Kallsyms::deferred(move || Box::new(SlowText(slow.clone(), 0)));
             let indexed = Kallsyms::new(text.clone());
             let _ = indexed.len();
             for addr in (0..2000).map(|n| 0xffff_ffff_8100_0000 + (n * 7919 % 2000) * 48) {
-                let answers = [&whole, &early, &indexed].map(|table| {
+                let answers = [&whole, &first_lookups, &indexed].map(|table| {
                     let mut out = Vec::new();
                     table.put(addr, true, &mut out).then_some(out)
                 });
@@ -236,15 +243,15 @@ mod tests {
     #[test]
     fn no_more_text_is_brought_than_an_address_needs() {
         let text = symbols();
-        let mut early = Early::new();
-        early.begin(&|| Box::new(Slow(text.clone(), 0)));
+        let mut first_lookups = FirstLookups::new();
+        first_lookups.start(&|| Box::new(SlowText(text.clone(), 0)));
         let mut out = Vec::new();
-        assert!(early.put(None, 0xffff_ffff_8100_0041, false, &mut out));
-        assert!(early.growing.as_ref().unwrap().text().len() < 500);
-        assert!(early.take().is_some_and(|growing| growing.finish() == text));
+        assert!(first_lookups.put(None, 0xffff_ffff_8100_0041, false, &mut out));
+        assert!(first_lookups.growing.as_ref().unwrap().text().len() < 500);
+        assert!(first_lookups.take().is_some_and(|growing| growing.finish() == text));
         // Whoever asks while another thread brings the rest has to wait for the index.
-        early.begin(&|| Box::new(Slow(text.clone(), 0)));
-        assert!(!early.put(None, 0xffff_ffff_8100_0041, false, &mut out));
-        assert!(early.put(Some(&text), 0xffff_ffff_8100_0041, false, &mut out));
+        first_lookups.start(&|| Box::new(SlowText(text.clone(), 0)));
+        assert!(!first_lookups.put(None, 0xffff_ffff_8100_0041, false, &mut out));
+        assert!(first_lookups.put(Some(&text), 0xffff_ffff_8100_0041, false, &mut out));
     }
 }

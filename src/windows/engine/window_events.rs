@@ -1,11 +1,11 @@
 //! What records open and close: points with their filters, texts, marker system calls, system calls.
 
-use super::super::marker::{self, Said};
-use super::super::{MAGIC_START, MAGIC_STOP, Source, Threshold};
-use super::{Engine, Event, Origin};
+use super::super::marker::{self, MarkerText};
+use super::super::{MARKER_SYSCALL_START, MARKER_SYSCALL_STOP, Threshold, WindowSource};
+use super::{Engine, EventMeaning, RecordOrigin};
 use crate::decode::meaning::Meaning;
 use crate::wire::abi::Abi;
-use crate::wire::filter::{Bound, Filter, FilterError, Grammar, Surroundings};
+use crate::wire::filter::{Bound, Filter, FilterContext, FilterError, Grammar};
 use crate::wire::format::{EventFormat, Field};
 use crate::wire::record::Record;
 
@@ -15,7 +15,7 @@ const NS_PER_MS: u64 = 1_000_000;
 
 /// Which points an event may be.
 #[derive(Debug)]
-pub(super) struct Point {
+pub(super) struct BoundPoint {
     definition: usize,
     starts: bool,
     test: Bound,
@@ -24,7 +24,7 @@ pub(super) struct Point {
 
 /// A start or a stop.
 #[derive(Debug)]
-pub(super) struct Act {
+pub(super) struct WindowEvent {
     pub(super) definition: usize,
     pub(super) label: Option<String>,
     pub(super) tid: i32,
@@ -35,12 +35,12 @@ pub(super) struct Act {
 
 impl Engine {
     /// Notes what records of a format say, and which points they may be.
-    pub(super) fn learn(&mut self, format: &EventFormat) -> Result<(), (String, FilterError)> {
+    pub(super) fn bind(&mut self, format: &EventFormat) -> Result<(), (String, FilterError)> {
         let meaning = Meaning::of(format);
-        self.tells_threads |= matches!(meaning, Meaning::Born { flags: Some(_), .. });
+        self.clone_flags_known |= matches!(meaning, Meaning::Born { flags: Some(_), .. });
         let mut points = Vec::new();
         for (definition, def) in self.definitions.iter().enumerate() {
-            let Source::Points { start, stop } = &def.source else { continue };
+            let WindowSource::Points { start, stop } = &def.source else { continue };
             let sides = stop.iter().map(|point| (point, false)).chain(start.iter().map(|point| (point, true)));
             for (point, starts) in
                 sides.filter(|(point, _)| point.system == format.system && point.event == format.name)
@@ -52,54 +52,59 @@ impl Engine {
                     _ => None,
                 };
                 let Some(test) = filter.bind(format, self.abi) else { continue };
-                points.push(Point { definition, starts, test, threshold });
+                points.push(BoundPoint { definition, starts, test, threshold });
             }
         }
         let at = usize::from(format.id);
         if self.events.len() <= at {
             self.events.resize_with(at + 1, || None);
         }
-        self.events[at] = Some(Event { meaning, points });
+        self.events[at] = Some(EventMeaning { meaning, points });
         Ok(())
     }
 
     /// What the record opens and closes.
-    pub(super) fn acts(&mut self, event: &Event, origin: Origin, record: &Record<'_>) -> Vec<Act> {
-        let mut acts = Vec::new();
+    pub(super) fn window_events(
+        &mut self,
+        event: &EventMeaning,
+        origin: RecordOrigin,
+        record: &Record<'_>,
+    ) -> Vec<WindowEvent> {
+        let mut window_events = Vec::new();
         let (pid, abi) = (origin.pid, self.abi);
         for point in &event.points {
-            if !point.test.test(record, &FieldsOnly) || !self.concerns(point.definition, pid) {
+            if !point.test.test(record, &FieldsOnly) || !self.matches_process(point.definition, pid) {
                 continue;
             }
-            let told = point
+            let threshold = point
                 .threshold
                 .as_ref()
                 .and_then(|(field, unit)| Some(field.int(record.data, abi)?.saturating_mul(*unit)));
-            acts.push(Act {
+            window_events.push(WindowEvent {
                 definition: point.definition,
                 label: None,
                 tid: pid,
-                threshold: told,
+                threshold,
                 starts: point.starts,
             });
         }
         match &event.meaning {
-            Meaning::Print { text } => acts.extend(self.marker(pid, text.text(record.data, abi))),
+            Meaning::Print { text } => window_events.extend(self.marker(pid, text.text(record.data, abi))),
             Meaning::SyscallEnter { id, args } => {
                 let nr = id.int(record.data, abi).unwrap_or(u64::MAX);
-                self.enter(pid, nr, args.as_ref(), record, &mut acts);
+                self.enter(pid, nr, args.as_ref(), record, &mut window_events);
             }
             Meaning::SyscallExit { id, .. } => {
                 let nr = id.int(record.data, abi).unwrap_or(u64::MAX);
-                self.leave(pid, nr, &mut acts);
+                self.leave(pid, nr, &mut window_events);
             }
             _ => {}
         }
-        acts
+        window_events
     }
 
     /// Whether the definition is about this thread.
-    fn concerns(&self, definition: usize, tid: i32) -> bool {
+    fn matches_process(&self, definition: usize, tid: i32) -> bool {
         let process = match self.definitions[definition].process {
             None => return true,
             // A trace without a command: whoever is in it.
@@ -112,44 +117,77 @@ impl Engine {
         tid == process || self.tgids.get(&tid) == Some(&process)
     }
 
-    fn marker(&self, writer: i32, text: &[u8]) -> Option<Act> {
+    fn marker(&self, writer: i32, text: &[u8]) -> Option<WindowEvent> {
         let definition = self.marker?;
         let (tid, label, threshold, starts) = match marker::parse(text)? {
-            Said::Start { tid, threshold_ns, label } => (tid, label, threshold_ns, true),
-            Said::Stop { tid, label } => (tid, label, None, false),
+            MarkerText::Start { tid, threshold_ns, label } => (tid, label, threshold_ns, true),
+            MarkerText::Stop { tid, label } => (tid, label, None, false),
         };
         let tid = tid.unwrap_or(writer);
-        self.concerns(definition, tid).then_some(Act { definition, label, tid, threshold, starts })
+        self.matches_process(definition, tid).then_some(WindowEvent { definition, label, tid, threshold, starts })
     }
 
-    fn enter(&mut self, pid: i32, nr: u64, args: Option<&Field>, record: &Record<'_>, acts: &mut Vec<Act>) {
+    fn enter(
+        &mut self,
+        pid: i32,
+        nr: u64,
+        args: Option<&Field>,
+        record: &Record<'_>,
+        window_events: &mut Vec<WindowEvent>,
+    ) {
         self.thread(pid).magic = false;
-        if let Some(definition) = self.magic.filter(|_| nr == MAGIC_START || nr == MAGIC_STOP) {
+        if let Some(definition) = self.magic.filter(|_| nr == MARKER_SYSCALL_START || nr == MARKER_SYSCALL_STOP) {
             self.thread(pid).magic = true;
-            if self.concerns(definition, pid) {
-                let threshold =
-                    args.filter(|_| nr == MAGIC_START).and_then(|args| magic_threshold(args, record.data, self.abi));
-                acts.push(Act { definition, label: None, tid: pid, threshold, starts: nr == MAGIC_START });
+            if self.matches_process(definition, pid) {
+                let threshold = args
+                    .filter(|_| nr == MARKER_SYSCALL_START)
+                    .and_then(|args| magic_threshold(args, record.data, self.abi));
+                window_events.push(WindowEvent {
+                    definition,
+                    label: None,
+                    tid: pid,
+                    threshold,
+                    starts: nr == MARKER_SYSCALL_START,
+                });
             }
         }
         for (_, definition) in self.syscalls.iter().filter(|(own, _)| *own == nr) {
-            if self.concerns(*definition, pid) {
-                acts.push(Act { definition: *definition, label: None, tid: pid, threshold: None, starts: true });
+            if self.matches_process(*definition, pid) {
+                window_events.push(WindowEvent {
+                    definition: *definition,
+                    label: None,
+                    tid: pid,
+                    threshold: None,
+                    starts: true,
+                });
             }
         }
     }
 
-    fn leave(&mut self, pid: i32, nr: u64, acts: &mut Vec<Act>) {
+    fn leave(&mut self, pid: i32, nr: u64, window_events: &mut Vec<WindowEvent>) {
         // Under a seccomp filter that answers with an error only the exit is traced.
         let begun = std::mem::take(&mut self.thread(pid).magic);
-        if let Some(definition) = self.magic.filter(|_| !begun && (nr == MAGIC_START || nr == MAGIC_STOP))
-            && self.concerns(definition, pid)
+        if let Some(definition) =
+            self.magic.filter(|_| !begun && (nr == MARKER_SYSCALL_START || nr == MARKER_SYSCALL_STOP))
+            && self.matches_process(definition, pid)
         {
-            acts.push(Act { definition, label: None, tid: pid, threshold: None, starts: nr == MAGIC_START });
+            window_events.push(WindowEvent {
+                definition,
+                label: None,
+                tid: pid,
+                threshold: None,
+                starts: nr == MARKER_SYSCALL_START,
+            });
         }
         for (_, definition) in self.syscalls.iter().filter(|(own, _)| *own == nr) {
-            if self.concerns(*definition, pid) {
-                acts.push(Act { definition: *definition, label: None, tid: pid, threshold: None, starts: false });
+            if self.matches_process(*definition, pid) {
+                window_events.push(WindowEvent {
+                    definition: *definition,
+                    label: None,
+                    tid: pid,
+                    threshold: None,
+                    starts: false,
+                });
             }
         }
     }
@@ -166,7 +204,7 @@ fn magic_threshold(args: &Field, data: &[u8], abi: Abi) -> Option<u64> {
 /// What a filter may ask besides fields: nothing. The kernel, which judges the same filter, has no such words either.
 struct FieldsOnly;
 
-impl Surroundings for FieldsOnly {
+impl FilterContext for FieldsOnly {
     fn comm(&self, _: &Record<'_>) -> &[u8] {
         b""
     }

@@ -86,14 +86,14 @@ pub(super) fn address(line: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::early::Order;
+    use super::super::first_lookups::OrderedPart;
     use super::*;
     use crate::wire::tables::Kallsyms;
 
     /// Whatever is found here is what the index finds; returns how often something was found.
     fn compare(text: &[u8], addresses: impl Iterator<Item = u64>) -> usize {
         let index = Kallsyms::new(text.to_vec());
-        let part = &text[..Order::of(text).len];
+        let part = &text[..OrderedPart::of(text).len];
         let mut found = 0;
         for addr in addresses {
             let Some(hit) = look_up(part, addr) else { continue };
