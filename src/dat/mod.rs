@@ -14,15 +14,15 @@
 //! | `v6`, `v7` | finding the parts of either version |
 //! | [`chunks`], [`chunk_list`], [`compress`] | packing a CPU's sub-buffers, stepping through them, compressed blocks |
 //! | [`gradual`] | metadata that is expanded only as far as it is read |
-//! | [`own`] | sections of rtrec's own |
+//! | [`rtrec_sections`] | sections of rtrec's own |
 //! | [`writer`], [`writer6`] | files of version 7; of version 6, from one of version 7 |
 //! | [`unsealed`] | temporary files of a recording, and what is put together from them |
 //! | [`error`] | what can be wrong |
 //!
 //! Imported by whoever reads or writes traces: `report`, `control`, `record`, `rt`, `cli`; imports `wire` only.
 //!
-//! The next section: its number in [`ids`] (or in [`own`] if no other tool knows it), read by [`reader`] and written by
-//! [`writer`] or [`own`]. The next version: a file beside `v7`.
+//! The next section: its number in [`ids`] (or in [`rtrec_sections`] if no other tool knows it), read by [`reader`] and written by
+//! [`writer`] or [`rtrec_sections`]. The next version: a file beside `v7`.
 
 pub mod chunk_list;
 pub mod chunks;
@@ -31,8 +31,8 @@ pub mod error;
 pub mod gradual;
 pub mod ids;
 pub mod options;
-pub mod own;
 pub mod reader;
+pub mod rtrec_sections;
 pub mod source;
 pub mod unsealed;
 mod v6;

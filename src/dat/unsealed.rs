@@ -394,7 +394,7 @@ impl Unsealed {
         out.option_u32(ids::CPUCOUNT, self.begin.cpus);
         // Its recorder may be at work: what is known of records is written before them, so they are measured first.
         let heads = self.heads(compression)?;
-        super::own::add_files(&mut out, &self.family)?;
+        super::rtrec_sections::add_files(&mut out, &self.family)?;
         out.end_options()?;
         let mut raw_bytes = 0;
         for (head, mut cpus) in heads {

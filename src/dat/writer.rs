@@ -56,8 +56,8 @@ fn description(id: u16) -> &'static str {
         ids::SECTION_OPTIONS => "options",
         ids::STRINGS => "strings",
         ids::BTF_FILE => "types",
-        super::own::NAMES => "names over time",
-        super::own::CLOCKS => "clocks",
+        super::rtrec_sections::NAMES => "names over time",
+        super::rtrec_sections::CLOCKS => "clocks",
         _ => "section",
     }
 }

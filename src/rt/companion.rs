@@ -10,7 +10,7 @@ use super::recorder::WindowRecorder;
 use super::sampling;
 use super::settings::WindowSettings;
 use super::snapshots;
-use crate::dat::own;
+use crate::dat::rtrec_sections;
 use crate::dat::unsealed::Family;
 use crate::record::companion::{BufferWork, Companion, CompanionScene, OpenedBuffer};
 use crate::record::file::metadata::Metadata;
@@ -105,7 +105,7 @@ impl<'c> Companion<'c> for Windows<'c> {
 
     fn sections_of_each_file(&self) -> &'static [u16] {
         // Samples and counts are in the last file.
-        &[own::WINDOWS]
+        &[rtrec_sections::WINDOWS]
     }
 
     /// Where the kernel judges windows its buffer is there to be overwritten: that is no loss, and no news is good news.

@@ -29,7 +29,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use super::held_records::{HeldRecords, finish};
 use super::note::{Note, WindowObserver};
 use super::window_states::{SharedWindowStates, lock, now};
-use crate::dat::own;
+use crate::dat::rtrec_sections;
 use crate::dat::unsealed::Family;
 use crate::record::Error;
 use crate::record::capture::priority::ReaderScheduling;
@@ -210,9 +210,9 @@ impl SlowFilter {
             packer: Packer::new(layout),
             written: 0,
         });
-        let notes = own::file(parts.family, own::SLOW_WINDOWS);
+        let notes = rtrec_sections::file(parts.family, rtrec_sections::SLOW_WINDOWS);
         let notes = AppendFile::create(&notes).map_err(|source| Error::Output { path: notes, source })?;
-        let counted = own::file(parts.family, own::WINDOW_COUNTS);
+        let counted = rtrec_sections::file(parts.family, rtrec_sections::WINDOW_COUNTS);
         let counts = WindowCounts { buffer_bytes: parts.buffer_bytes, ..WindowCounts::default() };
         Ok(SlowFilter {
             engine,

@@ -8,7 +8,7 @@ use super::note::{Note, WindowObserver};
 use super::sampling::{Sampler, Total};
 use super::settings::WindowSettings;
 use super::window_states::SharedWindowStates;
-use crate::dat::own;
+use crate::dat::rtrec_sections;
 use crate::dat::unsealed::Family;
 use crate::record::Error;
 use crate::record::file::section_files::replace_atomically;
@@ -51,7 +51,7 @@ impl WindowRecorder {
         let states = SharedWindowStates::default();
         // Samples outside of slow windows are of no use where only those are kept.
         let for_samples = windows.only_slow.map(|_| SharedWindowStates::clone(&states));
-        let samples = own::file(family, own::SAMPLES);
+        let samples = rtrec_sections::file(family, rtrec_sections::SAMPLES);
         let sampler = match windows.in_kernel {
             // It would read all the time.
             true => None,
@@ -62,7 +62,7 @@ impl WindowRecorder {
         // Whose threads they are decides whose windows they open.
         recorder.session.tasks = recorder.tasks.values().cloned().collect();
         // For whoever looks while the recording goes on, or after the recorder was killed.
-        let path = own::file(family, own::WINDOWS);
+        let path = rtrec_sections::file(family, rtrec_sections::WINDOWS);
         replace_atomically(&path, &recorder.encode()).map_err(|source| Error::Output { path, source })?;
         Ok(recorder)
     }
@@ -92,7 +92,8 @@ impl WindowRecorder {
     /// Completes what goes into the file.
     pub fn finish(mut self, family: &Family, observer: &dyn WindowObserver) {
         self.read_tasks();
-        if let Err(source) = replace_atomically(&own::file(family, own::WINDOWS), &self.encode()) {
+        if let Err(source) = replace_atomically(&rtrec_sections::file(family, rtrec_sections::WINDOWS), &self.encode())
+        {
             observer.window_note(Note::Unwritten { what: "threads born while recording may have no process", source });
         }
         self.end_sampling(observer);

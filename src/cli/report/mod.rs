@@ -36,7 +36,7 @@ use settings::is_terminal;
 use super::common::explain::{Explained, report as explain};
 use super::common::pager::Pager;
 use super::common::say::say;
-use crate::dat::own;
+use crate::dat::rtrec_sections;
 use crate::plugins::REGISTRY;
 use crate::report::reading::select::describe;
 use crate::report::text::lists;
@@ -108,9 +108,9 @@ fn name_users(inputs: &mut [Input]) {
     for input in inputs {
         let maps: Vec<String> =
             input.dat.options.proc_maps.iter().map(|text| String::from_utf8_lossy(text).into_owned()).collect();
-        let ids = input.dat.own_payload(own::BUILD_IDS).unwrap_or_default();
+        let ids = input.dat.own_payload(rtrec_sections::BUILD_IDS).unwrap_or_default();
         let users = Arc::new(UserNames::new(maps.iter().map(String::as_str), &String::from_utf8_lossy(&ids)));
-        if users.is_empty() && input.dat.own_payload(own::SAMPLES).is_none() {
+        if users.is_empty() && input.dat.own_payload(rtrec_sections::SAMPLES).is_none() {
             let tip = "so user addresses have no names (rtrec record --proc-map stores them)";
             say!("rtrec report: {} stores no memory maps, {tip}", input.path);
         }

@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::dat::own::{ClockReading, ClockReadings, NameChange, NameChanges};
+use crate::dat::rtrec_sections::{ClockReading, ClockReadings, NameChange, NameChanges};
 use crate::tracefs::buffer::{BufferStats, RawBuffer};
 use crate::tracefs::events::{EventName, Selection};
 use crate::tracefs::{Error, Instance, Operation, Tracefs, Undo};

@@ -2,7 +2,7 @@
 
 use super::memory_maps::Maps;
 use super::names_over_time::{NamesAndClocks, NamesRecorder};
-use crate::dat::{ids, own};
+use crate::dat::{ids, rtrec_sections};
 use crate::record::error::Error;
 use crate::record::observer::Observer;
 use crate::record::settings::AlongSettings;
@@ -80,7 +80,7 @@ impl OptionalParts {
             options.extend(maps.texts().into_iter().map(|maps| (ids::PROCMAPS, text(maps))));
         }
         let build_ids = self.maps.map(Maps::build_ids).filter(|lines| !lines.is_empty());
-        let sections = build_ids.map(|lines| (own::BUILD_IDS, lines.into_bytes())).into_iter().collect();
+        let sections = build_ids.map(|lines| (rtrec_sections::BUILD_IDS, lines.into_bytes())).into_iter().collect();
         OptionalSections { options, names, sections }
     }
 }

@@ -7,7 +7,7 @@ use super::output::{Output, space};
 use super::ownership;
 use super::rotation::Rotator;
 use super::sealing::{self, ClosingMetadata};
-use crate::dat::own;
+use crate::dat::rtrec_sections;
 use crate::dat::unsealed::JournalEntry;
 use crate::dat::writer::{Move, Room, Writer};
 use crate::dat::writer6;
@@ -41,7 +41,7 @@ impl Completion<'_> {
     pub fn complete(mut self, output: &mut Output) -> Result<PathBuf, Error> {
         let mut path = output.path().to_owned();
         let in_segments = self.data.iter().flatten().flat_map(|(_, segments)| segments).map(|segment| segment.bytes);
-        let bytes = in_segments.sum::<u64>() + own::bytes_in_files(output.family());
+        let bytes = in_segments.sum::<u64>() + rtrec_sections::bytes_in_files(output.family());
         // After a failure an empty trace is of no use to anybody.
         output.keep_on_drop(bytes > 0 || self.failure.is_none());
         let unsealed = |source: io::Error| match (self.second_signal)() {

@@ -7,7 +7,7 @@ use std::io;
 use super::metadata;
 use crate::dat::unsealed::Family;
 use crate::dat::writer::{self, BufferHead, Moving, Section, Writer};
-use crate::dat::{ids, own};
+use crate::dat::{ids, rtrec_sections};
 use crate::record::along::optional_parts::OptionalSections;
 use crate::record::outcome::{BufferOutcome, CpuOutcome, Emptiness, Outcome};
 use crate::record::taken::{BufferData, Captured, CpuResult};
@@ -167,16 +167,16 @@ pub fn seal(
         out.option(*id, data);
     }
     if let Some(along) = &closing.optional.names {
-        let names = Section { id: own::NAMES, payload: along.names.encode().into() };
-        let clocks = Section { id: own::CLOCKS, payload: along.clocks.encode().into() };
+        let names = Section { id: rtrec_sections::NAMES, payload: along.names.encode().into() };
+        let clocks = Section { id: rtrec_sections::CLOCKS, payload: along.clocks.encode().into() };
         [names, clocks].iter().try_for_each(|section| out.unlisted(section))?;
     }
     for (id, payload) in &closing.optional.sections {
         out.unlisted(&Section { id: *id, payload: payload.as_slice().into() })?;
     }
     match &closing.section_files {
-        Some((family, None)) => own::add_files(&mut out, family)?,
-        Some((family, Some(ids))) => ids.iter().try_for_each(|id| own::add_file(&mut out, family, *id))?,
+        Some((family, None)) => rtrec_sections::add_files(&mut out, family)?,
+        Some((family, Some(ids))) => ids.iter().try_for_each(|id| rtrec_sections::add_file(&mut out, family, *id))?,
         None => {}
     }
     out.option_u32(ids::CPUCOUNT, metadata::configured_cpus());

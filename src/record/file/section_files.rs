@@ -1,7 +1,7 @@
 //! Files beside a trace in the making that become sections of it: what they hold survives a recorder that is killed.
 //!
 //! Owns: how such a file grows or is replaced, so that whoever reads it finds nothing half written.
-//! Does not own: their names and how they get into the trace (see `dat::own`), what they hold.
+//! Does not own: their names and how they get into the trace (see `dat::rtrec_sections`), what they hold.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

@@ -1,6 +1,6 @@
 //! Records as comma separated values, with the names of the columns in the first line.
 
-use super::fields::{Memory, Rows, Spelling};
+use super::fields::{Rows, Spelling, ValueCache};
 use super::format::{ExportSettings, Format, RecordWriter};
 use crate::report::reading::batch::{Batch, Walk};
 use crate::report::reading::pool::Render;
@@ -70,14 +70,14 @@ impl RecordWriter for Csv<'_> {
 
 impl Render<Batch> for Csv<'_> {
     fn render(&self, batch: &Batch, out: &mut Vec<u8>) {
-        batch.walk(self.rows.opened, false, &mut Lines { form: self, memory: Memory::new(), out });
+        batch.walk(self.rows.opened, false, &mut Lines { form: self, memory: ValueCache::new(), out });
     }
 }
 
 /// The lines of one batch.
 struct Lines<'l> {
     form: &'l Csv<'l>,
-    memory: Memory,
+    memory: ValueCache,
     out: &'l mut Vec<u8>,
 }
 

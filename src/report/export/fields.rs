@@ -41,7 +41,7 @@ enum Column {
     Buffer,
     File,
     Schema,
-    Own(String),
+    EventField(String),
 }
 
 impl Column {
@@ -59,49 +59,49 @@ impl Column {
             "buffer" => Column::Buffer,
             "file" => Column::File,
             "schema" => Column::Schema,
-            own => Column::Own(own.to_owned()),
+            field => Column::EventField(field.to_owned()),
         }
     }
 }
 
 /// A column, and what stands before its value: a comma, perhaps its name.
-struct Cell {
+struct OutputColumn {
     column: Column,
     before: Box<[u8]>,
 }
 
 /// What does not change between records of one event.
-pub(super) struct Event {
+pub(super) struct EventPrefix {
     system: Box<[u8]>,
     name: Box<[u8]>,
     /// What the format makes of the event's fields once.
-    pub(super) own: Vec<Box<[u8]>>,
+    pub(super) event_field: Vec<Box<[u8]>>,
 }
 
 /// Texts of the records before, which most records share.
-pub(super) struct Memory {
+pub(super) struct ValueCache {
     pub(super) scratch: Vec<u8>,
-    tasks: [(usize, Vec<u8>); Memory::TASKS],
+    tasks: [(usize, Vec<u8>); ValueCache::TASKS],
     flags: (u64, Vec<u8>),
 }
 
-impl Memory {
+impl ValueCache {
     pub(super) const TASKS: usize = 64;
 
-    pub(super) fn new() -> Memory {
+    pub(super) fn new() -> ValueCache {
         let tasks = std::array::from_fn(|_| (0, Vec::new()));
-        Memory { scratch: Vec::new(), tasks, flags: (u64::MAX, Vec::new()) }
+        ValueCache { scratch: Vec::new(), tasks, flags: (u64::MAX, Vec::new()) }
     }
 }
 
 /// Rows of columns in one spelling.
 pub(super) struct Rows<'r, S> {
     pub(super) opened: Opened<'r>,
-    cells: Vec<Cell>,
+    cells: Vec<OutputColumn>,
     /// Per file and event id.
-    events: Vec<Vec<OnceLock<Event>>>,
+    events: Vec<Vec<OnceLock<EventPrefix>>>,
     /// What the spelling makes of an event's fields.
-    own: fn(&Decoder) -> Vec<Box<[u8]>>,
+    event_field: fn(&Decoder) -> Vec<Box<[u8]>>,
     spelling: PhantomData<S>,
 }
 
@@ -111,17 +111,19 @@ impl<'r, S: Spelling> Rows<'r, S> {
         opened: Opened<'r>,
         names: &[&str],
         before: fn(usize, &str) -> Vec<u8>,
-        own: fn(&Decoder) -> Vec<Box<[u8]>>,
+        event_field: fn(&Decoder) -> Vec<Box<[u8]>>,
     ) -> Rows<'r, S> {
-        let cell =
-            |(number, name): (usize, &&str)| Cell { column: Column::named(name), before: before(number, name).into() };
+        let cell = |(number, name): (usize, &&str)| OutputColumn {
+            column: Column::named(name),
+            before: before(number, name).into(),
+        };
         let cells = names.iter().enumerate().map(cell).collect();
-        Rows { opened, cells, events: slots(opened.lanes), own, spelling: PhantomData }
+        Rows { opened, cells, events: slots(opened.lanes), event_field, spelling: PhantomData }
     }
 
     /// What is known of the decoder's event.
     #[inline]
-    pub(super) fn event(&self, lane: &Lane, decoder: &Decoder) -> Option<&Event> {
+    pub(super) fn event(&self, lane: &Lane, decoder: &Decoder) -> Option<&EventPrefix> {
         let slot = self.events.get(lane.file)?.get(usize::from(decoder.format().id))?;
         Some(slot.get_or_init(|| {
             let spelled = |text: &str| {
@@ -130,12 +132,16 @@ impl<'r, S: Spelling> Rows<'r, S> {
                 out.into_boxed_slice()
             };
             let format = decoder.format();
-            Event { system: spelled(&format.system), name: spelled(&format.name), own: (self.own)(decoder) }
+            EventPrefix {
+                system: spelled(&format.system),
+                name: spelled(&format.name),
+                event_field: (self.event_field)(decoder),
+            }
         }))
     }
 
     /// Appends all columns of a record.
-    pub(super) fn row(&self, record: &Record<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
+    pub(super) fn row(&self, record: &Record<'_>, memory: &mut ValueCache, out: &mut Vec<u8>) {
         let lane = record.lane;
         let decoder = record.decoder();
         let event = decoder.and_then(|decoder| self.event(lane, decoder));
@@ -153,7 +159,7 @@ impl<'r, S: Spelling> Rows<'r, S> {
                     self.comm(lane.comm(pid, record.seq, record.time()), pid, memory, out);
                 }
                 (Column::Flags, _) => self.flags(record, decoder, memory, out),
-                (Column::Own(field), _) => own::<S>(decoder, record, field, out),
+                (Column::EventField(field), _) => event_field::<S>(decoder, record, field, out),
                 (column, _) => {
                     let mut scratch = std::mem::take(&mut memory.scratch);
                     scratch.clear();
@@ -167,9 +173,9 @@ impl<'r, S: Spelling> Rows<'r, S> {
 
     /// The name of a task; it stays where it is, so its place stands for it.
     #[inline]
-    pub(super) fn comm(&self, comm: &[u8], pid: i32, memory: &mut Memory, out: &mut Vec<u8>) {
+    pub(super) fn comm(&self, comm: &[u8], pid: i32, memory: &mut ValueCache, out: &mut Vec<u8>) {
         let place = comm.as_ptr() as usize;
-        let slot = &mut memory.tasks[pid as u32 as usize % Memory::TASKS];
+        let slot = &mut memory.tasks[pid as u32 as usize % ValueCache::TASKS];
         if slot.0 != place || slot.1.is_empty() {
             slot.0 = place;
             slot.1.clear();
@@ -179,7 +185,13 @@ impl<'r, S: Spelling> Rows<'r, S> {
     }
 
     #[inline]
-    pub(super) fn flags(&self, record: &Record<'_>, decoder: Option<&Decoder>, memory: &mut Memory, out: &mut Vec<u8>) {
+    pub(super) fn flags(
+        &self,
+        record: &Record<'_>,
+        decoder: Option<&Decoder>,
+        memory: &mut ValueCache,
+        out: &mut Vec<u8>,
+    ) {
         let Some(flags) = decoder.map(Decoder::flags) else { return S::text(&[], out) };
         // Which letters a kernel means depends on its release, that is, on the file.
         let key = flags.key(&record.bytes).map_or(u64::MAX, |key| (record.lane.file as u64) << 32 | u64::from(key));
@@ -217,7 +229,7 @@ impl<'r, S: Spelling> Rows<'r, S> {
     }
 }
 
-fn own<S: Spelling>(decoder: Option<&Decoder>, record: &Record<'_>, name: &str, out: &mut Vec<u8>) {
+fn event_field<S: Spelling>(decoder: Option<&Decoder>, record: &Record<'_>, name: &str, out: &mut Vec<u8>) {
     let found = decoder.and_then(|decoder| decoder.field_values(&record.bytes).find(|(field, _)| field.name == name));
     match found {
         Some((_, value)) => S::value(value, record.lane.trace.abi, out),

@@ -3,7 +3,7 @@
 //! Names and meaning of the fields are an interface, which `docs/json.md` describes; new ones may be added, none changes
 //! without a new schema.
 
-use super::fields::{Event, Memory, Rows, Spelling};
+use super::fields::{EventPrefix, Rows, Spelling, ValueCache};
 use super::format::{ExportSettings, Format, RecordWriter};
 use crate::decode::Decoder;
 use crate::report::reading::batch::{Batch, Walk};
@@ -64,33 +64,33 @@ impl Spelling for Quoted {
 
 /// Texts of the records before, in lines of the usual columns.
 struct Recent {
-    memory: Memory,
+    memory: ValueCache,
     /// Who: CPU, task and name, by CPU and task.
-    who: [(u64, usize, Vec<u8>); Memory::TASKS],
+    task_prefix: [(u64, usize, Vec<u8>); ValueCache::TASKS],
     /// The time without its last eight digits, and those.
-    eon: (u64, Vec<u8>),
+    time_high_digits: (u64, Vec<u8>),
 }
 
 impl Recent {
     fn new() -> Recent {
-        let who = std::array::from_fn(|_| (u64::MAX, 0, Vec::new()));
-        Recent { memory: Memory::new(), who, eon: (0, Vec::new()) }
+        let task_prefix = std::array::from_fn(|_| (u64::MAX, 0, Vec::new()));
+        Recent { memory: ValueCache::new(), task_prefix, time_high_digits: (0, Vec::new()) }
     }
 
     /// The start of a line and its time.
     #[inline]
     fn time(&mut self, time: u64, out: &mut Vec<u8>) {
-        let (eon, rest) = (time / text::EIGHT_DIGITS, time % text::EIGHT_DIGITS);
-        if self.eon.0 != eon || self.eon.1.is_empty() {
-            self.eon.0 = eon;
-            self.eon.1.clear();
-            self.eon.1.extend_from_slice(b"{\"ts\":");
-            if eon > 0 {
-                text::dec(&mut self.eon.1, eon);
+        let (time_high_digits, rest) = (time / text::EIGHT_DIGITS, time % text::EIGHT_DIGITS);
+        if self.time_high_digits.0 != time_high_digits || self.time_high_digits.1.is_empty() {
+            self.time_high_digits.0 = time_high_digits;
+            self.time_high_digits.1.clear();
+            self.time_high_digits.1.extend_from_slice(b"{\"ts\":");
+            if time_high_digits > 0 {
+                text::dec(&mut self.time_high_digits.1, time_high_digits);
             }
         }
-        out.extend_from_slice(&self.eon.1);
-        if eon > 0 { text::dec_eight(out, rest as u32) } else { text::dec(out, rest) }
+        out.extend_from_slice(&self.time_high_digits.1);
+        if time_high_digits > 0 { text::dec_eight(out, rest as u32) } else { text::dec(out, rest) }
     }
 }
 
@@ -129,10 +129,17 @@ impl<'r> Json<'r> {
     }
 
     /// A line of the usual columns: what most records share is copied in few pieces.
-    fn usual(&self, record: &Record<'_>, decoder: &Decoder, event: &Event, recent: &mut Recent, out: &mut Vec<u8>) {
+    fn usual(
+        &self,
+        record: &Record<'_>,
+        decoder: &Decoder,
+        event: &EventPrefix,
+        recent: &mut Recent,
+        out: &mut Vec<u8>,
+    ) {
         recent.time(record.time(), out);
-        self.who(record, recent, out);
-        let Some((what, fields)) = event.own.split_first() else { return };
+        self.task_prefix(record, recent, out);
+        let Some((what, fields)) = event.event_field.split_first() else { return };
         out.extend_from_slice(what);
         self.rows.flags(record, Some(decoder), &mut recent.memory, out);
         out.extend_from_slice(b",\"fields\":{");
@@ -145,14 +152,14 @@ impl<'r> Json<'r> {
 
     /// CPU, task and name.
     #[inline]
-    fn who(&self, record: &Record<'_>, recent: &mut Recent, out: &mut Vec<u8>) {
+    fn task_prefix(&self, record: &Record<'_>, recent: &mut Recent, out: &mut Vec<u8>) {
         let (pid, cpu) = (record.pid(), record.cpu());
         let comm = record.lane.comm(pid, record.seq, record.time());
         let place = comm.as_ptr() as usize;
         let key = u64::from(cpu) << 32 | u64::from(pid as u32);
-        let at = (pid as u32 ^ cpu << 3) as usize % Memory::TASKS;
-        if recent.who[at].0 != key || recent.who[at].1 != place {
-            let mut made = std::mem::take(&mut recent.who[at].2);
+        let at = (pid as u32 ^ cpu << 3) as usize % ValueCache::TASKS;
+        if recent.task_prefix[at].0 != key || recent.task_prefix[at].1 != place {
+            let mut made = std::mem::take(&mut recent.task_prefix[at].2);
             made.clear();
             made.extend_from_slice(b",\"cpu\":");
             text::dec(&mut made, u64::from(cpu));
@@ -160,9 +167,9 @@ impl<'r> Json<'r> {
             text::signed(&mut made, i64::from(pid));
             made.extend_from_slice(b",\"comm\":");
             self.rows.comm(comm, pid, &mut recent.memory, &mut made);
-            recent.who[at] = (key, place, made);
+            recent.task_prefix[at] = (key, place, made);
         }
-        out.extend_from_slice(&recent.who[at].2);
+        out.extend_from_slice(&recent.task_prefix[at].2);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: corrections, and how times are written. Order of corrections: guest shift, cycles to nanoseconds, then the stored and the asked-for offsets.
 
-use crate::dat::own::ClockReadings;
+use crate::dat::rtrec_sections::ClockReadings;
 use crate::dat::{Dat, TimeShift, Tsc2Nsec};
 use crate::wire::text;
 
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_time_of_day_follows_the_faster_clock() {
-        use crate::dat::own::ClockReading;
+        use crate::dat::rtrec_sections::ClockReading;
         let reading = |ticks, realtime_ns| ClockReading { ticks, realtime_ns, ..ClockReading::default() };
         let readings = |readings| ClockReadings { clock: "local".into(), readings };
         let wall = Wall::new(&readings(vec![reading(100, 5_000), reading(200, 5_300)]), None).unwrap();

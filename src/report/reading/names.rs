@@ -1,10 +1,10 @@
 //! Names of tasks over time: the name that a task had at the time of a record, for files that tell the names over time.
 //!
-//! Owns: looking a name up by task and time. Does not own: the section (see `dat::own`), names without times (see
+//! Owns: looking a name up by task and time. Does not own: the section (see `dat::rtrec_sections`), names without times (see
 //! `wire::tables::Names`), which decide where this knows nothing.
 
 use super::clock::Correction;
-use crate::dat::own::NameChanges;
+use crate::dat::rtrec_sections::NameChanges;
 
 /// Names of tasks over time, in the time of a report.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl NamesOverTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dat::own::NameChange;
+    use crate::dat::rtrec_sections::NameChange;
 
     #[test]
     fn a_task_has_the_last_name_before_the_time() {

@@ -28,7 +28,7 @@ const PLAIN: &[u8] = b"\x1b[0m";
 pub(super) struct TextLines<'r> {
     opened: Opened<'r>,
     /// ` [000]`, by stream.
-    cpus: Vec<Short<16>>,
+    cpus: Vec<ShortText<16>>,
     columns: &'r Columns,
     compat: Compat,
     dump: bool,
@@ -39,22 +39,22 @@ pub(super) struct TextLines<'r> {
 /// What does not change between lines of one event.
 struct EventColumn<'r> {
     decoder: &'r Decoder,
-    text: Result<Short<32>, Box<[u8]>>,
+    text: Result<ShortText<32>, Box<[u8]>>,
     raw: bool,
 }
 
 /// A short text that is copied whole, which is faster than copying just enough.
 #[derive(Clone, Copy)]
-struct Short<const N: usize> {
+struct ShortText<const N: usize> {
     bytes: [u8; N],
     len: u8,
 }
 
-impl<const N: usize> Short<N> {
-    const EMPTY: Short<N> = Short { bytes: [0; N], len: 0 };
+impl<const N: usize> ShortText<N> {
+    const EMPTY: ShortText<N> = ShortText { bytes: [0; N], len: 0 };
 
-    fn new(text: &[u8]) -> Option<Short<N>> {
-        let mut short = Short::EMPTY;
+    fn new(text: &[u8]) -> Option<ShortText<N>> {
+        let mut short = ShortText::EMPTY;
         short.bytes.get_mut(..text.len())?.copy_from_slice(text);
         short.len = u8::try_from(text.len()).ok()?;
         Some(short)
@@ -80,28 +80,28 @@ impl<'r> EventColumn<'r> {
         text.extend_from_slice(end);
         text.extend_from_slice(b": ");
         text::blanks(&mut text, NAME_WIDTH.saturating_sub(name.len()));
-        EventColumn { decoder, text: Short::new(&text).ok_or_else(|| text.into()), raw }
+        EventColumn { decoder, text: ShortText::new(&text).ok_or_else(|| text.into()), raw }
     }
 }
 
 /// Columns of the lines before, which most lines share.
-struct Memory {
-    tasks: [(usize, i32, Short<32>); Memory::TASKS],
-    flags: [(u32, Short<8>); Memory::FLAGS],
+struct ColumnCache {
+    tasks: [(usize, i32, ShortText<32>); ColumnCache::TASKS],
+    flags: [(u32, ShortText<8>); ColumnCache::FLAGS],
     second: u64,
-    second_text: Short<24>,
+    second_text: ShortText<24>,
 }
 
-impl Memory {
+impl ColumnCache {
     const TASKS: usize = 64;
     const FLAGS: usize = 32;
 
-    fn new() -> Memory {
-        Memory {
-            tasks: [(0, 0, Short::EMPTY); Memory::TASKS],
-            flags: [(u32::MAX, Short::EMPTY); Memory::FLAGS],
+    fn new() -> ColumnCache {
+        ColumnCache {
+            tasks: [(0, 0, ShortText::EMPTY); ColumnCache::TASKS],
+            flags: [(u32::MAX, ShortText::EMPTY); ColumnCache::FLAGS],
             second: u64::MAX,
-            second_text: Short::EMPTY,
+            second_text: ShortText::EMPTY,
         }
     }
 }
@@ -118,7 +118,7 @@ impl<'r> TextLines<'r> {
                 text::dec_zeros(&mut text, u64::from(origin.cpu), 3);
                 text.push(b']');
             }
-            Short::new(&text).unwrap_or(Short::EMPTY)
+            ShortText::new(&text).unwrap_or(ShortText::EMPTY)
         };
         let cpus = opened.origins.iter().map(column).collect();
         TextLines { opened, cpus, columns, compat, dump, events: slots(opened.lanes) }
@@ -194,7 +194,7 @@ impl<'r> TextLines<'r> {
     }
 
     #[inline(always)]
-    fn record(&self, batch: &Batch, record: &Record<'_>, marked: bool, memory: &mut Memory, out: &mut Vec<u8>) {
+    fn record(&self, batch: &Batch, record: &Record<'_>, marked: bool, memory: &mut ColumnCache, out: &mut Vec<u8>) {
         let lane = record.lane;
         let event = self.event(lane.file, record.id());
         // trace-cmd puts the prefix on the line about the loss only.
@@ -262,12 +262,12 @@ impl<'r> TextLines<'r> {
 
     /// `            comm-pid  `
     #[inline]
-    fn task(&self, record: &Record<'_>, memory: &mut Memory, out: &mut Vec<u8>) {
+    fn task(&self, record: &Record<'_>, memory: &mut ColumnCache, out: &mut Vec<u8>) {
         let pid = record.pid();
         let comm = record.lane.comm(pid, record.seq, record.time());
         // Names stay where they are, so the place of a name stands for the name.
         let place = comm.as_ptr() as usize;
-        let slot = &mut memory.tasks[pid as u32 as usize % Memory::TASKS];
+        let slot = &mut memory.tasks[pid as u32 as usize % ColumnCache::TASKS];
         if slot.0 == place && slot.1 == pid && slot.2.len > 0 {
             return slot.2.put(out);
         }
@@ -288,7 +288,7 @@ impl<'r> TextLines<'r> {
         if self.columns.colour {
             out.extend_from_slice(PLAIN);
         }
-        if let Some(short) = Short::new(&out[start..]) {
+        if let Some(short) = ShortText::new(&out[start..]) {
             *slot = (place, pid, short);
         }
     }
@@ -299,7 +299,7 @@ impl<'r> TextLines<'r> {
         lane: &Lane,
         event: Option<&EventColumn<'_>>,
         record: &Bytes<'_>,
-        memory: &mut Memory,
+        memory: &mut ColumnCache,
         out: &mut Vec<u8>,
     ) {
         let Some(event) = event else { return out.extend_from_slice(b".....") };
@@ -307,19 +307,19 @@ impl<'r> TextLines<'r> {
         let Some(key) = flags.key(record) else { return flags.put(record, out) };
         // Which letters a kernel means depends on its release, that is, on the file.
         let key = key | (lane.file as u32) << 16;
-        let slot = &mut memory.flags[(key ^ key >> 5 ^ key >> 8) as usize % Memory::FLAGS];
+        let slot = &mut memory.flags[(key ^ key >> 5 ^ key >> 8) as usize % ColumnCache::FLAGS];
         if slot.0 == key {
             return slot.1.put(out);
         }
         let start = out.len();
         flags.put(record, out);
-        if let Some(short) = Short::new(&out[start..]) {
+        if let Some(short) = ShortText::new(&out[start..]) {
             *slot = (key, short);
         }
     }
 
     #[inline]
-    fn time(&self, unit: Unit, time: u64, memory: &mut Memory, out: &mut Vec<u8>) {
+    fn time(&self, unit: Unit, time: u64, memory: &mut ColumnCache, out: &mut Vec<u8>) {
         if unit == Unit::Raw || self.columns.bare_ticks {
             return write_time(Unit::Raw, false, time, out);
         }
@@ -335,10 +335,10 @@ impl<'r> TextLines<'r> {
             text::dec_right(&mut text, second, 5);
             text.push(b'.');
             memory.second = second;
-            memory.second_text = Short::new(&text).unwrap_or(Short::EMPTY);
+            memory.second_text = ShortText::new(&text).unwrap_or(ShortText::EMPTY);
         }
         memory.second_text.put(out);
-        let mut digits = Short::<16> { bytes: [b':'; 16], len: if full { 10 } else { 7 } };
+        let mut digits = ShortText::<16> { bytes: [b':'; 16], len: if full { 10 } else { 7 } };
         let mut left = rest as u32;
         let mut at = if full { 9 } else { 6 };
         while at >= 2 {
@@ -369,7 +369,7 @@ fn unknown(id: u16, data: &[u8], out: &mut Vec<u8>) {
 impl Render<Batch> for TextLines<'_> {
     fn render(&self, batch: &Batch, out: &mut Vec<u8>) {
         out.reserve(batch.items.len() * 150);
-        let mut lines = Lines { form: self, batch, memory: Memory::new(), marked: false, out };
+        let mut lines = Lines { form: self, batch, memory: ColumnCache::new(), marked: false, out };
         batch.walk(self.opened, false, &mut lines);
     }
 }
@@ -378,7 +378,7 @@ impl Render<Batch> for TextLines<'_> {
 struct Lines<'l, 'r> {
     form: &'l TextLines<'r>,
     batch: &'l Batch,
-    memory: Memory,
+    memory: ColumnCache,
     /// Something stands before the next record.
     marked: bool,
     out: &'l mut Vec<u8>,

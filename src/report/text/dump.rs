@@ -32,7 +32,7 @@ pub(super) fn begin(layout: &Layout, page: &[u8], offset: u64, out: &mut Vec<u8>
 }
 
 /// An entry of a sub-buffer, whatever it is.
-struct Entry {
+struct DumpedRecord {
     kind: u32,
     delta: u32,
     /// The word behind the head.
@@ -41,8 +41,8 @@ struct Entry {
     bytes: u32,
 }
 
-impl Entry {
-    fn read(abi: Abi, page: &[u8], at: u32) -> Option<Entry> {
+impl DumpedRecord {
+    fn read(abi: Abi, page: &[u8], at: u32) -> Option<DumpedRecord> {
         let word = |at: u32| page.get(at as usize..).and_then(|bytes| abi.u32(bytes));
         let head = word(at)?;
         let (kind, delta) = match abi.endian {
@@ -57,14 +57,14 @@ impl Entry {
             TIME_EXTEND | TIME_STAMP => 8,
             short => 4 + 4 * short,
         };
-        Some(Entry { kind, delta, word: next, bytes: bytes.max(4) })
+        Some(DumpedRecord { kind, delta, word: next, bytes: bytes.max(4) })
     }
 }
 
 /// Appends ` [DELTA:0xOFFSET:LENGTH]` of the record whose payload begins at `start`, and what follows it.
 pub(super) fn record(layout: &Layout, page: &[u8], start: u32, len: u32, out: &mut Vec<u8>) {
     let at = start.saturating_sub(if len > SHORT { 8 } else { 4 });
-    let Some(entry) = Entry::read(layout.abi, page, at) else { return };
+    let Some(entry) = DumpedRecord::read(layout.abi, page, at) else { return };
     out.extend_from_slice(b" [");
     text::dec(out, entry.delta.into());
     out.push(b':');
@@ -79,7 +79,7 @@ pub(super) fn record(layout: &Layout, page: &[u8], start: u32, len: u32, out: &m
 /// Appends a line for each entry from `at` on that is no record.
 fn between(abi: Abi, page: &[u8], mut at: u32, end: u32, out: &mut Vec<u8>) {
     while at < end
-        && let Some(entry) = Entry::read(abi, page, at)
+        && let Some(entry) = DumpedRecord::read(abi, page, at)
     {
         let (name, value) = match entry.kind {
             PADDING => (&b"\n PADDING: delta:"[..], entry.delta.into()),

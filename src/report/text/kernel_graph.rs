@@ -36,7 +36,7 @@ const NUMBER_WIDTH: usize = 8;
 
 /// Which columns there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Look {
+struct GraphColumns {
     time: bool,
     cpu: bool,
     task: bool,
@@ -46,7 +46,7 @@ struct Look {
 
 /// What is known of a CPU.
 #[derive(Clone, Debug)]
-struct State {
+struct CpuState {
     cpu: u32,
     pid: Option<i32>,
     /// Level of the function it is in; below 0: in none.
@@ -56,7 +56,7 @@ struct State {
 }
 
 /// What a record is about.
-enum Part {
+enum GraphRecord {
     Entry,
     Exit,
     /// An event; whether it is told with its name.
@@ -66,8 +66,8 @@ enum Part {
 pub(super) struct KernelGraph<'r> {
     opened: Opened<'r>,
     /// By stream.
-    states: Vec<State>,
-    look: Look,
+    states: Vec<CpuState>,
+    look: GraphColumns,
     cpu_width: usize,
     out: Vec<u8>,
 }
@@ -80,7 +80,7 @@ pub(super) fn is_wanted(lanes: &[Lane]) -> bool {
 
 /// The names of the columns.
 pub(super) fn heading(lanes: &[Lane]) -> String {
-    let Look { time, cpu, task, duration, .. } = Look::of(lanes);
+    let GraphColumns { time, cpu, task, duration, .. } = GraphColumns::of(lanes);
     let part = |on: bool, text: &'static str| if on { text } else { "" };
     format!(
         "# tracer: function_graph\n#\n#{}{}{}{}               FUNCTION CALLS\n#{}{}{}{}               |   |   |   |\n",
@@ -97,11 +97,11 @@ pub(super) fn heading(lanes: &[Lane]) -> String {
 
 impl<'r> KernelGraph<'r> {
     pub(super) fn new(opened: Opened<'r>) -> KernelGraph<'r> {
-        let state = |origin: &Origin| State { cpu: origin.cpu, pid: None, level: -1, entered: Vec::new() };
-        let states: Vec<State> = opened.origins.iter().map(state).collect();
+        let state = |origin: &Origin| CpuState { cpu: origin.cpu, pid: None, level: -1, entered: Vec::new() };
+        let states: Vec<CpuState> = opened.origins.iter().map(state).collect();
         let highest = states.iter().map(|state| state.cpu).max().unwrap_or(0);
         let cpu_width = highest.max(1).to_string().len();
-        KernelGraph { opened, states, look: Look::of(opened.lanes), cpu_width, out: Vec::new() }
+        KernelGraph { opened, states, look: GraphColumns::of(opened.lanes), cpu_width, out: Vec::new() }
     }
 
     /// Prints the records of a batch.
@@ -145,11 +145,11 @@ impl<'r> KernelGraph<'r> {
             out.extend_from_slice(b" | ");
         }
         let decoder = record.decoder();
-        let part = decoder.map_or(Part::Remark(false), part);
+        let part = decoder.map_or(GraphRecord::Remark(false), part);
         let format = decoder.map(Decoder::format);
         let abi = lane.trace.abi;
         match part {
-            Part::Entry => {
+            GraphRecord::Entry => {
                 let (function, level) = place(format, data, abi);
                 match &record.exit {
                     Some(exit) => {
@@ -166,7 +166,7 @@ impl<'r> KernelGraph<'r> {
                 }
                 put_call(record, out);
             }
-            Part::Exit => {
+            GraphRecord::Exit => {
                 let (function, level) = place(format, data, abi);
                 state.level = level - 1;
                 let matches = was_entered(&mut state.entered, level, function);
@@ -180,7 +180,7 @@ impl<'r> KernelGraph<'r> {
                     out.extend_from_slice(b" */");
                 }
             }
-            Part::Remark(by_name) => {
+            GraphRecord::Remark(by_name) => {
                 self.look.put_duration(None, out);
                 if state.level > 0 {
                     text::blanks(out, 2 * (state.level + 1).min(100) as usize);
@@ -237,7 +237,7 @@ fn remark(record: &Record<'_>, by_name: bool, out: &mut Vec<u8>) {
             out.extend_from_slice(b": ");
             decoder.generic_text(&record.bytes, &record.scene(), out);
         } else {
-            put_words(decoder, record, out);
+            put_event_text(decoder, record, out);
         }
     }
     while out.last() == Some(&b'\n') {
@@ -246,10 +246,16 @@ fn remark(record: &Record<'_>, by_name: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b" */");
 }
 
-impl Look {
-    fn of(lanes: &[Lane]) -> Look {
+impl GraphColumns {
+    fn of(lanes: &[Lane]) -> GraphColumns {
         let on = |name| lanes.first().is_some_and(|lane| lane.decoders.is_on("fgraph", name));
-        Look { time: on("abstime"), cpu: on("cpu"), task: on("proc"), duration: on("duration"), tail: on("tailprint") }
+        GraphColumns {
+            time: on("abstime"),
+            cpu: on("cpu"),
+            task: on("proc"),
+            duration: on("duration"),
+            tail: on("tailprint"),
+        }
     }
 
     /// The mark and the number, or nothing, up to the bar; the kernel has no room for more than so many digits.
@@ -275,14 +281,14 @@ impl Look {
     }
 }
 
-fn part(decoder: &Decoder) -> Part {
+fn part(decoder: &Decoder) -> GraphRecord {
     let format = decoder.format();
     match (format.system.as_str(), format.name.as_str()) {
-        ("ftrace", "funcgraph_entry" | "fgraph_retaddr_entry") => Part::Entry,
-        ("ftrace", "funcgraph_exit") => Part::Exit,
+        ("ftrace", "funcgraph_entry" | "fgraph_retaddr_entry") => GraphRecord::Entry,
+        ("ftrace", "funcgraph_exit") => GraphRecord::Exit,
         // What programs and the kernel write into the trace is told without a name.
-        ("ftrace", _) => Part::Remark(false),
-        _ => Part::Remark(true),
+        ("ftrace", _) => GraphRecord::Remark(false),
+        _ => GraphRecord::Remark(true),
     }
 }
 
@@ -328,7 +334,7 @@ fn put_call(record: &Record<'_>, out: &mut Vec<u8>) {
 }
 
 /// What was written into the trace, without whose words they are.
-fn put_words(decoder: &Decoder, record: &Record<'_>, out: &mut Vec<u8>) {
+fn put_event_text(decoder: &Decoder, record: &Record<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     record.text(out);
     if matches!(decoder.format().name.as_str(), "print" | "bprint" | "bputs")

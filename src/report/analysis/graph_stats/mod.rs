@@ -18,24 +18,24 @@ use crate::wire::format::Field;
 /// Calls that one task may have open; deeper ones are not paired.
 const MAX_OPEN: usize = 4096;
 
-struct Function {
+struct FunctionCounts {
     took: Spread,
-    own: u64,
+    own_time: u64,
 }
 
-impl Default for Function {
+impl Default for FunctionCounts {
     fn default() -> Self {
-        Function { took: Spread::coarse(1), own: 0 }
+        FunctionCounts { took: Spread::coarse(1), own_time: 0 }
     }
 }
 
-struct Open {
+struct OpenCall {
     func: u64,
     start: u64,
     inside: u64,
 }
 
-struct Places {
+struct ExitFields {
     func: Field,
     /// When it was called and when it returned.
     times: Option<Box<(Field, Field)>>,
@@ -45,9 +45,9 @@ struct Places {
 #[derive(Default)]
 pub struct GraphStats {
     entries: HashMap<(usize, u16), Field>,
-    exits: HashMap<(usize, u16), Places>,
-    open: HashMap<(usize, i32), Vec<Open>>,
-    functions: HashMap<(usize, u64), Function>,
+    exits: HashMap<(usize, u16), ExitFields>,
+    open: HashMap<(usize, i32), Vec<OpenCall>>,
+    functions: HashMap<(usize, u64), FunctionCounts>,
 }
 
 impl Take for GraphStats {
@@ -57,7 +57,7 @@ impl Take for GraphStats {
         if let Some(func) = self.entries.get(&(file, id)).and_then(|func| func.int(data, abi)) {
             let open = self.open.entry(task).or_default();
             if open.len() < MAX_OPEN {
-                open.push(Open { func, start: record.time(), inside: 0 });
+                open.push(OpenCall { func, start: record.time(), inside: 0 });
             }
             return;
         }
@@ -77,7 +77,8 @@ impl Take for GraphStats {
         }
         let function = self.functions.entry((file, func)).or_default();
         function.took.add(time);
-        function.own = function.own.saturating_add(time.saturating_sub(entry.map_or(0, |entry| entry.inside)));
+        function.own_time =
+            function.own_time.saturating_add(time.saturating_sub(entry.map_or(0, |entry| entry.inside)));
     }
 }
 
@@ -98,7 +99,7 @@ impl Analysis for GraphStats {
                 let key = (lane.file, format.id);
                 match Meaning::of(format) {
                     Meaning::FunctionEntry { func } => drop(self.entries.insert(key, func)),
-                    Meaning::FunctionExit { func, times } => drop(self.exits.insert(key, Places { func, times })),
+                    Meaning::FunctionExit { func, times } => drop(self.exits.insert(key, ExitFields { func, times })),
                     _ => {}
                 }
             }
@@ -109,7 +110,7 @@ impl Analysis for GraphStats {
     fn finish<'f>(&'f mut self, opened: Opened<'f>) -> Box<dyn Findings + 'f> {
         let mut functions: Vec<_> = self.functions.iter().collect();
         functions.sort_by_key(|(key, function)| (std::cmp::Reverse(function.took.total()), **key));
-        let row = |(&(file, address), function): (&(usize, u64), &'f Function)| {
+        let row = |(&(file, address), function): (&(usize, u64), &'f FunctionCounts)| {
             let symbol = opened.lane_of(file).and_then(|lane| lane.trace.kallsyms.lookup(address));
             let named = symbol.map(|symbol| String::from_utf8_lossy(symbol.name).into_owned());
             Row { name: named.unwrap_or_else(|| format!("{address:#x}")), function }
@@ -120,7 +121,7 @@ impl Analysis for GraphStats {
 
 struct Row<'f> {
     name: String,
-    function: &'f Function,
+    function: &'f FunctionCounts,
 }
 
 /// Functions, the one that took the longest in all first.
@@ -141,7 +142,7 @@ impl Findings for Table<'_> {
             let took = &function.took;
             let total = u64::try_from(took.total()).unwrap_or(u64::MAX);
             write!(text, "{:>12}", took.count())?;
-            [total, function.own, took.min(), took.average(), took.percentile(99.0), took.max()]
+            [total, function.own_time, took.min(), took.average(), took.percentile(99.0), took.max()]
                 .iter()
                 .try_for_each(|&ns| write!(text, " {:>13}", us(ns)))?;
             writeln!(text, "  {name}")?;

@@ -25,7 +25,7 @@ use crate::report::reading::lane::Lane;
 use crate::report::reading::record::{Loss, Opened, Record};
 use crate::spread::Spread;
 use crate::wire::format::{EventFormat, Field};
-use show::{Call, Table};
+use show::{SlowCallRow, Table};
 
 mod show;
 
@@ -80,13 +80,13 @@ impl std::error::Error for NoPair {}
 
 /// An event's part in a pair.
 #[derive(Clone)]
-struct Role {
+struct PairSide {
     pair: usize,
     returns: bool,
     sp: Option<Field>,
 }
 
-struct Open {
+struct OpenCall {
     start: u64,
     sp: Option<u64>,
 }
@@ -110,13 +110,13 @@ type Key = (usize, usize, i32);
 #[derive(Default)]
 pub struct Latency {
     settings: LatencySettings,
-    roles: HashMap<(usize, u16), Vec<Role>>,
+    roles: HashMap<(usize, u16), Vec<PairSide>>,
     pairs: Vec<Pair>,
     /// The events of the pairs, as the files have them.
     events: Vec<(String, String)>,
-    open: HashMap<Key, Vec<Open>>,
+    open: HashMap<Key, Vec<OpenCall>>,
     /// Slow calls that are still to be printed.
-    slow: Vec<Call>,
+    slow: Vec<SlowCallRow>,
 }
 
 impl Latency {
@@ -126,7 +126,7 @@ impl Latency {
     }
 
     /// Learns which events of the files the words mean; `false`: none.
-    fn know(&mut self, word: &PairWord, opened: Opened<'_>, unit: u64) -> bool {
+    fn find_pairs(&mut self, word: &PairWord, opened: Opened<'_>, unit: u64) -> bool {
         let pair = self.pairs.len();
         let mut found = false;
         let mut files: Vec<usize> = opened.lanes.iter().map(|lane| lane.file).collect();
@@ -146,7 +146,7 @@ impl Latency {
             let both = starts.iter().chain(&stops).all(|format| format.field("sp").is_some());
             for (format, returns) in starts.iter().map(|f| (f, false)).chain(stops.iter().map(|f| (f, true))) {
                 let sp = format.field("sp").filter(|_| both).cloned();
-                self.roles.entry((file, format.id)).or_default().push(Role { pair, returns, sp });
+                self.roles.entry((file, format.id)).or_default().push(PairSide { pair, returns, sp });
                 self.events.push((format.system.clone(), format.name.clone()));
             }
         }
@@ -158,7 +158,7 @@ impl Latency {
         found
     }
 
-    fn enter(&mut self, key: Key, call: Open) {
+    fn enter(&mut self, key: Key, call: OpenCall) {
         let pair = &mut self.pairs[key.0];
         let open = self.open.entry(key).or_default();
         // The stack has been left to where this call begins: what lies below it has ended unseen. Several calls have the
@@ -181,7 +181,9 @@ impl Latency {
         let open = self.open.entry(key).or_default();
         let found = match sp {
             None => open.len().checked_sub(1),
-            Some(sp) => open.iter().rposition(|open| open.sp.is_some_and(|own| (own..=own + RETURNED).contains(&sp))),
+            Some(sp) => open
+                .iter()
+                .rposition(|open| open.sp.is_some_and(|entry_sp| (entry_sp..=entry_sp + RETURNED).contains(&sp))),
         };
         let Some(at) = found else {
             pair.without_entry += 1;
@@ -199,7 +201,7 @@ impl Latency {
     }
 
     /// After a loss nobody knows which calls have returned, except where the stack tells.
-    fn forget_doubtful(&mut self) {
+    fn drop_after_loss(&mut self) {
         for ((pair, ..), open) in &mut self.open {
             let before = open.len();
             open.retain(|open| open.sp.is_some());
@@ -219,17 +221,25 @@ impl Take for Latency {
             let (returns, sp) = (role.returns, role.sp.as_ref().and_then(int));
             let key = (role.pair, lane.file, record.pid());
             if !returns {
-                self.enter(key, Open { start: record.time(), sp });
+                self.enter(key, OpenCall { start: record.time(), sp });
             } else if let Some((start, took)) = self.leave(key, record.time(), sp) {
                 let task = String::from_utf8_lossy(lane.names.at(key.2, start)).into_owned();
                 let entry = self.pairs[key.0].start.clone();
-                self.slow.push(Call { entry, task, pid: key.2, cpu: record.cpu(), time: start, took, unit: lane.unit });
+                self.slow.push(SlowCallRow {
+                    entry,
+                    task,
+                    pid: key.2,
+                    cpu: record.cpu(),
+                    time: start,
+                    took,
+                    unit: lane.unit,
+                });
             }
         }
     }
 
     fn lost(&mut self, _: &Loss<'_>) {
-        self.forget_doubtful();
+        self.drop_after_loss();
     }
 }
 
@@ -252,7 +262,7 @@ impl Analysis for Latency {
             [] => by_names(opened.lanes),
             asked => asked.to_vec(),
         };
-        let missing: Vec<PairWord> = words.into_iter().filter(|word| !self.know(word, opened, unit)).collect();
+        let missing: Vec<PairWord> = words.into_iter().filter(|word| !self.find_pairs(word, opened, unit)).collect();
         if self.pairs.is_empty() || !missing.is_empty() && !self.settings.pairs.is_empty() {
             return Err(Box::new(NoPair(missing)));
         }
@@ -314,8 +324,8 @@ mod tests {
         for (time, step) in steps.iter().enumerate() {
             let sp = (step.unsigned_abs() > 1).then_some(step.unsigned_abs());
             match step {
-                0 => latency.forget_doubtful(),
-                1.. => latency.enter((0, 0, 7), Open { start: time as u64, sp }),
+                0 => latency.drop_after_loss(),
+                1.. => latency.enter((0, 0, 7), OpenCall { start: time as u64, sp }),
                 _ => drop(latency.leave((0, 0, 7), time as u64, sp)),
             }
         }

@@ -11,7 +11,7 @@ use crate::report::reading::clock::{Unit, write_time};
 
 /// One pair's figures, as JSON has them.
 #[derive(Serialize)]
-struct Figures<'p> {
+struct PairRow<'p> {
     entry: &'p str,
     r#return: &'p str,
     calls: u64,
@@ -29,7 +29,7 @@ struct Figures<'p> {
 
 /// One slow call.
 #[derive(Serialize)]
-pub(super) struct Call {
+pub(super) struct SlowCallRow {
     pub(super) entry: String,
     pub(super) task: String,
     pub(super) pid: i32,
@@ -40,10 +40,10 @@ pub(super) struct Call {
     pub(super) unit: Unit,
 }
 
-impl Call {
+impl SlowCallRow {
     /// Appends its line.
     pub(super) fn put(&self, form: Form, out: &mut Vec<u8>) {
-        let Call { entry, task, pid, cpu, time, took, unit } = self;
+        let SlowCallRow { entry, task, pid, cpu, time, took, unit } = self;
         if form == Form::Json {
             out.extend(serde_json::to_vec(self).unwrap_or_default());
         } else {
@@ -122,9 +122,9 @@ impl Pair {
         if same { self.start.clone() } else { format!("{}..{}", self.start, self.stop) }
     }
 
-    fn figures(&self, open: u64) -> Figures<'_> {
+    fn figures(&self, open: u64) -> PairRow<'_> {
         let took = &self.took;
-        Figures {
+        PairRow {
             entry: &self.start,
             r#return: &self.stop,
             calls: took.count(),

@@ -37,7 +37,7 @@ use crate::decode::Compat;
 use crate::report::reading::Take;
 use crate::report::reading::input::Input;
 use crate::report::reading::record::{Loss, Opened, Record};
-use roles::{Function, Part, Role, Roles, Scope};
+use roles::{FunctionField, ProfilePart, Role, Roles, Scope};
 use tally::{Key, Tally};
 
 /// Starts of one event and key that wait for their end; more are older than any end that will come.
@@ -63,7 +63,7 @@ struct Stack {
 
 /// Where and when a record was written.
 #[derive(Clone, Copy)]
-struct Moment {
+struct RecordTime {
     time: u64,
     stream: u32,
     /// Losses of the stream up to here.
@@ -73,30 +73,30 @@ struct Moment {
 }
 
 /// Something that has begun.
-struct Start {
-    at: Moment,
+struct OpenInterval {
+    at: RecordTime,
     /// It ends on the same CPU.
     pinned: bool,
-    serial: u64,
+    record_number: u64,
     stack: Option<Stack>,
 }
 
 /// What the next stack of a task belongs to.
 #[derive(Clone, Copy, Default)]
-enum Last {
+enum StackOwner {
     #[default]
     Nothing,
     /// A record that was only counted.
     Counted(Key),
     /// Something that began, perhaps with another task.
-    Begun(Whose, Key, u64),
+    Begun(Subject, Key, u64),
     /// Something that ended after so long.
     Ended(Key, u64),
 }
 
 /// Whom time is counted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Whose {
+enum Subject {
     All,
     Cpu(u32),
     Task(i32),
@@ -104,26 +104,26 @@ enum Whose {
 
 /// What is known of a task or a CPU.
 #[derive(Default)]
-struct Owner {
+struct SubjectState {
     /// The name that events of the scheduler gave it since it last changed.
     comm: Option<Vec<u8>>,
     tallies: BTreeMap<Key, Tally>,
-    open: HashMap<Key, Vec<Start>>,
+    open: HashMap<Key, Vec<OpenInterval>>,
     /// Times it left its CPU and has not come back.
-    away: Vec<(Key, Start)>,
+    switched_out: Vec<(Key, OpenInterval)>,
     /// It left its CPU to sleep, and nobody has woken it yet.
     sleeps: bool,
-    last: Last,
+    last: StackOwner,
     /// A stack that came before its call.
-    early: Option<Stack>,
+    stack_before_call: Option<Stack>,
 }
 
 /// The profile of one file.
 #[derive(Default)]
 struct FileProfile {
     roles: Roles,
-    owners: BTreeMap<Whose, Owner>,
-    serial: u64,
+    owners: BTreeMap<Subject, SubjectState>,
+    record_number: u64,
     /// How often each stream lost something.
     losses: Vec<u32>,
     all_losses: u32,
@@ -149,7 +149,7 @@ impl Take for Profiler {
         let Some(file) = self.files.get_mut(record.lane.file) else { return };
         let (stream, all_losses) = (record.stream, file.all_losses);
         let losses = file.losses.get(stream as usize).copied().unwrap_or(0);
-        file.take(record, Moment { time: record.time(), stream, losses, all_losses });
+        file.take(record, RecordTime { time: record.time(), stream, losses, all_losses });
     }
 
     fn lost(&mut self, loss: &Loss<'_>) {
@@ -193,9 +193,9 @@ impl Analysis for Profiler {
             let (Some(lane), Some(input)) = (opened.lane_of(number), opened.inputs.get(number)) else { continue };
             let owners = std::mem::take(&mut file.owners);
             let name = (opened.inputs.len() > 1).then_some(input.name.as_str());
-            pages.push(print::Page::new(name, lane, &file.roles, owners, self.settings.by_comm));
+            pages.push(print::ProfilePrinter::new(name, lane, &file.roles, owners, self.settings.by_comm));
         }
-        Box::new(print::Pages(pages))
+        Box::new(print::ProfilePrinters(pages))
     }
 }
 
@@ -219,14 +219,14 @@ fn all_hooks(input: &Input, asked: &[Hook]) -> Vec<Hook> {
 }
 
 impl FileProfile {
-    fn task(&mut self, pid: i32) -> &mut Owner {
-        self.owners.entry(Whose::Task(pid)).or_default()
+    fn task(&mut self, pid: i32) -> &mut SubjectState {
+        self.owners.entry(Subject::Task(pid)).or_default()
     }
 
-    fn take(&mut self, record: &Record<'_>, at: Moment) {
+    fn take(&mut self, record: &Record<'_>, at: RecordTime) {
         let (id, pid, data) = (record.id(), record.pid(), record.bytes.data);
         let Some(role) = self.roles.get(id) else {
-            self.task(pid).last = Last::Nothing;
+            self.task(pid).last = StackOwner::Nothing;
             return;
         };
         match role {
@@ -262,118 +262,118 @@ impl FileProfile {
     fn stack(&mut self, pid: i32, stack: Stack) {
         let owner = self.task(pid);
         match std::mem::take(&mut owner.last) {
-            Last::Nothing => owner.early = Some(stack),
-            Last::Counted(key) => {
+            StackOwner::Nothing => owner.stack_before_call = Some(stack),
+            StackOwner::Counted(key) => {
                 if let Some(tally) = owner.tallies.get_mut(&key) {
                     tally.stack(&stack.callers, 0, stack.time);
                 }
             }
-            Last::Ended(key, delta) => {
+            StackOwner::Ended(key, delta) => {
                 if let Some(tally) = owner.tallies.get_mut(&key) {
                     tally.stack(&stack.callers, delta, stack.time);
                 }
             }
-            Last::Begun(whose, key, serial) => {
+            StackOwner::Begun(whose, key, record_number) => {
                 let Some(owner) = self.owners.get_mut(&whose) else { return };
-                let away = owner.away.iter_mut().rev().map(|(_, start)| start);
+                let away = owner.switched_out.iter_mut().rev().map(|(_, start)| start);
                 let open = owner.open.get_mut(&key).into_iter().flat_map(|starts| starts.iter_mut().rev());
-                if let Some(start) = away.chain(open).find(|start| start.serial == serial) {
+                if let Some(start) = away.chain(open).find(|start| start.record_number == record_number) {
                     start.stack = Some(stack);
                 }
             }
         }
     }
 
-    fn begin(&mut self, whose: Whose, key: Key, at: Moment, pinned: bool, stack: Option<Stack>) -> Last {
-        self.serial += 1;
+    fn begin(&mut self, whose: Subject, key: Key, at: RecordTime, pinned: bool, stack: Option<Stack>) -> StackOwner {
+        self.record_number += 1;
         let starts = self.owners.entry(whose).or_default().open.entry(key).or_default();
         if starts.len() < MAX_OPEN {
-            starts.push(Start { at, pinned, serial: self.serial, stack });
+            starts.push(OpenInterval { at, pinned, record_number: self.record_number, stack });
         }
-        Last::Begun(whose, key, self.serial)
+        StackOwner::Begun(whose, key, self.record_number)
     }
 
     /// Ends what began last; `None` if nothing did.
-    fn end(&mut self, whose: Whose, key: Key, at: Moment) -> Option<Last> {
+    fn end(&mut self, whose: Subject, key: Key, at: RecordTime) -> Option<StackOwner> {
         let owner = self.owners.get_mut(&whose)?;
         let starts = owner.open.get_mut(&key)?;
         let start = std::iter::from_fn(|| starts.pop()).find(|start| start.is_whole(&self.losses, self.all_losses))?;
-        Some(owner.finish(key, start, at.time, matches!(whose, Whose::Task(_))))
+        Some(owner.finish(key, start, at.time, matches!(whose, Subject::Task(_))))
     }
 
-    fn call(&mut self, call: Function, key: Key, pid: i32, at: Moment) {
-        let early = self.task(pid).early.take();
+    fn call(&mut self, call: FunctionField, key: Key, pid: i32, at: RecordTime) {
+        let stack_before_call = self.task(pid).stack_before_call.take();
         let last = match call {
-            Function::Called { .. } => {
+            FunctionField::Called { .. } => {
                 let owner = self.task(pid);
                 owner.tallies.entry(key).or_default().count();
-                Last::Counted(key)
+                StackOwner::Counted(key)
             }
-            Function::Entered { .. } => {
-                self.begin(Whose::Task(pid), key, at, false, early);
-                Last::Nothing
+            FunctionField::Entered { .. } => {
+                self.begin(Subject::Task(pid), key, at, false, stack_before_call);
+                StackOwner::Nothing
             }
-            Function::Left { .. } => {
-                self.end(Whose::Task(pid), key, at);
-                Last::Nothing
+            FunctionField::Left { .. } => {
+                self.end(Subject::Task(pid), key, at);
+                StackOwner::Nothing
             }
         };
         self.task(pid).last = last;
     }
 
-    fn switch(&mut self, seen: &roles::Switched, pid: i32, at: Moment) {
+    fn switch(&mut self, seen: &roles::SwitchRecord, pid: i32, at: RecordTime) {
         let next = self.task(seen.next_pid);
         next.learn(&seen.next_comm);
         if let Some(woken) = seen.woken {
-            self.end(Whose::Task(seen.next_pid), woken.with(seen.next_pid as u32), at);
+            self.end(Subject::Task(seen.next_pid), woken.with(seen.next_pid as u32), at);
         }
         self.back(seen.next_pid, at);
-        self.serial += 1;
-        let serial = self.serial;
+        self.record_number += 1;
+        let record_number = self.record_number;
         let prev = self.task(seen.prev_pid);
         prev.learn(&seen.prev_comm);
         prev.sleeps = seen.key.value != 0;
-        if prev.away.len() < MAX_OPEN {
-            prev.away.push((seen.key, Start { at, pinned: false, serial, stack: None }));
+        if prev.switched_out.len() < MAX_OPEN {
+            prev.switched_out.push((seen.key, OpenInterval { at, pinned: false, record_number, stack: None }));
         }
         let owner = self.task(pid);
-        owner.early = None;
-        owner.last = Last::Begun(Whose::Task(seen.prev_pid), seen.key, serial);
+        owner.stack_before_call = None;
+        owner.last = StackOwner::Begun(Subject::Task(seen.prev_pid), seen.key, record_number);
     }
 
     /// A task is awake or running after it was away.
-    fn back(&mut self, pid: i32, at: Moment) {
-        let Some(owner) = self.owners.get_mut(&Whose::Task(pid)) else { return };
-        let away =
-            std::iter::from_fn(|| owner.away.pop()).find(|(_, start)| start.is_whole(&self.losses, self.all_losses));
+    fn back(&mut self, pid: i32, at: RecordTime) {
+        let Some(owner) = self.owners.get_mut(&Subject::Task(pid)) else { return };
+        let away = std::iter::from_fn(|| owner.switched_out.pop())
+            .find(|(_, start)| start.is_whole(&self.losses, self.all_losses));
         if let Some((key, start)) = away {
             owner.finish(key, start, at.time, true);
         }
     }
 
-    fn wakeup(&mut self, key: Key, comm: &[u8], pid: i32, at: Moment) {
+    fn wakeup(&mut self, key: Key, comm: &[u8], pid: i32, at: RecordTime) {
         let task = key.value as u32 as i32;
         let owner = self.task(task);
         owner.learn(comm);
-        let mut last = Last::Nothing;
+        let mut last = StackOwner::Nothing;
         if std::mem::take(&mut owner.sleeps) {
             self.back(task, at);
-            last = self.begin(Whose::Task(task), key, at, false, None);
+            last = self.begin(Subject::Task(task), key, at, false, None);
         }
         let waker = self.task(pid);
-        waker.early = None;
+        waker.stack_before_call = None;
         waker.last = last;
     }
 
-    fn part(&mut self, part: &Part, pid: i32, record: &Record<'_>, at: Moment) {
+    fn part(&mut self, part: &ProfilePart, pid: i32, record: &Record<'_>, at: RecordTime) {
         let data = record.bytes.data;
         let whose = |scope: Scope, task: i32| match scope {
-            Scope::Task => Whose::Task(task),
-            Scope::Cpu => Whose::Cpu(record.cpu()),
-            Scope::All => Whose::All,
+            Scope::Task => Subject::Task(task),
+            Scope::Cpu => Subject::Cpu(record.cpu()),
+            Scope::All => Subject::All,
         };
-        self.task(pid).early = None;
-        let mut last = Last::Nothing;
+        self.task(pid).stack_before_call = None;
+        let mut last = StackOwner::Nothing;
         if let Some(end) = &part.end {
             let key = Key { id: end.id, value: end.key.get(data) };
             last = self.end(whose(end.scope, pid), key, at).unwrap_or_default();
@@ -383,19 +383,19 @@ impl FileProfile {
             let task = start.pid.as_ref().map_or(pid, |field| field.get(data) as u32 as i32);
             last = self.begin(whose(start.scope, task), key, at, start.pinned, None);
             if start.scope != Scope::Task {
-                last = Last::Nothing;
+                last = StackOwner::Nothing;
             }
         }
         if let Some(counted) = &part.counted {
             let key = Key { id: counted.0, value: counted.1.get(data) };
             self.task(pid).tallies.entry(key).or_default().count();
-            last = Last::Counted(key);
+            last = StackOwner::Counted(key);
         }
         self.task(pid).last = last;
     }
 }
 
-impl Start {
+impl OpenInterval {
     /// Nothing was lost since.
     fn is_whole(&self, losses: &[u32], all_losses: u32) -> bool {
         match self.pinned {
@@ -405,7 +405,7 @@ impl Start {
     }
 }
 
-impl Owner {
+impl SubjectState {
     /// The first name counts.
     fn learn(&mut self, comm: &[u8]) {
         if self.comm.is_none() {
@@ -413,13 +413,13 @@ impl Owner {
         }
     }
 
-    fn finish(&mut self, key: Key, start: Start, time: u64, with_stack: bool) -> Last {
+    fn finish(&mut self, key: Key, start: OpenInterval, time: u64, with_stack: bool) -> StackOwner {
         let delta = time.saturating_sub(start.at.time);
         let tally = self.tallies.entry(key).or_default();
         tally.time(delta, time);
         if let Some(stack) = start.stack.filter(|_| with_stack) {
             tally.stack(&stack.callers, delta, stack.time);
         }
-        if with_stack { Last::Ended(key, delta) } else { Last::Nothing }
+        if with_stack { StackOwner::Ended(key, delta) } else { StackOwner::Nothing }
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::roles::{Roles, Shown};
+use super::roles::{KeyFormat, Roles};
 use super::stacks::stamp;
-use super::tally::{Key, Tally, Times};
-use super::{Owner, Whose};
+use super::tally::{Key, Tally, TimeStats};
+use super::{Subject, SubjectState};
 use crate::report::analysis::interface::Findings;
 use crate::report::reading::lane::Lane;
 use crate::wire::tables::Kallsyms;
@@ -15,16 +15,16 @@ use crate::wire::text;
 type Tallies = BTreeMap<Key, Tally>;
 
 /// The profiles of all files.
-pub(super) struct Pages<'f>(pub(super) Vec<Page<'f>>);
+pub(super) struct ProfilePrinters<'f>(pub(super) Vec<ProfilePrinter<'f>>);
 
-impl Findings for Pages<'_> {
+impl Findings for ProfilePrinters<'_> {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         self.0.iter().try_for_each(|page| page.print(out))
     }
 }
 
 /// The profile of one file.
-pub(super) struct Page<'f> {
+pub(super) struct ProfilePrinter<'f> {
     /// Where there are several.
     name: Option<&'f str>,
     kallsyms: &'f Kallsyms,
@@ -33,26 +33,26 @@ pub(super) struct Page<'f> {
     sections: Vec<(Vec<u8>, Tallies)>,
 }
 
-impl<'f> Page<'f> {
+impl<'f> ProfilePrinter<'f> {
     /// What belongs to no task, then groups by name, then tasks by number.
     pub(super) fn new(
         name: Option<&'f str>,
         lane: &'f Lane,
         roles: &'f Roles,
-        owners: BTreeMap<Whose, Owner>,
+        owners: BTreeMap<Subject, SubjectState>,
         by_comm: bool,
-    ) -> Page<'f> {
-        let mut page = Page { name, kallsyms: &lane.trace.kallsyms, roles, sections: Vec::new() };
+    ) -> ProfilePrinter<'f> {
+        let mut page = ProfilePrinter { name, kallsyms: &lane.trace.kallsyms, roles, sections: Vec::new() };
         let mut groups: BTreeMap<Vec<u8>, Tallies> = BTreeMap::new();
         let mut tasks: Vec<(Vec<u8>, Tallies)> = Vec::new();
         for (whose, owner) in owners {
             match (whose, owner.comm) {
-                (Whose::All, _) => page.add_global("Global Events\n".to_owned(), owner.tallies),
-                (Whose::Cpu(cpu), _) => page.add_global(format!("Global CPU[{cpu}] Events\n"), owner.tallies),
-                (Whose::Task(_), Some(comm)) if by_comm => {
+                (Subject::All, _) => page.add_global("Global Events\n".to_owned(), owner.tallies),
+                (Subject::Cpu(cpu), _) => page.add_global(format!("Global CPU[{cpu}] Events\n"), owner.tallies),
+                (Subject::Task(_), Some(comm)) if by_comm => {
                     page.join(groups.entry(comm).or_default(), owner.tallies);
                 }
-                (Whose::Task(pid), comm) => {
+                (Subject::Task(pid), comm) => {
                     let comm = comm.as_deref().unwrap_or_else(|| lane.names.at(pid, 0));
                     tasks.push(([b"\ntask: ", comm, format!("-{pid}\n").as_bytes()].concat(), owner.tallies));
                 }
@@ -79,7 +79,7 @@ impl<'f> Page<'f> {
     /// Adds a task to its group, in which it is no matter who was woken.
     fn join(&self, group: &mut Tallies, tallies: Tallies) {
         for (key, tally) in tallies {
-            let woken = self.roles.shown(key.id) == Shown::Pid;
+            let woken = self.roles.shown(key.id) == KeyFormat::Pid;
             group.entry(if woken { key.with(0) } else { key }).or_default().merge(tally);
         }
     }
@@ -97,8 +97,8 @@ impl<'f> Page<'f> {
     /// Sleeping and waking come first; the values of an event by time, those of sleeping by state.
     fn rank(&self, key: Key, tally: &Tally) -> (u8, u16, u64, u64) {
         match self.roles.shown(key.id) {
-            Shown::State => (0, key.id, 0, key.value),
-            Shown::Pid => (1, key.id, 0, key.value),
+            KeyFormat::State => (0, key.id, 0, key.value),
+            KeyFormat::Pid => (1, key.id, 0, key.value),
             _ => (2, key.id, u64::MAX - tally.times.total, key.value),
         }
     }
@@ -106,7 +106,7 @@ impl<'f> Page<'f> {
     fn event(&self, key: Key, tally: &Tally, out: &mut Vec<u8>) {
         out.extend_from_slice(b"  Event: ");
         let shown = self.roles.shown(key.id);
-        if shown == Shown::Function {
+        if shown == KeyFormat::Function {
             out.extend_from_slice(b"func: ");
             if self.kallsyms.put(key.value, false, out) {
                 out.extend_from_slice(b"()");
@@ -129,7 +129,7 @@ impl<'f> Page<'f> {
     }
 }
 
-impl Times {
+impl TimeStats {
     /// ` Total: 900 Avg: 450 Max: 700(ts:1.000001) Min:200(ts:1.000000)`
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b" Total: ");

@@ -21,20 +21,20 @@ const VECTORS: [&str; 10] =
 
 /// An unsigned number in a record; 0 where there is none.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Number(Option<(u16, u16, Abi)>);
+pub(super) struct UnsignedField(Option<(u16, u16, Abi)>);
 
-impl Number {
-    fn of(field: &Field, abi: Abi) -> Number {
-        Number(matches!(field.size, 1 | 2 | 4 | 8).then_some((field.offset, field.size, abi)))
+impl UnsignedField {
+    fn of(field: &Field, abi: Abi) -> UnsignedField {
+        UnsignedField(matches!(field.size, 1 | 2 | 4 | 8).then_some((field.offset, field.size, abi)))
     }
 
-    fn find(format: &EventFormat, name: &str, abi: Abi) -> Option<Number> {
-        Number::whole(format.field(name)?, abi)
+    fn find(format: &EventFormat, name: &str, abi: Abi) -> Option<UnsignedField> {
+        UnsignedField::whole(format.field(name)?, abi)
     }
 
     /// The field, if it is a number.
-    fn whole(field: &Field, abi: Abi) -> Option<Number> {
-        matches!(field.kind, FieldKind::Int | FieldKind::Pointer).then(|| Number::of(field, abi))
+    fn whole(field: &Field, abi: Abi) -> Option<UnsignedField> {
+        matches!(field.kind, FieldKind::Int | FieldKind::Pointer).then(|| UnsignedField::of(field, abi))
     }
 
     #[inline]
@@ -54,13 +54,13 @@ pub(super) enum Scope {
 
 /// The beginning of something, or its end.
 #[derive(Clone, Debug)]
-pub(super) struct Edge {
+pub(super) struct IntervalEdge {
     /// The event that it is counted under.
     pub(super) id: u16,
     /// The field that beginning and end agree in.
-    pub(super) key: Number,
+    pub(super) key: UnsignedField,
     /// The field with the task.
-    pub(super) pid: Option<Number>,
+    pub(super) pid: Option<UnsignedField>,
     pub(super) scope: Scope,
     /// It begins and ends on one CPU.
     pub(super) pinned: bool,
@@ -68,44 +68,46 @@ pub(super) struct Edge {
 
 /// An event that ends something, then begins something; or one that is counted.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Part {
-    pub(super) end: Option<Edge>,
-    pub(super) start: Option<Edge>,
-    pub(super) counted: Option<(u16, Number)>,
+pub(super) struct ProfilePart {
+    pub(super) end: Option<IntervalEdge>,
+    pub(super) start: Option<IntervalEdge>,
+    pub(super) counted: Option<(u16, UnsignedField)>,
 }
 
 /// Calls of kernel functions.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Function {
-    Called { id: u16, at: Number },
-    Entered { id: u16, at: Number },
-    Left { id: u16, at: Number },
+pub(super) enum FunctionField {
+    Called { id: u16, at: UnsignedField },
+    Entered { id: u16, at: UnsignedField },
+    Left { id: u16, at: UnsignedField },
 }
 
-impl Function {
+impl FunctionField {
     /// The event that it is counted under.
     pub(super) fn id(self) -> u16 {
         match self {
-            Function::Called { id, .. } | Function::Entered { id, .. } | Function::Left { id, .. } => id,
+            FunctionField::Called { id, .. } | FunctionField::Entered { id, .. } | FunctionField::Left { id, .. } => id,
         }
     }
 
     pub(super) fn address(self, data: &[u8]) -> u64 {
         match self {
-            Function::Called { at, .. } | Function::Entered { at, .. } | Function::Left { at, .. } => at.get(data),
+            FunctionField::Called { at, .. } | FunctionField::Entered { at, .. } | FunctionField::Left { at, .. } => {
+                at.get(data)
+            }
         }
     }
 }
 
 /// Where a stack lies.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places {
+pub(super) struct StackFields {
     at: usize,
-    count: Option<Number>,
+    count: Option<UnsignedField>,
     abi: Abi,
 }
 
-impl Places {
+impl StackFields {
     pub(super) fn read(&self, data: &[u8]) -> Box<[u64]> {
         let bytes = usize::from(self.abi.long_bytes.max(1));
         let most = self.count.map_or(usize::MAX, |count| count.get(data) as usize);
@@ -121,15 +123,15 @@ impl Places {
 pub(super) struct SwitchFields {
     id: u16,
     abi: Abi,
-    prev: (Number, Field),
-    next: (Number, Field),
-    state: Number,
+    prev: (UnsignedField, Field),
+    next: (UnsignedField, Field),
+    state: UnsignedField,
     /// What being woken is counted under.
     woken: Option<Key>,
 }
 
 /// One switch.
-pub(super) struct Switched {
+pub(super) struct SwitchRecord {
     pub(super) prev_pid: i32,
     pub(super) prev_comm: Vec<u8>,
     pub(super) next_pid: i32,
@@ -140,9 +142,9 @@ pub(super) struct Switched {
 }
 
 impl SwitchFields {
-    pub(super) fn read(&self, data: &[u8]) -> Switched {
+    pub(super) fn read(&self, data: &[u8]) -> SwitchRecord {
         let comm = |field: &Field| until_nul(field.bytes(data, self.abi)).to_vec();
-        Switched {
+        SwitchRecord {
             prev_pid: self.prev.0.get(data) as u32 as i32,
             prev_comm: comm(&self.prev.1),
             next_pid: self.next.0.get(data) as u32 as i32,
@@ -158,7 +160,7 @@ impl SwitchFields {
 pub(super) struct WakeFields {
     id: u16,
     abi: Abi,
-    pid: Number,
+    pid: UnsignedField,
     comm: Field,
 }
 
@@ -172,18 +174,18 @@ impl WakeFields {
 /// What an event says.
 #[derive(Clone, Debug)]
 pub(super) enum Role {
-    Stack(Places),
+    Stack(StackFields),
     /// Another program, another name; of the task in that field.
-    Exec(Number),
-    Call(Function),
+    Exec(UnsignedField),
+    Call(FunctionField),
     Switch(Box<SwitchFields>),
     Wakeup(Box<WakeFields>),
-    Part(Box<Part>),
+    Part(Box<ProfilePart>),
 }
 
 /// How the values of an event's key are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(super) enum KeyFormat {
     State,
     Pid,
     Function,
@@ -192,21 +194,21 @@ pub(super) enum Shown {
     Hex,
 }
 
-impl Shown {
+impl KeyFormat {
     /// Appends a key; functions are written elsewhere.
     pub(super) fn put(self, value: u64, out: &mut Vec<u8>) {
         use crate::wire::text;
         match self {
-            Shown::State if value & STATE_BITS == 0 => out.push(b'R'),
-            Shown::State => {
+            KeyFormat::State if value & STATE_BITS == 0 => out.push(b'R'),
+            KeyFormat::State => {
                 out.extend(STATES.iter().enumerate().filter(|(bit, _)| value >> bit & 1 == 1).map(|(_, c)| c))
             }
-            Shown::Vector => match VECTORS.get(usize::try_from(value).unwrap_or(usize::MAX)) {
+            KeyFormat::Vector => match VECTORS.get(usize::try_from(value).unwrap_or(usize::MAX)) {
                 Some(name) => out.extend_from_slice(name.as_bytes()),
                 None => text::dec(out, value),
             },
-            Shown::Decimal => text::dec(out, value),
-            Shown::Pid | Shown::Function | Shown::Hex => text::hex0x(out, value),
+            KeyFormat::Decimal => text::dec(out, value),
+            KeyFormat::Pid | KeyFormat::Function | KeyFormat::Hex => text::hex0x(out, value),
         }
     }
 }
@@ -215,7 +217,7 @@ impl Shown {
 #[derive(Default)]
 pub(super) struct Roles {
     by_id: Vec<Option<Role>>,
-    shown: HashMap<u16, Shown>,
+    shown: HashMap<u16, KeyFormat>,
     names: HashMap<u16, String>,
 }
 
@@ -227,10 +229,10 @@ impl Roles {
             let Some(format) = trace.formats.get(event.id) else { continue };
             let role = usual(trace, format, compat);
             let shown = match (event.system, event.name, &role) {
-                (.., Role::Switch(_)) => Shown::State,
-                (.., Role::Wakeup(_)) => Shown::Pid,
-                (.., Role::Call(_)) => Shown::Function,
-                _ => Shown::Hex,
+                (.., Role::Switch(_)) => KeyFormat::State,
+                (.., Role::Wakeup(_)) => KeyFormat::Pid,
+                (.., Role::Call(_)) => KeyFormat::Function,
+                _ => KeyFormat::Hex,
             };
             roles.shown.insert(event.id, shown);
             roles.names.insert(event.id, event.name.to_owned());
@@ -248,8 +250,8 @@ impl Roles {
         self.by_id.get(usize::from(id))?.as_ref()
     }
 
-    pub(super) fn shown(&self, id: u16) -> Shown {
-        self.shown.get(&id).copied().unwrap_or(Shown::Hex)
+    pub(super) fn shown(&self, id: u16) -> KeyFormat {
+        self.shown.get(&id).copied().unwrap_or(KeyFormat::Hex)
     }
 
     pub(super) fn name(&self, id: u16) -> &str {
@@ -265,7 +267,7 @@ impl Roles {
     }
 
     /// The event as something that begins or ends; it is not counted any more.
-    fn edge(&mut self, id: u16, change: impl FnOnce(&mut Part)) {
+    fn edge(&mut self, id: u16, change: impl FnOnce(&mut ProfilePart)) {
         let mut part = match self.get(id) {
             Some(Role::Part(part)) => part.clone(),
             _ => Box::default(),
@@ -279,20 +281,20 @@ impl Roles {
     fn pairs(&mut self, trace: &Trace, global: bool) {
         let irq = if global { Scope::Cpu } else { Scope::Task };
         let pairs = [
-            ("irq", "irq_handler_entry", "irq_handler_exit", "irq", irq, true, Shown::Hex),
-            ("irq", "softirq_entry", "softirq_exit", "vec", irq, true, Shown::Vector),
-            ("irq", "softirq_raise", "softirq_entry", "vec", irq, false, Shown::Vector),
-            ("raw_syscalls", "sys_enter", "sys_exit", "id", Scope::Task, false, Shown::Decimal),
+            ("irq", "irq_handler_entry", "irq_handler_exit", "irq", irq, true, KeyFormat::Hex),
+            ("irq", "softirq_entry", "softirq_exit", "vec", irq, true, KeyFormat::Vector),
+            ("irq", "softirq_raise", "softirq_entry", "vec", irq, false, KeyFormat::Vector),
+            ("raw_syscalls", "sys_enter", "sys_exit", "id", Scope::Task, false, KeyFormat::Decimal),
         ];
         for (system, start, end, field, scope, pinned, shown) in pairs {
             let number = |event: &str| {
                 let id = trace.formats.find(system, event)?;
-                Some((id, Number::find(trace.formats.get(id)?, field, trace.abi)?))
+                Some((id, UnsignedField::find(trace.formats.get(id)?, field, trace.abi)?))
             };
             if let (Some((id, key)), Some((end, end_key))) = (number(start), number(end)) {
                 self.shown.insert(id, shown);
-                self.edge(id, |part| part.start = Some(Edge { id, key, pid: None, scope, pinned }));
-                self.edge(end, |part| part.end = Some(Edge { id, key: end_key, pid: None, scope, pinned }));
+                self.edge(id, |part| part.start = Some(IntervalEdge { id, key, pid: None, scope, pinned }));
+                self.edge(end, |part| part.end = Some(IntervalEdge { id, key: end_key, pid: None, scope, pinned }));
             }
         }
     }
@@ -301,7 +303,7 @@ impl Roles {
         let (Some(start), Some(end)) = (find(trace, &hook.start), find(trace, &hook.end)) else { return Ok(()) };
         let number = |format: &EventFormat, field: &str| {
             let missing = || HookError::NoField(format.name.clone(), field.to_owned());
-            Number::find(format, field, trace.abi).ok_or_else(missing)
+            UnsignedField::find(format, field, trace.abi).ok_or_else(missing)
         };
         let scope = match (hook.has('g'), hook.has('p')) {
             (false, _) => Scope::Task,
@@ -311,11 +313,14 @@ impl Roles {
         let pid = hook.pid.as_ref().map(|field| number(start, field)).transpose()?;
         let (key, end_key) = (number(start, &hook.start.field)?, number(end, &hook.end.field)?);
         let (id, pinned) = (start.id, hook.has('p'));
-        self.shown.insert(id, Shown::Hex);
-        self.edge(id, |part| part.start = Some(Edge { id, key, pid, scope, pinned }));
+        self.shown.insert(id, KeyFormat::Hex);
+        self.edge(id, |part| part.start = Some(IntervalEdge { id, key, pid, scope, pinned }));
         // What ends by a hook begins nothing else.
         self.edge(end.id, |part| {
-            *part = Part { end: Some(Edge { id, key: end_key, pid: None, scope, pinned }), ..Part::default() }
+            *part = ProfilePart {
+                end: Some(IntervalEdge { id, key: end_key, pid: None, scope, pinned }),
+                ..ProfilePart::default()
+            }
         });
         Ok(())
     }
@@ -336,8 +341,8 @@ fn find<'t>(trace: &'t Trace, end: &End) -> Option<&'t EventFormat> {
 fn usual(trace: &Trace, format: &EventFormat, compat: Compat) -> Role {
     let (abi, id) = (trace.abi, format.id);
     special(trace, format, compat).unwrap_or_else(|| {
-        let first = format.fields.first().map(|field| Number::of(field, abi)).unwrap_or_default();
-        Role::Part(Box::new(Part { counted: Some((id, first)), ..Part::default() }))
+        let first = format.fields.first().map(|field| UnsignedField::of(field, abi)).unwrap_or_default();
+        Role::Part(Box::new(ProfilePart { counted: Some((id, first)), ..ProfilePart::default() }))
     })
 }
 
@@ -345,19 +350,19 @@ fn usual(trace: &Trace, format: &EventFormat, compat: Compat) -> Role {
 fn special(trace: &Trace, format: &EventFormat, compat: Compat) -> Option<Role> {
     let (abi, id) = (trace.abi, format.id);
     let sibling = |system: &str, name: &str| trace.formats.find(system, name);
-    let number = |field: &Field| Number::whole(field, abi);
+    let number = |field: &Field| UnsignedField::whole(field, abi);
     match Meaning::of(format) {
         Meaning::Stack { kernel: true, callers, size } => {
             // trace-cmd takes whatever lies up to the end of the record.
             let count = size.as_ref().and_then(number).filter(|_| compat == Compat::Rtrec);
-            Some(Role::Stack(Places { at: callers.offset.into(), count, abi }))
+            Some(Role::Stack(StackFields { at: callers.offset.into(), count, abi }))
         }
-        Meaning::Call { ip } => Some(Role::Call(Function::Called { id, at: number(&ip)? })),
+        Meaning::Call { ip } => Some(Role::Call(FunctionField::Called { id, at: number(&ip)? })),
         Meaning::FunctionEntry { func } if format.name == "funcgraph_entry" => {
-            Some(Role::Call(Function::Entered { id, at: number(&func)? }))
+            Some(Role::Call(FunctionField::Entered { id, at: number(&func)? }))
         }
         Meaning::FunctionExit { func, .. } => {
-            Some(Role::Call(Function::Left { id: sibling("ftrace", "funcgraph_entry")?, at: number(&func)? }))
+            Some(Role::Call(FunctionField::Left { id: sibling("ftrace", "funcgraph_entry")?, at: number(&func)? }))
         }
         Meaning::Exec { pid } => number(&pid).map(Role::Exec),
         Meaning::Switch { prev, state, next, comms, .. } => {

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tally::Times;
+use super::tally::TimeStats;
 use crate::wire::tables::Kallsyms;
 use crate::wire::text;
 
@@ -25,7 +25,7 @@ pub(super) struct Stacks(BTreeMap<u64, Node>);
 
 #[derive(Default)]
 struct Node {
-    times: Times,
+    times: TimeStats,
     callers: Stacks,
 }
 
@@ -45,9 +45,9 @@ impl Stacks {
 
     pub(super) fn merge(&mut self, other: Stacks) {
         for (address, node) in other.0 {
-            let own = self.0.entry(address).or_default();
-            own.times.merge(&node.times);
-            own.callers.merge(node.callers);
+            let merged = self.0.entry(address).or_default();
+            merged.times.merge(&node.times);
+            merged.callers.merge(node.callers);
         }
     }
 
@@ -101,7 +101,7 @@ impl Node {
     }
 }
 
-impl Times {
+impl TimeStats {
     /// `61% (12) time:33706265 max:14619822(ts:17.395051) min:135381(ts:17.357203) avg:2808855`
     fn share(&self, part: u64, whole: u64, out: &mut Vec<u8>) {
         let whole = u128::from(whole.max(1));

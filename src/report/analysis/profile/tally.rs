@@ -20,7 +20,7 @@ impl Key {
 
 /// Count and times.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Times {
+pub(super) struct TimeStats {
     pub(super) count: u64,
     pub(super) total: u64,
     /// The longest and when it was; the first of several.
@@ -29,7 +29,7 @@ pub(super) struct Times {
     pub(super) shortest: Option<(u64, u64)>,
 }
 
-impl Times {
+impl TimeStats {
     pub(super) fn add(&mut self, delta: u64, at: u64) {
         self.count += 1;
         self.total = self.total.saturating_add(delta);
@@ -42,14 +42,14 @@ impl Times {
     }
 
     /// Adds those of another.
-    pub(super) fn merge(&mut self, other: &Times) {
+    pub(super) fn merge(&mut self, other: &TimeStats) {
         self.count += other.count;
         self.total = self.total.saturating_add(other.total);
         if self.longest.0 < other.longest.0 {
             self.longest = other.longest;
         }
         if let Some(shortest) = other.shortest
-            && self.shortest.is_none_or(|own| shortest.0 < own.0)
+            && self.shortest.is_none_or(|known| shortest.0 < known.0)
         {
             self.shortest = Some(shortest);
         }
@@ -63,7 +63,7 @@ impl Times {
 /// What was counted under one key.
 #[derive(Default)]
 pub(super) struct Tally {
-    pub(super) times: Times,
+    pub(super) times: TimeStats,
     pub(super) stacks: Stacks,
 }
 

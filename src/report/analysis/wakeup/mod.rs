@@ -25,17 +25,17 @@ const EVENTS: [&str; 3] = ["sched_switch", "sched_wakeup", "sched_wakeup_new"];
 
 /// What the fields of an event say about waiting.
 #[derive(Debug)]
-enum Role {
+enum WakeupEvent {
     Wakeup { pid: Field, success: Option<Field> },
     Switch { pid: Field, prio: Field },
 }
 
-impl Role {
-    fn of(meaning: Meaning) -> Option<Role> {
+impl WakeupEvent {
+    fn of(meaning: Meaning) -> Option<WakeupEvent> {
         match meaning {
-            Meaning::Switch { next, next_prio, .. } => Some(Role::Switch { pid: next, prio: next_prio? }),
+            Meaning::Switch { next, next_prio, .. } => Some(WakeupEvent::Switch { pid: next, prio: next_prio? }),
             // As in trace-cmd, an event without a priority is another event of that name.
-            Meaning::Wake { pid, prio, success, .. } => prio.and(Some(Role::Wakeup { pid, success })),
+            Meaning::Wake { pid, prio, success, .. } => prio.and(Some(WakeupEvent::Wakeup { pid, success })),
             _ => None,
         }
     }
@@ -43,7 +43,7 @@ impl Role {
 
 /// Latencies so far.
 #[derive(Debug, Default)]
-struct Times {
+struct WaitTimes {
     count: u64,
     total: u64,
     /// The longest, and when its task began to run.
@@ -52,7 +52,7 @@ struct Times {
     shortest: Option<(u64, u64)>,
 }
 
-impl Times {
+impl WaitTimes {
     fn add(&mut self, latency: u64, time: u64) {
         self.count += 1;
         self.total = self.total.saturating_add(latency);
@@ -86,10 +86,10 @@ impl Times {
 #[derive(Debug, Default)]
 pub struct Wakeups {
     /// By event id.
-    roles: Vec<(u16, Role)>,
+    roles: Vec<(u16, WakeupEvent)>,
     woken: HashMap<i32, u64>,
-    all: Times,
-    rt: Times,
+    all: WaitTimes,
+    rt: WaitTimes,
 }
 
 impl Wakeups {
@@ -101,13 +101,13 @@ impl Wakeups {
         let (abi, time) = (record.lane.trace.abi, record.time());
         let int = |field: &Field| field.int(record.bytes.data, abi);
         match role {
-            Role::Wakeup { pid, success } => {
+            WakeupEvent::Wakeup { pid, success } => {
                 if success.as_ref().is_none_or(|success| int(success) != Some(0)) {
                     self.woken.insert(int(pid)? as i32, time);
                 }
                 None
             }
-            Role::Switch { pid, prio } => {
+            WakeupEvent::Switch { pid, prio } => {
                 let woken = self.woken.remove(&(int(pid)? as i32))?;
                 let latency = time.saturating_sub(woken);
                 self.all.add(latency, time);
@@ -157,7 +157,7 @@ impl Analysis for Wakeups {
     fn begin(&mut self, opened: Opened<'_>) -> Result<(), AnalysisError> {
         let Some(formats) = opened.lanes.first().map(|lane| &lane.trace.formats) else { return Ok(()) };
         let ids = EVENTS.map(|event| formats.find("sched", event));
-        let role = |id| Some((id, Role::of(Meaning::of(formats.get(id)?))?));
+        let role = |id| Some((id, WakeupEvent::of(Meaning::of(formats.get(id)?))?));
         self.roles = ids.into_iter().flatten().filter_map(role).collect();
         Ok(())
     }

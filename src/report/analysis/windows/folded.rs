@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::lines::{self, ms, samples_of};
-use super::page::{Page, Shown};
+use super::page::{ShownWindow, WindowsReport};
 use super::settings::FoldedTime;
 use crate::report::export::stacks::Stacks;
 
@@ -15,7 +15,7 @@ const NOT_SAMPLED: &str = "[running, not sampled]";
 
 /// The time of each stack.
 #[derive(Debug, Default)]
-pub(super) struct Times {
+pub(super) struct StackTimes {
     /// In nanoseconds; names with `;` between them, the outermost first.
     stacks: BTreeMap<String, u64>,
     windows: usize,
@@ -23,9 +23,9 @@ pub(super) struct Times {
     periods: Vec<u64>,
 }
 
-impl Times {
+impl StackTimes {
     /// Adds the slow windows of a file.
-    pub(super) fn add(&mut self, page: &Page<'_>) {
+    pub(super) fn add(&mut self, page: &WindowsReport<'_>) {
         self.windows += page.shown.len();
         let samples = page.samples.filter(|samples| samples.period_ns > 0);
         self.periods.extend(samples.map(|samples| samples.period_ns));
@@ -77,7 +77,7 @@ impl Times {
     }
 }
 
-fn off_cpu(page: &Page<'_>, shown: &Shown, comm: &str, times: &mut BTreeMap<String, u64>) {
+fn off_cpu(page: &WindowsReport<'_>, shown: &ShownWindow, comm: &str, times: &mut BTreeMap<String, u64>) {
     let mut away: Option<(u64, String)> = None;
     for line in lines::lines(page, shown, false) {
         if let Some(state) = line.step.strip_prefix("out ") {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::lines::{self, samples_of};
-use super::page::{Page, Shown};
+use super::page::{ShownWindow, WindowsReport};
 use crate::windows::TimeSplit;
 use crate::windows::engine::{Steps, Window};
 
@@ -64,7 +64,7 @@ struct SampleObject<'a> {
     stack: Vec<&'a str>,
 }
 
-pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print(page: &WindowsReport<'_>, out: &mut dyn Write) -> io::Result<()> {
     let shown_count = page.shown.len() + page.open.len();
     for (number, shown) in page.shown.iter().chain(&page.open).enumerate() {
         let mut line = serde_json::to_vec(&object(page, number + 1, shown))?;
@@ -84,7 +84,7 @@ pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
             lost: 0,
             dropped: 0,
         };
-        let shown = Shown { window, steps: Steps::default(), open: false, place: usize::MAX };
+        let shown = ShownWindow { window, steps: Steps::default(), open: false, place: usize::MAX };
         let object = WindowObject { recorded: false, ..object(page, shown_count + number + 1, &shown) };
         let mut line = serde_json::to_vec(&object)?;
         line.push(b'\n');
@@ -93,7 +93,7 @@ pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn object<'a>(page: &'a Page<'_>, number: usize, shown: &'a Shown) -> WindowObject<'a> {
+fn object<'a>(page: &'a WindowsReport<'_>, number: usize, shown: &'a ShownWindow) -> WindowObject<'a> {
     let window = &shown.window;
     let task = page.session.tasks.iter().find(|task| task.tid == window.tid || Some(task.tid) == window.tgid);
     let mut counts: BTreeMap<u32, u64> = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! The time line of a window: one line a step, stacks with the step they belong to.
 
-use super::page::{Page, Shown};
+use super::page::{ShownWindow, WindowsReport};
 use super::settings::Sort;
 use crate::decode::Scene;
 use crate::decode::meaning::{Edge, Meaning, frames, is_runnable};
@@ -76,9 +76,9 @@ fn where_it_left(lines: &mut [Line], samples: &Samples, window: &Window) {
 }
 
 /// The steps of a window; for people, what changed nothing is told in few of them.
-pub(super) fn lines(page: &Page<'_>, shown: &Shown, brief: bool) -> Vec<Line> {
+pub(super) fn lines(page: &WindowsReport<'_>, shown: &ShownWindow, brief: bool) -> Vec<Line> {
     let window = &shown.window;
-    let mut drawing = Drawing { page, window, lines: Vec::new(), called: None, last: window.start };
+    let mut drawing = TimeLine { page, window, lines: Vec::new(), called: None, last: window.start };
     let mut samples = page.samples.into_iter().flat_map(|samples| samples_of(samples, window)).peekable();
     let count = shown.steps.steps.len();
     for (index, (time, stream, data)) in shown.steps.iter().enumerate() {
@@ -86,9 +86,9 @@ pub(super) fn lines(page: &Page<'_>, shown: &Shown, brief: bool) -> Vec<Line> {
             drawing.sample(sample);
         }
         let place = match index {
-            0 => Place::Start,
-            last if last + 1 == count && !shown.open => Place::Stop,
-            _ => Place::Between,
+            0 => StepKind::Start,
+            last if last + 1 == count && !shown.open => StepKind::Stop,
+            _ => StepKind::Between,
         };
         drawing.record(time, stream, data, place);
     }
@@ -126,8 +126,8 @@ pub(super) fn compact(lines: Vec<Line>) -> Vec<Line> {
             inside.iter().filter(|line| line.step == "timer in").map(|line| function(&line.detail)).collect();
         let took = inside[count - 1].offset - line.offset;
         inside.iter().filter(|line| line.step == "sample").for_each(|line| add(&mut out, line.clone()));
-        let own = !timers.is_empty() && timers.iter().all(|name| name.starts_with(SAMPLING_TIMER));
-        if !own {
+        let is_sampling = !timers.is_empty() && timers.iter().all(|name| name.starts_with(SAMPLING_TIMER));
+        if !is_sampling {
             let names = if timers.is_empty() { String::new() } else { format!(" ({})", timers.join(", ")) };
             let step = line.step.trim_end_matches(" in").to_owned();
             out.push(Line { step, detail: format!("{}{names}   {} ms", line.detail, ms(took)), ..line.clone() });
@@ -171,7 +171,7 @@ fn function(text: &str) -> &str {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum StepKind {
     Start,
     Between,
     Stop,
@@ -184,7 +184,7 @@ fn is_named(meaning: &Meaning) -> bool {
 }
 
 /// A record of a window.
-struct Seen<'s> {
+struct SeenRecord<'s> {
     time: u64,
     cpu: u32,
     id: u16,
@@ -192,7 +192,7 @@ struct Seen<'s> {
     data: &'s [u8],
 }
 
-impl Seen<'_> {
+impl SeenRecord<'_> {
     /// The event's text.
     fn text(&self) -> String {
         let mut out = Vec::new();
@@ -209,8 +209,8 @@ impl Seen<'_> {
     }
 }
 
-struct Drawing<'d, 'p> {
-    page: &'d Page<'p>,
+struct TimeLine<'d, 'p> {
+    page: &'d WindowsReport<'p>,
     window: &'d Window,
     lines: Vec<Line>,
     /// The system call under way, and when it began.
@@ -218,7 +218,7 @@ struct Drawing<'d, 'p> {
     last: u64,
 }
 
-impl Drawing<'_, '_> {
+impl TimeLine<'_, '_> {
     fn push(&mut self, time: u64, cpu: u32, step: String, detail: String) -> &mut Line {
         let line = Line {
             offset: time.saturating_sub(self.window.start),
@@ -245,9 +245,9 @@ impl Drawing<'_, '_> {
         self.push(sample.time, sample.cpu, "sample".to_owned(), String::new()).stack = stack;
     }
 
-    fn record(&mut self, time: u64, stream: u32, data: &[u8], place: Place) {
+    fn record(&mut self, time: u64, stream: u32, data: &[u8], place: StepKind) {
         let Some((cpu, lane)) = self.page.origin(stream) else { return };
-        let seen = Seen { time, cpu, id: lane.common.id(data), lane, data };
+        let seen = SeenRecord { time, cpu, id: lane.common.id(data), lane, data };
         let page = self.page;
         let Some(meaning) = page.engine.meaning(seen.id) else { return };
         if let Meaning::Stack { kernel, callers, size } = meaning {
@@ -257,15 +257,15 @@ impl Drawing<'_, '_> {
                 None => format!("{address:#x}"),
             };
             let names: Vec<String> = addresses.iter().map(name).collect();
-            return self.stack(time, cpu, strip(names, *kernel));
+            return self.stack(time, cpu, without_tracer_frames(names, *kernel));
         }
         let (mut step, mut detail, mut brief) = self.step(meaning, &seen);
         let pid = lane.common.pid(data);
         if pid != self.window.tid && !matches!(meaning, Meaning::Switch { .. } | Meaning::Wake { .. }) {
             detail.push_str(&format!("  (by {})", self.task(pid, time)));
         }
-        if place != Place::Between {
-            let word = if place == Place::Start { "start" } else { "stop" };
+        if place != StepKind::Between {
+            let word = if place == StepKind::Start { "start" } else { "stop" };
             if !matches!(meaning, Meaning::Print { .. }) {
                 detail = if is_named(meaning) { format!("{step}: {detail}") } else { detail };
             }
@@ -275,8 +275,8 @@ impl Drawing<'_, '_> {
     }
 
     /// What a record is called, what it says, and whether its stack says that better.
-    fn step(&mut self, meaning: &Meaning, seen: &Seen<'_>) -> (String, String, bool) {
-        let Seen { time, cpu, lane, data, .. } = *seen;
+    fn step(&mut self, meaning: &Meaning, seen: &SeenRecord<'_>) -> (String, String, bool) {
+        let SeenRecord { time, cpu, lane, data, .. } = *seen;
         let (tid, abi) = (self.window.tid, lane.trace.abi);
         let called = self.called;
         match meaning {
@@ -380,7 +380,7 @@ impl Line {
 }
 
 /// Leaves the tracer's own functions out.
-fn strip(names: Vec<String>, kernel: bool) -> Vec<String> {
+fn without_tracer_frames(names: Vec<String>, kernel: bool) -> Vec<String> {
     let own = |name: &String| kernel && TRACER.iter().any(|prefix| name.starts_with(prefix));
     names.into_iter().skip_while(own).collect()
 }
@@ -446,10 +446,10 @@ mod tests {
             line(14_000, "wakes", "x"),
             line(15_000, "softirq out", "vec=1"),
         ];
-        let told: Vec<(u64, String, String, u64)> =
+        let shown: Vec<(u64, String, String, u64)> =
             compact(all).into_iter().map(|line| (line.since, line.step, line.detail, line.count)).collect();
-        let told: Vec<(u64, &str, &str, u64)> =
-            told.iter().map(|(a, b, c, d)| (*a, b.as_str(), c.as_str(), *d)).collect();
+        let shown: Vec<(u64, &str, &str, u64)> =
+            shown.iter().map(|(a, b, c, d)| (*a, b.as_str(), c.as_str(), *d)).collect();
         let wanted = [
             (0, "start", "", 1),
             (2_500, "sample", "", 2),
@@ -458,7 +458,7 @@ mod tests {
             (1_000, "wakes", "x", 1),
             (1_000, "softirq out", "vec=1", 1),
         ];
-        assert_eq!(told, wanted);
+        assert_eq!(shown, wanted);
     }
 
     #[test]
@@ -469,6 +469,6 @@ mod tests {
             ["0", "-2 ENOENT", "0xfffffffffffff000", "0x11170"].map(str::to_owned)
         );
         let stack = ["trace_event_raw_event_sched_switch", "__traceiter_sched_switch", "__schedule", "schedule"];
-        assert_eq!(strip(stack.map(str::to_owned).to_vec(), true), ["__schedule", "schedule"]);
+        assert_eq!(without_tracer_frames(stack.map(str::to_owned).to_vec(), true), ["__schedule", "schedule"]);
     }
 }

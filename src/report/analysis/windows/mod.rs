@@ -27,7 +27,7 @@ use std::path::Path;
 pub use settings::{By, FoldedTime, Sort, WindowError, WindowSettings};
 
 use super::interface::{Analysis, AnalysisError, Findings};
-use crate::dat::{Dat, own};
+use crate::dat::{Dat, rtrec_sections};
 use crate::report::export::stacks::Stacks;
 use crate::report::reading::Take;
 use crate::report::reading::clock::Unit;
@@ -39,7 +39,7 @@ use crate::windows::WindowConfig;
 use crate::windows::engine::{Engine, RecordOrigin, WindowSink};
 use crate::windows::samples::Samples;
 use crate::wire::subbuf::Lost;
-use page::{Found, Page, Shown};
+use page::{FoundWindows, ShownWindow, WindowsReport};
 
 /// Bytes of records that a thread may have in open windows.
 const MOST_BYTES: usize = 256 << 20;
@@ -48,7 +48,7 @@ const MOST_BYTES: usize = 256 << 20;
 struct FileWindows {
     session: WindowConfig,
     engine: Engine,
-    found: Found,
+    found: FoundWindows,
     samples: Option<Samples>,
 }
 
@@ -92,30 +92,31 @@ impl Analysis for Windows {
         let settings = &self.settings;
         let shown: Vec<_> = self.files.iter_mut().map(|file| file.close(settings)).collect();
         let files = self.files.iter().zip(shown).zip(opened.inputs).enumerate();
-        let page = |(number, ((file, (shown, open)), input)): (usize, ((&'f FileWindows, _), &'f Input))| Page {
-            file: (opened.inputs.len() > 1).then_some(input.name.as_str()),
-            opened,
-            number,
-            session: &file.session,
-            engine: &file.engine,
-            found: &file.found,
-            samples: file.samples.as_ref(),
-            settings,
-            machine: input.dat.options.uname.as_deref().and_then(crate::windows::syscalls::Machine::of_uname),
-            shown,
-            open,
-        };
-        Box::new(Pages { pages: files.map(page).collect(), settings })
+        let page =
+            |(number, ((file, (shown, open)), input)): (usize, ((&'f FileWindows, _), &'f Input))| WindowsReport {
+                file: (opened.inputs.len() > 1).then_some(input.name.as_str()),
+                opened,
+                number,
+                session: &file.session,
+                engine: &file.engine,
+                found: &file.found,
+                samples: file.samples.as_ref(),
+                settings,
+                machine: input.dat.options.uname.as_deref().and_then(crate::windows::syscalls::Machine::of_uname),
+                shown,
+                open,
+            };
+        Box::new(WindowsReports { pages: files.map(page).collect(), settings })
     }
 }
 
 /// The windows of all files, ready to be shown.
-struct Pages<'f> {
-    pages: Vec<Page<'f>>,
+struct WindowsReports<'f> {
+    pages: Vec<WindowsReport<'f>>,
     settings: &'f WindowSettings,
 }
 
-impl Findings for Pages<'_> {
+impl Findings for WindowsReports<'_> {
     fn text(&self, out: &mut dyn Write) -> io::Result<()> {
         self.pages.iter().try_for_each(|page| text::print(page, out))
     }
@@ -125,7 +126,7 @@ impl Findings for Pages<'_> {
     }
 
     fn stacks(&self) -> Option<Stacks> {
-        let mut times = folded::Times::default();
+        let mut times = folded::StackTimes::default();
         self.pages.iter().for_each(|page| times.add(page));
         Some(times.stacks(self.settings.time))
     }
@@ -133,14 +134,14 @@ impl Findings for Pages<'_> {
 
 /// What the recording says of its windows, and what became of them.
 pub fn stored_session(dat: &Dat) -> Option<WindowConfig> {
-    let session = WindowConfig::decode(&dat.own_payload(own::WINDOWS)?)?;
+    let session = WindowConfig::decode(&dat.own_payload(rtrec_sections::WINDOWS)?)?;
     let part = |id| dat.own_payload(id).unwrap_or_default();
-    Some(session.with_outcome(&part(own::WINDOW_COUNTS), &part(own::SLOW_WINDOWS)))
+    Some(session.with_outcome(&part(rtrec_sections::WINDOW_COUNTS), &part(rtrec_sections::SLOW_WINDOWS)))
 }
 
 fn open(number: usize, input: &Input, lanes: &[Lane], settings: &WindowSettings) -> Result<FileWindows, WindowError> {
-    let own = lanes.iter().filter(|lane| lane.file == number);
-    if own.clone().any(|lane| lane.unit != Unit::Nanoseconds) {
+    let lanes_of_file = lanes.iter().filter(|lane| lane.file == number);
+    if lanes_of_file.clone().any(|lane| lane.unit != Unit::Nanoseconds) {
         return Err(WindowError::Clock(input.path.clone()));
     }
     let stored = stored_session(&input.dat);
@@ -156,7 +157,7 @@ fn open(number: usize, input: &Input, lanes: &[Lane], settings: &WindowSettings)
     let formats = input.trace.formats.iter().filter_map(|event| input.trace.formats.get(event.id));
     let mut engine = Engine::new(&session, formats, input.trace.abi, MOST_BYTES)
         .map_err(|(text, error)| WindowError::Filter(text, error.to_string()))?;
-    let mut samples = input.dat.own_payload(own::SAMPLES).map(|bytes| Samples::decode(&bytes));
+    let mut samples = input.dat.own_payload(rtrec_sections::SAMPLES).map(|bytes| Samples::decode(&bytes));
     if settings.stacks
         && settings.time == FoldedTime::OnCpu
         && samples.as_ref().is_none_or(|samples| samples.period_ns == 0)
@@ -168,7 +169,7 @@ fn open(number: usize, input: &Input, lanes: &[Lane], settings: &WindowSettings)
     }
     if let Some(samples) = &mut samples {
         // Both are told by CLOCK_MONOTONIC; what corrects the one corrects the other.
-        if let Some(lane) = own.clone().find(|lane| !lane.correction.is_plain()) {
+        if let Some(lane) = lanes_of_file.clone().find(|lane| !lane.correction.is_plain()) {
             samples.samples.iter_mut().for_each(|sample| sample.time = lane.correction.apply(sample.time, sample.cpu));
             samples.outs.iter_mut().for_each(|out| out.time = lane.correction.apply(out.time, out.cpu));
             samples.switches.iter_mut().for_each(|(time, _)| *time = lane.correction.apply(*time, 0));
@@ -181,8 +182,13 @@ fn open(number: usize, input: &Input, lanes: &[Lane], settings: &WindowSettings)
         engine.seen_running.values_mut().for_each(|times| times.sort_unstable());
     }
     let kept = session.only_slow.as_mut().map(|kept| std::mem::take(&mut kept.windows)).unwrap_or_default();
-    let known = kept.into_iter().map(|kept| ((kept.tid, kept.start, kept.definition), kept)).collect();
-    let found = Found { min_ns: settings.min_ns, threads: settings.threads.clone(), known, ..Found::default() };
+    let recorded = kept.into_iter().map(|kept| ((kept.tid, kept.start, kept.definition), kept)).collect();
+    let found = FoundWindows {
+        min_ns: settings.min_ns,
+        threads: settings.threads.clone(),
+        recorded,
+        ..FoundWindows::default()
+    };
     Ok(FileWindows { session, engine, found, samples })
 }
 
@@ -202,12 +208,12 @@ fn name_places(samples: &mut Samples) {
 
 impl FileWindows {
     /// No more records come: the windows to show in the order asked for, and those that are open.
-    fn close(&mut self, settings: &WindowSettings) -> (Vec<Shown>, Vec<Shown>) {
-        let mut open: Vec<Shown> = Vec::new();
+    fn close(&mut self, settings: &WindowSettings) -> (Vec<ShownWindow>, Vec<ShownWindow>) {
+        let mut open: Vec<ShownWindow> = Vec::new();
         for (mut window, steps) in self.engine.still_open() {
-            match self.found.kept(&window) {
+            match self.found.recorded_outcome(&window) {
                 _ if !self.found.wants(&window) => {}
-                None => open.push(Shown { window, steps, open: true, place: usize::MAX }),
+                None => open.push(ShownWindow { window, steps, open: true, place: usize::MAX }),
                 // Its end was not written.
                 Some(kept) => {
                     window.end = kept.end;
@@ -231,8 +237,9 @@ impl FileWindows {
         }
         for one in &mut shown {
             // Whoever saw all records knows better.
-            if let Some(known) = self.found.kept(&one.window) {
-                (one.window.split, one.window.lost, one.window.dropped) = (known.split, known.lost, known.dropped);
+            if let Some(recorded) = self.found.recorded_outcome(&one.window) {
+                (one.window.split, one.window.lost, one.window.dropped) =
+                    (recorded.split, recorded.lost, recorded.dropped);
                 continue;
             }
             one.window.lost = self.found.closed.get(one.place).map_or(one.window.lost, |closed| closed.lost);

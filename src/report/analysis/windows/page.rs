@@ -12,7 +12,7 @@ use crate::windows::{SlowWindow, Unrecorded, WindowConfig, WindowCounts};
 
 /// A closed window, slow or not.
 #[derive(Clone, Debug)]
-pub(super) struct Closed {
+pub(super) struct ClosedWindow {
     pub(super) definition: u32,
     pub(super) label: u32,
     pub(super) tid: i32,
@@ -23,7 +23,7 @@ pub(super) struct Closed {
 }
 
 /// A window to show.
-pub(super) struct Shown {
+pub(super) struct ShownWindow {
     pub(super) window: Window,
     pub(super) steps: Steps,
     pub(super) open: bool,
@@ -33,19 +33,19 @@ pub(super) struct Shown {
 
 /// The windows found so far.
 #[derive(Default)]
-pub(super) struct Found {
-    pub(super) closed: Vec<Closed>,
+pub(super) struct FoundWindows {
+    pub(super) closed: Vec<ClosedWindow>,
     pub(super) labels: Vec<Option<String>>,
-    pub(super) shown: Vec<Shown>,
+    pub(super) shown: Vec<ShownWindow>,
     pub(super) min_ns: Option<u64>,
     pub(super) threads: Vec<i32>,
     /// Where only slow windows were kept: those of which the recorder knew, by thread, start and definition.
-    pub(super) known: HashMap<(i32, u64, usize), SlowWindow>,
+    pub(super) recorded: HashMap<(i32, u64, usize), SlowWindow>,
 }
 
-impl Found {
-    pub(super) fn kept(&self, window: &Window) -> Option<&SlowWindow> {
-        self.known.get(&(window.tid, window.start, window.definition))
+impl FoundWindows {
+    pub(super) fn recorded_outcome(&self, window: &Window) -> Option<&SlowWindow> {
+        self.recorded.get(&(window.tid, window.start, window.definition))
     }
 
     pub(super) fn wants(&self, window: &Window) -> bool {
@@ -54,10 +54,10 @@ impl Found {
     }
 }
 
-impl WindowSink for Found {
+impl WindowSink for FoundWindows {
     fn closed(&mut self, window: Window, steps: &dyn Fn() -> Steps) {
         // A recorder that was killed, or is at work, has not written every stop; one of later does not stand for it.
-        if !self.wants(&window) || self.kept(&window).is_some_and(|kept| kept.end != window.end) {
+        if !self.wants(&window) || self.recorded_outcome(&window).is_some_and(|kept| kept.end != window.end) {
             return;
         }
         let label = self.labels.iter().position(|label| *label == window.label).unwrap_or_else(|| {
@@ -66,7 +66,7 @@ impl WindowSink for Found {
         });
         let slow = self.min_ns.map_or(window.is_slow(), |min| window.duration() >= min);
         let place = self.closed.len();
-        self.closed.push(Closed {
+        self.closed.push(ClosedWindow {
             definition: window.definition as u32,
             label: label as u32,
             tid: window.tid,
@@ -76,29 +76,29 @@ impl WindowSink for Found {
             lost: window.lost,
         });
         if slow {
-            self.shown.push(Shown { window, steps: steps(), open: false, place });
+            self.shown.push(ShownWindow { window, steps: steps(), open: false, place });
         }
     }
 }
 
 /// What is needed to show the windows of a file.
-pub(super) struct Page<'p> {
+pub(super) struct WindowsReport<'p> {
     pub(super) file: Option<&'p str>,
     pub(super) opened: Opened<'p>,
     pub(super) number: usize,
     pub(super) session: &'p WindowConfig,
     pub(super) engine: &'p Engine,
-    pub(super) found: &'p Found,
+    pub(super) found: &'p FoundWindows,
     pub(super) samples: Option<&'p Samples>,
     pub(super) settings: &'p WindowSettings,
     pub(super) machine: Option<Machine>,
     /// Slow windows, in the order asked for.
-    pub(super) shown: Vec<Shown>,
+    pub(super) shown: Vec<ShownWindow>,
     /// Windows that had not ended.
-    pub(super) open: Vec<Shown>,
+    pub(super) open: Vec<ShownWindow>,
 }
 
-impl<'p> Page<'p> {
+impl<'p> WindowsReport<'p> {
     /// CPU and lane of a stream.
     pub(super) fn origin(&self, stream: u32) -> Option<(u32, &'p Lane)> {
         let origin = self.opened.origins.get(stream as usize)?;

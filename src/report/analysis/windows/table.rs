@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 
 use super::lines::ms;
-use super::page::Page;
+use super::page::WindowsReport;
 use super::settings::By;
 use crate::spread::Spread;
 use crate::windows::{DurationCounts, NS_PER_ROW};
@@ -16,11 +16,11 @@ const BAR: u64 = 50;
 struct Row {
     name: String,
     slow: u64,
-    took: Took,
+    took: Statistic,
 }
 
 /// How long windows took.
-enum Took {
+enum Statistic {
     Seen(Box<Spread>),
     /// The recording has counted them.
     Counted(DurationCounts),
@@ -28,21 +28,21 @@ enum Took {
 
 impl Row {
     fn of_tally((name, tally): (&String, &DurationCounts)) -> Row {
-        Row { name: name.clone(), slow: tally.slow, took: Took::Counted(tally.clone()) }
+        Row { name: name.clone(), slow: tally.slow, took: Statistic::Counted(tally.clone()) }
     }
 
     /// `None` where nobody saw each of them. What is stored is unpacked for one row at a time.
     fn spread(&self) -> Option<Cow<'_, Spread>> {
         match &self.took {
-            Took::Seen(spread) => Some(Cow::Borrowed(spread.as_ref())),
-            Took::Counted(tally) => tally.spread.as_ref()?.spread().map(Cow::Owned),
+            Statistic::Seen(spread) => Some(Cow::Borrowed(spread.as_ref())),
+            Statistic::Counted(tally) => tally.spread.as_ref()?.spread().map(Cow::Owned),
         }
     }
 
     fn count(&self) -> u64 {
         match &self.took {
-            Took::Seen(spread) => spread.count(),
-            Took::Counted(tally) => tally.closed,
+            Statistic::Seen(spread) => spread.count(),
+            Statistic::Counted(tally) => tally.closed,
         }
     }
 
@@ -52,13 +52,13 @@ impl Row {
             let [p50, p90, p99] = [50.0, 90.0, 99.0].map(|percent| spread.percentile(percent));
             return [spread.min(), spread.average(), p50, p90, p99, spread.max()].map(Some);
         }
-        let Took::Counted(tally) = &self.took else { return [None; 6] };
+        let Statistic::Counted(tally) = &self.took else { return [None; 6] };
         let average = tally.total_ns / tally.closed.max(1);
         [Some(tally.min_ns), Some(average), None, None, None, Some(tally.max_ns)]
     }
 }
 
-pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print(page: &WindowsReport<'_>, out: &mut dyn Write) -> io::Result<()> {
     let rows = match page.only_slow() {
         // What is known of windows of which only the slow ones were written.
         Some(kept) => kept.kinds.iter().map(Row::of_tally).collect(),
@@ -84,7 +84,7 @@ pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
         if let Some(spread) = row.spread() {
             writeln!(out, "\n{} (us)", row.name)?;
             out.write_all(spread.histogram().as_bytes())?;
-        } else if let Took::Counted(tally) = &row.took
+        } else if let Statistic::Counted(tally) = &row.took
             && !tally.powers.is_empty()
         {
             writeln!(out, "\n{}", row.name)?;
@@ -97,9 +97,9 @@ pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
 /// Durations by powers of two, as the kernel has counted them: each row is of those up to its time.
 fn powers(tally: &DurationCounts, out: &mut dyn Write) -> io::Result<()> {
     // A time has no more bits, whatever a damaged file says.
-    let mut known = tally.powers.range(..u64::BITS).map(|(power, _)| *power);
-    let Some(first) = known.next() else { return Ok(()) };
-    let last = known.next_back().unwrap_or(first);
+    let mut powers_seen = tally.powers.range(..u64::BITS).map(|(power, _)| *power);
+    let Some(first) = powers_seen.next() else { return Ok(()) };
+    let last = powers_seen.next_back().unwrap_or(first);
     let per_mark = tally.powers.values().max().map_or(1, |most| most.div_ceil(BAR).max(1));
     writeln!(out, "{:>12} |{} {:>8}", "up to ms", "-".repeat(BAR as usize), "count")?;
     for power in first..=last {
@@ -111,9 +111,9 @@ fn powers(tally: &DurationCounts, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The rows by their names; the one with the longest window first.
-fn rows(page: &Page<'_>) -> Vec<Row> {
+fn rows(page: &WindowsReport<'_>) -> Vec<Row> {
     let mut rows: Vec<(String, u64, Spread)> = Vec::new();
-    let mut known = std::collections::HashMap::new();
+    let mut row_of = std::collections::HashMap::new();
     for closed in &page.found.closed {
         let label = page.found.labels.get(closed.label as usize).and_then(Option::as_deref);
         let key = match page.settings.by {
@@ -121,7 +121,7 @@ fn rows(page: &Page<'_>) -> Vec<Row> {
             By::Thread => (0, closed.tid as u32),
             By::Label => (0, closed.label),
         };
-        let at = *known.entry(key).or_insert_with(|| {
+        let at = *row_of.entry(key).or_insert_with(|| {
             let name = match (page.settings.by, label) {
                 (By::Thread, _) => format!("{}-{}", page.comm(closed.tid, closed.end), closed.tid),
                 (By::Label, label) => label.unwrap_or("(no label)").to_owned(),
@@ -136,5 +136,5 @@ fn rows(page: &Page<'_>) -> Vec<Row> {
         *slow += u64::from(closed.slow);
     }
     rows.sort_by_key(|(.., spread)| std::cmp::Reverse(spread.max()));
-    rows.into_iter().map(|(name, slow, spread)| Row { name, slow, took: Took::Seen(Box::new(spread)) }).collect()
+    rows.into_iter().map(|(name, slow, spread)| Row { name, slow, took: Statistic::Seen(Box::new(spread)) }).collect()
 }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 
 use super::lines::{self, Line, ms, samples_of};
-use super::page::{Page, Shown};
+use super::page::{ShownWindow, WindowsReport};
 use super::table;
 
-pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print(page: &WindowsReport<'_>, out: &mut dyn Write) -> io::Result<()> {
     if let Some(name) = page.file {
         writeln!(out, "\n{name}:")?;
     }
@@ -20,7 +20,7 @@ pub(super) fn print(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Slow windows of which nothing but their times is known.
-fn unrecorded(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn unrecorded(page: &WindowsReport<'_>, out: &mut dyn Write) -> io::Result<()> {
     let windows = page.unrecorded();
     if !windows.is_empty() {
         writeln!(out, "\nslow windows that had been overwritten before a snapshot could be taken of them:")?;
@@ -34,7 +34,7 @@ fn unrecorded(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// `windows: 12 closed, 2 over 20.000 ms, 0 open, 0 with lost events`
-fn summary(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
+fn summary(page: &WindowsReport<'_>, out: &mut dyn Write) -> io::Result<()> {
     let (closed, open) = (&page.found.closed, &page.open);
     let lossy =
         closed.iter().filter(|closed| closed.lost > 0).count() + open.iter().filter(|one| one.window.lost > 0).count();
@@ -76,7 +76,7 @@ fn summary(page: &Page<'_>, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The thresholds of what was found slow, if they are one.
-fn limits(page: &Page<'_>) -> String {
+fn limits(page: &WindowsReport<'_>) -> String {
     let mut all: Vec<u64> = page
         .session
         .definitions
@@ -86,8 +86,8 @@ fn limits(page: &Page<'_>) -> String {
             _ => page.session.threshold_ns,
         })
         .collect();
-    // Markers tell their own.
-    let told = page.session.definitions.iter().any(|definition| {
+    // Each marker may bring a threshold.
+    let thresholds_vary = page.session.definitions.iter().any(|definition| {
         use crate::windows::{Threshold, WindowSource};
         matches!(definition.source, WindowSource::Marker | WindowSource::Magic)
             || matches!(definition.threshold, Threshold::Field { .. })
@@ -95,12 +95,12 @@ fn limits(page: &Page<'_>) -> String {
     all.sort_unstable();
     all.dedup();
     match all[..] {
-        [one] if !told => format!("{} ms", ms(one)),
+        [one] if !thresholds_vary => format!("{} ms", ms(one)),
         _ => "their threshold".to_owned(),
     }
 }
 
-fn one(page: &Page<'_>, number: usize, shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
+fn one(page: &WindowsReport<'_>, number: usize, shown: &ShownWindow, out: &mut dyn Write) -> io::Result<()> {
     let window = &shown.window;
     let comm = page.comm(window.tid, window.end);
     write!(out, "\nwindow {number}  tid {} {comm}  {}", window.tid, page.kind(window.definition))?;
@@ -157,7 +157,7 @@ fn line(line: &Line, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The samples by stack.
-fn stacks(page: &Page<'_>, shown: &Shown, out: &mut dyn Write) -> io::Result<()> {
+fn stacks(page: &WindowsReport<'_>, shown: &ShownWindow, out: &mut dyn Write) -> io::Result<()> {
     let Some(samples) = page.samples else { return Ok(()) };
     let mut counts: HashMap<u32, u64> = HashMap::new();
     samples_of(samples, &shown.window).for_each(|sample| *counts.entry(sample.stack).or_default() += 1);
