@@ -13,7 +13,7 @@
 //! counting.rs   running a test program and counting what it reports
 //! times.rs      minutes of each stage, the slowest tests
 //! ```
-//! A new part is a file here, a field of [`Settings`] and a [`Row`] of [`run`].
+//! A new part is a file here, a field of [`Settings`] and a `Row` of [`run`].
 
 mod changed;
 mod checks;
