@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`settings`] | what a recording is asked to be, by who uses it |
 //! | [`run`](mod@run) | the orchestrator: the list of the steps |
-//! | `sink`, `to_file`, `cuts`, `to_stream`, `tee` | where records go: a file (or several), a receiver, or both |
+//! | `sink`, `to_file`, `coordinator`, `to_stream`, `tee` | where records go: a file (or several), a receiver, or both |
 //! | [`capture`] | readers, the command, signals, limits, the one loop that waits |
 //! | [`file`](mod@file) | the file that a recording becomes |
 //! | [`along`] | what is gathered along the recording |
@@ -20,7 +20,7 @@
 pub mod along;
 pub mod capture;
 pub mod companion;
-mod cuts;
+mod coordinator;
 pub mod error;
 pub mod file;
 pub mod observer;

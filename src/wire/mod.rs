@@ -6,7 +6,7 @@
 //! | [`subbuf`], [`record`], [`common`] | sub-buffers and the walk over them; a record; the fields that all records have |
 //! | [`format`](mod@format), [`print_fmt`] | an event's format as values; its print fmt as a program |
 //! | [`filter`], [`pattern`] | conditions on fields; expressions and globs for names |
-//! | [`tables`], [`early`], `halving` | kernel symbols, constant strings, names of tasks; the first look-ups in kallsyms |
+//! | [`tables`] | kernel symbols, constant strings, names of tasks |
 //! | [`text`] | numbers to text |
 //! | [`pack`] | records into sub-buffers |
 //!
@@ -17,10 +17,8 @@
 pub mod abi;
 pub mod bytes;
 pub mod common;
-pub mod early;
 pub mod filter;
 pub mod format;
-mod halving;
 pub mod pack;
 pub mod pattern;
 pub mod print_fmt;

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use super::super::common::explain::Explained;
 use super::super::common::windows::{ViewArgs, WindowArgs};
 use crate::report::FilterArg;
 use crate::report::analysis::latency::PairWord;
+use crate::report::{Format, export};
 
 /// The options as clap sees them.
 #[derive(Args, Debug, Clone, Default)]
@@ -244,7 +246,7 @@ pub(super) struct LayoutArgs {
     #[arg(long, help_heading = "Layout")]
     pub(super) debug: bool,
     /// Print in this format
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Layout")]
+    #[arg(long, value_parser = format_names(), default_value = "text", value_name = "FORMAT", help_heading = "Layout")]
     pub(super) format: FormatArg,
     /// With --format json or csv: print these fields of each record; commas separate several
     ///
@@ -300,19 +302,35 @@ pub(super) struct RunArgs {
     pub(super) verbose: Option<Option<String>>,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Lines of text, or a format of the registry.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) enum FormatArg {
-    /// Lines for people
     #[default]
     Text,
-    /// One JSON object for each record
-    Json,
-    /// Comma-separated values with a heading
-    Csv,
-    /// Stacks with their time, a line each; with --windows
-    Folded,
-    /// The same stacks as an SVG picture; with --windows
-    Flamegraph,
+    Export(&'static Format),
+}
+
+impl FormatArg {
+    /// The name on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            FormatArg::Text => TEXT,
+            FormatArg::Export(format) => format.name,
+        }
+    }
+
+    pub(super) fn is_json(self) -> bool {
+        self.name() == "json"
+    }
+}
+
+const TEXT: &str = "text";
+
+fn format_names() -> impl TypedValueParser<Value = FormatArg> {
+    let text = PossibleValue::new(TEXT).help("Lines for people");
+    let formats = export::FORMATS.iter().map(|format| PossibleValue::new(format.name).help(format.about));
+    PossibleValuesParser::new(std::iter::once(text).chain(formats))
+        .map(|name| export::named(&name).map_or(FormatArg::Text, FormatArg::Export))
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -40,7 +40,7 @@ use crate::dat::own;
 use crate::plugins::REGISTRY;
 use crate::report::reading::select::describe;
 use crate::report::text::lists;
-use crate::report::{self, Input, OwnedView, Reading, Selection};
+use crate::report::{self, Input, OwnedView, Reading, Selection, export};
 use crate::symbols::names::UserNames;
 
 /// Runs `rtrec report`.
@@ -125,7 +125,7 @@ pub(in crate::cli) fn durations(path: &Path, threshold: Option<u64>, json: bool)
     options.files.files = vec![path.to_owned()];
     options.analysis.window.threshold = threshold;
     if json {
-        options.layout.format = FormatArg::Json;
+        options.layout.format = export::named("json").map_or(FormatArg::Text, FormatArg::Export);
     }
     run(ReportArgs { options, placed: Vec::new() })
 }

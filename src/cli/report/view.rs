@@ -11,12 +11,15 @@ use crate::report::analysis::latency::{Latency, LatencySettings};
 use crate::report::analysis::profile::{ProfileSettings, Profiler};
 use crate::report::analysis::summary::Summary;
 use crate::report::analysis::windows::{WindowSettings, Windows};
-use crate::report::{Analysis, Format, OwnedView, Show, export};
+use crate::report::{Analysis, Format, OwnedView, Show};
+
+/// An analysis, or why there is none.
+type Made = Result<Box<dyn Analysis>, Explained>;
 
 /// An analysis on the command line.
 struct Question {
     is_asked: fn(&Options) -> bool,
-    make: fn(&Options, Compat) -> Result<Box<dyn Analysis>, Explained>,
+    make: fn(&Options, Compat) -> Made,
     show: fn(&Options) -> Show,
 }
 
@@ -48,16 +51,16 @@ fn below_heading(options: &Options) -> Show {
 }
 
 fn text_or_json(options: &Options) -> Show {
-    if options.layout.format == FormatArg::Json { Show::Json } else { BARE }
+    if options.layout.format.is_json() { Show::Json } else { BARE }
 }
 
-fn latency(options: &Options, _: Compat) -> Result<Box<dyn Analysis>, Explained> {
+fn latency(options: &Options, _: Compat) -> Made {
     let settings =
         LatencySettings { pairs: options.analysis.pair.clone(), threshold: options.analysis.window.threshold };
     Ok(Box::new(Latency::new(settings)))
 }
 
-fn profile(options: &Options, compat: Compat) -> Result<Box<dyn Analysis>, Explained> {
+fn profile(options: &Options, compat: Compat) -> Made {
     let settings = ProfileSettings {
         global: options.analysis.global,
         by_comm: options.analysis.by_comm,
@@ -85,24 +88,18 @@ pub(super) fn view(options: &Options, compat: Compat, windows: Option<WindowSett
 
 /// The format of records; `None`: lines of text.
 fn records(options: &Options, shows_windows: bool) -> Result<Option<&'static Format>, Explained> {
-    Ok(match options.layout.format {
-        FormatArg::Text => None,
-        FormatArg::Json => export::named("json"),
-        FormatArg::Csv => export::named("csv"),
-        FormatArg::Folded | FormatArg::Flamegraph if shows_windows => None,
-        FormatArg::Folded | FormatArg::Flamegraph => {
-            let word = if options.layout.format == FormatArg::Folded { "folded" } else { "flamegraph" };
-            return Err(Explained::new(format!("--format {word} is for windows"))
-                .row("try", format!("rtrec report --windows --format {word}")));
-        }
-    })
+    match options.layout.format {
+        FormatArg::Text => Ok(None),
+        FormatArg::Export(format) if format.has_records() => Ok(Some(format)),
+        FormatArg::Export(_) if shows_windows => Ok(None),
+        FormatArg::Export(format) => Err(Explained::new(format!("--format {} is for windows", format.name))
+            .row("try", format!("rtrec report --windows --format {}", format.name))),
+    }
 }
 
 fn show_windows(options: &Options) -> Show {
-    let stacks = match options.layout.format {
-        FormatArg::Folded => export::named("folded"),
-        FormatArg::Flamegraph => export::named("flamegraph"),
-        _ => None,
-    };
-    stacks.map_or_else(|| text_or_json(options), Show::Stacks)
+    match options.layout.format {
+        FormatArg::Export(format) if format.has_stacks() => Show::Stacks(format),
+        _ => text_or_json(options),
+    }
 }

@@ -64,11 +64,12 @@ pub(super) fn window_settings(options: &Options, inputs: &[Input]) -> Result<Win
             Some(ByArg::Label) => By::Label,
         },
         stacks: match options.layout.format {
-            FormatArg::Text | FormatArg::Json => false,
-            FormatArg::Folded | FormatArg::Flamegraph => true,
-            FormatArg::Csv => {
-                return Err(Explained::new("windows have no CSV").row("try", "--format json, one object a window"));
+            FormatArg::Export(format) if format.has_stacks() => true,
+            FormatArg::Export(format) if format.name != "json" => {
+                return Err(Explained::new(format!("windows have no {}", format.name.to_uppercase()))
+                    .row("try", "--format json, one object a window"));
             }
+            _ => false,
         },
         time: match options.analysis.view.time {
             Some(TimeArg::OnCpu) => FoldedTime::OnCpu,

@@ -170,7 +170,7 @@ fn in_order(mut changes: Vec<(NameChange, Option<Vec<u8>>)>) -> Vec<NameChange> 
     let mut all = Vec::with_capacity(changes.len());
     for (change, before) in changes {
         let first = known.insert(change.pid);
-        if let Some(name) = before.filter(|_| first) {
+        if first && let Some(name) = before {
             all.push(NameChange { ticks: 0, pid: change.pid, name });
         }
         all.push(change);
@@ -179,7 +179,7 @@ fn in_order(mut changes: Vec<(NameChange, Option<Vec<u8>>)>) -> Vec<NameChange> 
     all
 }
 
-/// One event and where in it the events_by_id are.
+/// One event and where in it pid and names are.
 struct Event {
     name: EventName,
     id: u16,

@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::output::create;
 use crate::control::Journal;
 use crate::dat::chunks::Compression;
-use crate::dat::unsealed::{Entry, Family, PublishingEntry};
+use crate::dat::unsealed::{Family, JournalEntry, PublishingEntry};
 use crate::dat::writer::Writer;
 use crate::record::settings::Rotation;
 use crate::record::taken::{BufferData, HandedOver, Totals};
@@ -113,7 +113,7 @@ pub fn begin_copy(family: &Family, compression: Compression) -> io::Result<Write
 /// Gives a sealed copy its name. From then on the segments in it are there twice, which the journal tells `restore`.
 pub fn publish_copy(family: &Family, journal: &Journal, path: &Path, segments: Vec<String>) -> io::Result<()> {
     let shown = path.to_string_lossy().into_owned();
-    journal.note(&Entry::Publishing(PublishingEntry { path: shown, kind: "rotated".to_owned(), segments }))?;
+    journal.note(&JournalEntry::Publishing(PublishingEntry { path: shown, kind: "rotated".to_owned(), segments }))?;
     fs::rename(family.file("rotated"), path)
 }
 

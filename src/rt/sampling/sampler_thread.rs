@@ -139,7 +139,8 @@ impl Work {
             let is_due = over
                 || written.elapsed() >= WRITE_PERIOD
                 || self.samples.len() + self.outs.len() + self.switches.len() > MANY;
-            let known = self.states.as_ref().filter(|_| is_due).map(|states| Known::take(states, over));
+            let states = if is_due { self.states.as_ref() } else { None };
+            let known = states.map(|states| Known::take(states, over));
             self.take(&mut attached, if over { u64::MAX } else { window_states::now() });
             if is_due {
                 written = Instant::now();

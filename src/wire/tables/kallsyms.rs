@@ -5,8 +5,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::early::{Early, Growing, Order};
 use crate::wire::bytes::find;
-use crate::wire::early::{Early, Growing, Order};
 use crate::wire::text;
 
 /// Slots of the look-up cache; a power of two. Each is one `AtomicU32`.
@@ -274,7 +274,7 @@ fn build_index(text: &[u8]) -> (Vec<Entry>, bool) {
 }
 
 /// Address and offset of the name in one line of kallsyms; `None` for lines that name no code or data.
-pub(in crate::wire) fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
+pub(super) fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
     let (addr, digits) = match line.first_chunk().and_then(sixteen_digits) {
         Some(addr) => (addr, 16),
         None => some_digits(line),
@@ -291,7 +291,7 @@ pub(in crate::wire) fn parse_symbol(line: &[u8]) -> Option<(u64, usize)> {
 
 /// Sixteen lower-case hexadecimal digits at once, as kernels of 64 bits write them; `None` if they are something else.
 #[inline]
-pub(in crate::wire) fn sixteen_digits(text: &[u8; 16]) -> Option<u64> {
+pub(super) fn sixteen_digits(text: &[u8; 16]) -> Option<u64> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     let eight = |digits: u64| {
         // A letter has bit 6, and counts from 9 in its low four.
