@@ -74,7 +74,7 @@ pub(crate) fn bytes(hex: &str) -> Vec<u8> {
 /// What a field of a record is set to.
 #[derive(Clone, Copy)]
 pub(crate) enum Set<'v> {
-    /// A number, as wide as the field.
+    /// A number, as wide as the field; eight bytes of a longer one.
     Int(i64),
     /// Bytes at the field's place.
     Bytes(&'v [u8]),
@@ -88,7 +88,7 @@ pub(crate) fn record(format: &EventFormat, fields: &[(&str, Set<'_>)]) -> Vec<u8
     data[4..8].copy_from_slice(&77i32.to_le_bytes());
     for (name, value) in fields {
         let field = format.field(name).unwrap_or_else(|| panic!("{} has no field {name}", format.name));
-        let (at, size) = (usize::from(field.offset), usize::from(field.size));
+        let (at, size) = (usize::from(field.offset), usize::from(field.size).min(8));
         match value {
             Set::Int(value) => data[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]),
             Set::Bytes(bytes) => {
