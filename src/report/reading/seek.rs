@@ -229,12 +229,12 @@ mod tests {
 
     fn from(pages: &[Vec<u8>], from: u64, to: Option<u64>) -> Vec<u64> {
         let selection = Selection { from, ..Selection::default() };
-        times(&lines(vec![made(&[(0, pages)])], ReadSettings { to, ..settings() }, &selection))
+        times_of(&lines(vec![made(&[(0, pages)])], ReadSettings { to, ..settings() }, &selection))
     }
 
     fn without_seeking(pages: &[Vec<u8>], from: u64) -> Vec<u64> {
         let all = lines(vec![made(&[(0, pages)])], settings(), &Selection::default());
-        times(&all).into_iter().filter(|time| *time >= from).collect()
+        times_of(&all).into_iter().filter(|time| *time >= from).collect()
     }
 
     #[test]
@@ -265,8 +265,8 @@ mod tests {
         let (ordered, other) = (pages(None), pages(Some(20)));
         let input = || made(&[(0, &ordered), (1, &other)]);
         let selection = Selection { from: 25_000, ..Selection::default() };
-        let found = times(&lines(vec![input()], settings(), &selection));
-        let all = times(&lines(vec![input()], settings(), &Selection::default()));
+        let found = times_of(&lines(vec![input()], settings(), &selection));
+        let all = times_of(&lines(vec![input()], settings(), &Selection::default()));
         let wanted: Vec<u64> = all.into_iter().filter(|time| *time >= 25_000).collect();
         assert_eq!((found.len(), &found), (96, &wanted));
     }
@@ -275,7 +275,7 @@ mod tests {
     fn a_compressed_file_is_read_from_a_time_too() {
         let all = lines(vec![fixture("v7-zstd-events")], settings(), &Selection::default());
         for at in [1, 700, 1500] {
-            let from = times(&all)[at];
+            let from = times_of(&all)[at];
             let selection = Selection { from, ..Selection::default() };
             assert_eq!(lines(vec![fixture("v7-zstd-events")], settings(), &selection), all[at..], "{at}");
         }

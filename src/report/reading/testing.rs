@@ -1,7 +1,7 @@
 //! For tests: sub-buffers made of real records, and what reading them comes to.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::input::Input;
 use super::record::{Loss, Record};
@@ -11,6 +11,7 @@ use super::{Outcome, Reading, Take};
 use crate::dat::{Dat, LiveBuffer};
 use crate::decode::testing::{self, ABI, Set};
 use crate::decode::{Registry, Trace};
+use crate::wire::format::EventFormat;
 use crate::wire::subbuf::{COMMIT_LOST, COMMIT_LOST_STORED, Layout, Lost};
 
 /// Events of the made records, by the formats of 6.12.
@@ -30,7 +31,10 @@ pub(in crate::report) const LAYOUT: Layout =
 /// Bytes of a record of the event, written by that task.
 pub(in crate::report) fn record(event: &str, pid: i32, fields: &[(&str, i64)]) -> Vec<u8> {
     let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, Set::Int(*value))).collect();
-    let mut data = testing::record(&testing::format("6.12", event), &fields);
+    static FORMATS: OnceLock<Vec<(&str, EventFormat)>> = OnceLock::new();
+    let formats = FORMATS.get_or_init(|| EVENTS.iter().map(|event| (*event, testing::format("6.12", event))).collect());
+    let format = formats.iter().find(|format| format.0 == event).unwrap();
+    let mut data = testing::record(&format.1, &fields);
     data[4..8].copy_from_slice(&pid.to_le_bytes());
     data.resize(data.len().next_multiple_of(4), 0);
     data
@@ -43,7 +47,7 @@ pub(in crate::report) fn lossy(lost: Lost, records: &[(u64, Vec<u8>)]) -> Vec<u8
     for (ticks, bytes) in records {
         let delta = u32::try_from(ticks - last).unwrap();
         assert!(delta < 1 << 27 && bytes.len() <= 112, "no time extends, no long records");
-        data.extend_from_slice(&(delta << 5 | bytes.len() as u32 / 4).to_le_bytes());
+        data.extend_from_slice(&((delta << 5) | (bytes.len() as u32 / 4)).to_le_bytes());
         data.extend_from_slice(bytes);
         last = *ticks;
     }
@@ -138,6 +142,6 @@ pub(in crate::report) fn lines(inputs: Vec<Input>, settings: ReadSettings, selec
 }
 
 /// The times alone of lines of records.
-pub(in crate::report) fn times(lines: &[String]) -> Vec<u64> {
+pub(in crate::report) fn times_of(lines: &[String]) -> Vec<u64> {
     lines.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
 }
