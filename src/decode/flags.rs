@@ -101,3 +101,92 @@ fn letters(flags: u64, preempt: u64, compat: Compat, out: &mut Vec<u8>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::testing::{ABI, bytes, format_text};
+
+    fn column(text: &str, compat: Compat, head: &str) -> String {
+        let format = EventFormat::parse("sched", text.as_bytes(), ABI).unwrap();
+        let (data, mut out) = (bytes(head), Vec::new());
+        LatencyFlags::new(&format, ABI, compat).put(&Record { ticks: 0, cpu: 0, data: &data }, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn plain(head: &str) -> String {
+        column(format_text("6.12", "sched:sched_switch"), Compat::Rtrec, head)
+    }
+
+    #[test]
+    fn letters_are_those_that_trace_cmd_prints() {
+        // The first eight bytes of records of 6.12.95, and the columns in the reports of tests/fixtures.
+        assert_eq!(plain("0a000000d0000000"), ".....");
+        assert_eq!(plain("0b000001d0000000"), "...1.");
+        assert_eq!(plain("36010102c0000000"), "d..2.");
+        assert_eq!(plain("9b01090100000000"), "d.h1.");
+        assert_eq!(plain("3901110400000000"), "d.s4.");
+        assert_eq!(plain("0400250418010000"), "dN.4.");
+        assert_eq!(plain("0400350301000000"), "dNs3.");
+    }
+
+    #[test]
+    fn a_hard_interrupt_within_a_soft_one_is_a_capital() {
+        assert_eq!(plain("0400190200000000"), "d.H2.");
+    }
+
+    #[test]
+    fn the_upper_half_of_the_count_says_how_often_migration_is_disabled() {
+        // As the kernel's trace file has it: preempt-depth, then migrate-disable.
+        assert_eq!(plain("0400001200000000"), "...21");
+        assert_eq!(plain("040000a000000000"), "....a");
+    }
+
+    #[test]
+    fn a_lazy_reschedule_is_no_other_letter_to_trace_cmd_3_1() {
+        let text = format_text("6.12", "sched:sched_switch");
+        let column = |compat: Compat| column(text, compat, "0400020000000000");
+        assert_eq!((column(Compat::Rtrec), column(Compat::V34)), (".L...".into(), ".L...".into()));
+        // It knows the older meaning: the architecture does not track interrupts.
+        assert_eq!(column(Compat::V31), "X....");
+    }
+
+    /// The format of a kernel with more common fields.
+    fn with_common(more: &str) -> String {
+        let pid = "\tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n";
+        format_text("6.12", "sched:sched_switch").replacen(pid, &format!("{pid}{more}"), 1)
+    }
+
+    #[test]
+    fn preempt_rt_kernels_have_a_column_more() {
+        let text = with_common(
+            "\tfield:unsigned char common_migrate_disable;\toffset:8;\tsize:1;\tsigned:0;\n\
+            \tfield:unsigned char common_preempt_lazy_count;\toffset:9;\tsize:1;\tsigned:0;\n",
+        );
+        let column = |head: &str| column(&text, Compat::Rtrec, head);
+        assert_eq!(column("36010102c00000000100"), "d..2.1");
+        assert_eq!(column("36010102c00000000000"), "d..2..");
+    }
+
+    #[test]
+    fn a_lock_depth_below_zero_is_a_dot() {
+        let text = with_common("\tfield:int common_lock_depth;\toffset:8;\tsize:4;\tsigned:1;\n");
+        let column = |head: &str| column(&text, Compat::Rtrec, head);
+        assert_eq!(column("36010102c0000000ffffffff"), "d..2..");
+        assert_eq!(column("36010102c000000000000000"), "d..2.0");
+    }
+
+    #[test]
+    fn two_bytes_are_the_key_of_a_column_where_there_is_nothing_else() {
+        let key = |text: &str, head: &str| {
+            let format = EventFormat::parse("sched", text.as_bytes(), ABI).unwrap();
+            let data = bytes(head);
+            LatencyFlags::new(&format, ABI, Compat::Rtrec).key(&Record { ticks: 0, cpu: 0, data: &data })
+        };
+        let text = format_text("6.12", "sched:sched_switch");
+        assert_eq!(key(text, "36010102c0000000"), key(text, "9b01010200000000"));
+        assert_ne!(key(text, "36010102c0000000"), key(text, "36010202c0000000"));
+        let more = with_common("\tfield:int common_lock_depth;\toffset:8;\tsize:4;\tsigned:1;\n");
+        assert_eq!(key(&more, "36010102c000000000000000"), None);
+    }
+}

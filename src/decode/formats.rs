@@ -139,3 +139,51 @@ pub struct EventText<'a> {
     /// The text of its `format` file.
     pub text: &'a [u8],
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::testing::{format_text, trace};
+
+    const EVENTS: [&str; 3] = ["sched:sched_switch", "sched:sched_waking", "irq:softirq_entry"];
+
+    #[test]
+    fn an_event_is_found_by_system_and_name() {
+        let formats = trace("6.12", &EVENTS).formats;
+        assert_eq!(formats.find("sched", "sched_switch"), Some(310));
+        assert_eq!(formats.find("irq", "sched_switch"), None);
+        assert_eq!(formats.get(310).map(|format| format.name.as_str()), Some("sched_switch"));
+    }
+
+    #[test]
+    fn events_come_in_the_order_they_were_added() {
+        let formats = trace("6.12", &EVENTS).formats;
+        let names: Vec<String> = formats.iter().map(|event| format!("{}:{}", event.system, event.name)).collect();
+        assert_eq!((names, formats.len()), (EVENTS.map(str::to_owned).to_vec(), 3));
+    }
+
+    #[test]
+    fn of_two_formats_with_one_id_the_first_counts() {
+        let mut formats = trace("6.12", &EVENTS).formats;
+        let other = format_text("6.12", "sched:sched_waking").replacen("ID: 313", "ID: 310", 1);
+        assert_eq!(formats.push("sched", other.as_bytes()), Some(310));
+        assert_eq!(formats.get(310).map(|format| format.name.as_str()), Some("sched_switch"));
+    }
+
+    #[test]
+    fn a_text_without_name_or_id_is_no_format() {
+        let mut formats = trace("6.12", &[]).formats;
+        assert_eq!(formats.push("sched", b"ID: 7\nformat:\n"), None);
+        assert_eq!(formats.push("sched", b"name: x\nformat:\n"), None);
+        assert!(formats.is_empty() && formats.any().is_none());
+    }
+
+    #[test]
+    fn a_text_that_cannot_be_read_is_refused_when_it_is_asked_for() {
+        let mut formats = trace("6.12", &[]).formats;
+        assert_eq!(formats.push("sched", b"name: broken\nID: 7\nformat:\n\tfield:nothing;\n"), Some(7));
+        formats.push("sched", format_text("6.12", "sched:sched_switch").as_bytes()).unwrap();
+        assert!(formats.try_get(7).unwrap().is_err() && formats.get(7).is_none());
+        assert_eq!(formats.any().map(|format| format.id), Some(310), "one that can be read");
+        assert!(formats.try_get(8).is_none());
+    }
+}

@@ -26,6 +26,8 @@ pub mod meaning;
 pub mod pairing;
 pub mod plugin;
 pub mod style;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod trace;
 
 pub use decoder::{Decoder, Decoders};

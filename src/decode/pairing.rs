@@ -75,3 +75,51 @@ impl Side {
         Some(Side { id: format.id, pid: format.field("common_pid")?.clone(), func: format.field("func")?.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::testing::{ABI, bytes, format};
+
+    fn pairing() -> Pairing {
+        let (entry, exit) = (format("6.12", "ftrace:funcgraph_entry"), format("6.12", "ftrace:funcgraph_exit"));
+        Pairing::new(ABI, [&entry], [&exit])
+    }
+
+    fn matches(entry: &str, exit: &str) -> bool {
+        let (entry, exit) = (bytes(entry), bytes(exit));
+        let record = |data| Record { ticks: 0, cpu: 0, data };
+        pairing().matches(&record(&entry), &record(&exit))
+    }
+
+    // mutex_unlock of task 208, a record of 6.12.95; of the exit the beginning.
+    const ENTRY: &str = "0b000001d0000000c4c22882ffffffff00000000";
+    const EXIT: &str = "0a000000d0000000c4c22882ffffffff0000000000000000";
+
+    #[test]
+    fn an_exit_of_the_same_task_and_function_closes_an_entry() {
+        assert!(matches(ENTRY, EXIT));
+        assert!(!matches(ENTRY, &EXIT.replacen("d0000000", "d1000000", 1)), "another task");
+        assert!(!matches(ENTRY, &EXIT.replacen("c4c22882", "c4c22883", 1)), "another function");
+    }
+
+    #[test]
+    fn only_an_entry_and_an_exit_belong_together() {
+        assert!(!matches(EXIT, ENTRY) && !matches(ENTRY, ENTRY) && !matches(EXIT, EXIT));
+        assert!(!matches("3601", EXIT), "an event that is neither");
+    }
+
+    #[test]
+    fn a_record_that_is_cut_short_belongs_to_none() {
+        assert!(!matches(&ENTRY[..24], &EXIT[..24]));
+    }
+
+    #[test]
+    fn families_add_up() {
+        let (function, exit) = (format("6.12", "ftrace:function"), format("6.12", "ftrace:funcgraph_exit"));
+        assert!(Side::of(&function).is_none(), "it has no field func");
+        let both = Pairing::default().and(pairing()).and(Pairing::new(ABI, [], [&exit]));
+        assert_eq!((both.is_entry(11), both.is_exit(10), both.is_exit(11)), (true, true, false));
+        assert_eq!(both.exits.len(), 2);
+    }
+}

@@ -193,3 +193,69 @@ impl Switches {
         self.0.iter().any(|(spec, on)| *on && spec.plugin == plugin && spec.name == name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::style::PluginSetting;
+
+    const fn option(plugin: &'static str, name: &'static str, default: bool) -> OptionSpec {
+        OptionSpec { plugin, name, about: "", default }
+    }
+
+    const ONE: Family = Family { options: &[option("one", "same", false), option("one", "own", true)], ..Family::NONE };
+    const TWO: Family = Family { options: &[option("two", "same", false)], ..Family::NONE };
+    const REGISTRY: Registry = Registry { families: &[ONE, TWO] };
+
+    fn switches(compat: Compat, options: &[&str]) -> Result<Switches, StyleError> {
+        let options = options.iter().map(|text| PluginSetting::parse(text)).collect();
+        Switches::new(REGISTRY, &Style { compat, options, ..Style::default() })
+    }
+
+    #[test]
+    fn options_have_their_default() {
+        let switches = switches(Compat::Rtrec, &[]).unwrap();
+        assert!(switches.on("one", "own") && !switches.on("one", "same"));
+        assert!(!switches.on("two", "own"), "that plugin has none of that name");
+    }
+
+    #[test]
+    fn an_option_without_a_value_is_turned() {
+        assert!(!switches(Compat::Rtrec, &["own"]).unwrap().on("one", "own"));
+        assert!(switches(Compat::Rtrec, &["own", "one:own"]).unwrap().on("one", "own"), "twice is as before");
+    }
+
+    #[test]
+    fn an_option_with_a_value_is_set() {
+        for (value, on) in [("1", true), ("true", true), ("0", false), ("false", false)] {
+            let switches = switches(Compat::Rtrec, &[&format!("same={value}")]).unwrap();
+            assert_eq!(
+                (switches.on("one", "same"), switches.on("two", "same")),
+                (on, on),
+                "of all plugins that have it"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plugins_name_tells_options_of_one_name_apart() {
+        let switches = switches(Compat::Rtrec, &["two:same"]).unwrap();
+        assert!(switches.on("two", "same") && !switches.on("one", "same"));
+    }
+
+    #[test]
+    fn what_no_plugin_has_is_refused() {
+        let unknown = switches(Compat::Rtrec, &["nothing"]).err();
+        assert_eq!(unknown, Some(StyleError::UnknownOption(PluginSetting::parse("nothing"))));
+        let elsewhere = switches(Compat::Rtrec, &["two:own=1"]).err();
+        assert_eq!(elsewhere, Some(StyleError::UnknownOption(PluginSetting::parse("two:own=1"))));
+        let value = switches(Compat::Rtrec, &["own=maybe"]).err();
+        assert_eq!(value, Some(StyleError::BadValue(PluginSetting::parse("own=maybe"))));
+    }
+
+    #[test]
+    fn as_trace_cmd_what_no_plugin_has_is_passed_over() {
+        let switches = switches(Compat::V34, &["nothing", "own=maybe", "same=1"]).unwrap();
+        assert!(switches.on("one", "own") && switches.on("two", "same"));
+    }
+}

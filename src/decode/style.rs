@@ -130,3 +130,36 @@ impl fmt::Display for StyleError {
 }
 
 impl std::error::Error for StyleError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_has_a_plugin_a_name_and_a_value() {
+        let setting = |plugin: Option<&str>, name: &str, value: Option<&str>| PluginSetting {
+            plugin: plugin.map(str::to_owned),
+            name: name.to_owned(),
+            value: value.map(str::to_owned),
+        };
+        assert_eq!(PluginSetting::parse("parent"), setting(None, "parent", None));
+        assert_eq!(PluginSetting::parse("ftrace:parent=1"), setting(Some("ftrace"), "parent", Some("1")));
+        assert_eq!(PluginSetting::parse("parent="), setting(None, "parent", Some("")));
+        assert_eq!(PluginSetting::parse("a=b:c"), setting(None, "a", Some("b:c")), "a colon in a value is none");
+    }
+
+    #[test]
+    fn an_error_names_the_option_as_it_was_given() {
+        let error = |text: &str| StyleError::UnknownOption(PluginSetting::parse(text)).to_string();
+        assert_eq!(error("ftrace:nothing=1"), "no plugin has the option ftrace:nothing");
+        assert_eq!(error("nothing"), "no plugin has the option nothing");
+    }
+
+    #[test]
+    fn events_are_ignored_by_system_and_name() {
+        let format = crate::decode::testing::format("6.12", "sched:sched_switch");
+        assert!(!Ignore::default().holds(&format));
+        assert!(Ignore::when(|system, name| system == "sched" && name == "sched_switch").holds(&format));
+        assert!(!Ignore::when(|system, _| system == "irq").holds(&format));
+    }
+}

@@ -80,3 +80,59 @@ impl Arguments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::Compat;
+    use crate::plugins::testing::Look;
+
+    /// What an entry with these registers looks like by the types of tests/fixtures/btf/kernel.c.
+    fn call(compat: Compat, function: &str, registers: &[i64]) -> String {
+        let btf = include_bytes!("../../tests/fixtures/btf/kernel.btf").to_vec();
+        let symbols = format!("ffffffff81000000 T {function}\n");
+        let entry = "ftrace:funcgraph_entry";
+        let look = Look::of("6.18", &[entry]).symbols(&symbols).types(btf).compat(compat);
+        let mut record = look.record(entry, &[("func", crate::plugins::testing::FA)]);
+        record.truncate(24);
+        record.extend(registers.iter().flat_map(|register| register.to_le_bytes()));
+        let text = look.text(record);
+        text.trim_start_matches(['|', ' ']).trim_end_matches(" {").to_owned()
+    }
+
+    #[test]
+    fn parameters_are_shown_by_name_and_kind() {
+        let text = call(Compat::Rtrec, "vfs_write", &[0x1000, 0x2000, 16, 0x3000]);
+        assert_eq!(text, "vfs_write(file=0x1000, buf=0x2000, count=0x10, pos=0x3000)");
+    }
+
+    #[test]
+    fn narrow_integers_have_their_sign() {
+        // AT_FDCWD in the lower half of a register whose upper half is anything.
+        let text = call(Compat::Rtrec, "do_sys_openat2", &[0x7_ffff_ff9c, 0x2000, 0x3000]);
+        assert_eq!(text, "do_sys_openat2(dfd=-100, filename=0x2000, how=0x3000)");
+        let text = call(Compat::V34, "do_sys_openat2", &[0x7_ffff_ff9c, 0x2000, 0x3000]);
+        assert_eq!(text, "do_sys_openat2(dfd=4294967196, filename=0x2000, how=0x3000)");
+    }
+
+    #[test]
+    fn parameters_that_were_not_recorded_are_dots() {
+        let text = call(Compat::Rtrec, "vfs_write", &[0x1000, 0x2000]);
+        assert_eq!(text, "vfs_write(file=0x1000, buf=0x2000, ...)");
+    }
+
+    #[test]
+    fn a_function_without_parameters_has_none_whatever_was_recorded() {
+        assert_eq!(call(Compat::Rtrec, "alloc_file", &[1, 2]), "alloc_file()");
+    }
+
+    #[test]
+    fn a_function_that_the_types_do_not_know_shows_its_registers() {
+        assert_eq!(call(Compat::Rtrec, "other", &[1, 0x2f]), "other(1, 2f)");
+    }
+
+    #[test]
+    fn suffixes_of_the_compiler_do_not_count() {
+        let text = call(Compat::Rtrec, "put_file.isra.0", &[0x1000]);
+        assert!(text.starts_with("put_file.isra.0(file=0x1000"), "{text}");
+    }
+}

@@ -278,3 +278,197 @@ fn pairing(context: &Context<'_>) -> Pairing {
     let entries = entries.iter().filter_map(|event| context.format("ftrace", event));
     Pairing::new(context.trace.abi, entries, context.format("ftrace", "funcgraph_exit"))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::Compat;
+    use crate::decode::testing::{TEXTS, bytes};
+    use crate::plugins::testing::{FA, Look, SYMBOLS};
+    use crate::wire::record::Record;
+
+    const EVENTS: [&str; 2] = ["ftrace:funcgraph_entry", "ftrace:funcgraph_exit"];
+
+    // Records of 6.12.95 and what trace-cmd printed of them: tests/fixtures/v7-fgraph-probes.
+    const ENTRY: &str = "0b000001d0000000c4c22882ffffffff00000000";
+    const EXIT: &str = "0a000000d0000000c4c22882ffffffff00000000000000000813feca07000000433efeca07000000\
+        00000000000000000000000000000000";
+    const DEEP_ENTRY: &str = "0b000003d000000074378081ffffffff03000000";
+    const DEEP_EXIT: &str = "0a000002d000000074378081ffffffff03000000000000009873c5cb07000000878fc5cb07000000\
+        00000000000000000000000000000000";
+    const SLOW_EXIT: &str = "0a000002d0000000d4338081ffffffff0200000000000000c769c5cb070000004f31c8cb07000000\
+        00000000000000000000000000000000";
+
+    fn look() -> Look {
+        Look::of("6.12", &EVENTS).symbols(
+            "ffffffff81803370 t audit_kill_trees\nffffffff8228c2c0 T mutex_unlock\n\
+            ffffffff8228d000 T end\n",
+        )
+    }
+
+    fn texts(look: Look, records: &[&str]) -> Vec<String> {
+        let records: Vec<_> = records.iter().map(|hex| (1, 0, bytes(hex))).collect();
+        look.texts(&records)
+    }
+
+    /// A call of `fa` that took that many nanoseconds.
+    fn call(look: Look, nanos: i64) -> Vec<String> {
+        let entry = look.record(EVENTS[0], &[("func", FA)]);
+        let exit = look.record(EVENTS[1], &[("func", FA), ("calltime", 5000), ("rettime", 5000 + nanos)]);
+        look.texts(&[(0, 0, entry), (0, 0, exit)])
+    }
+
+    #[test]
+    fn an_entry_alone_opens_a_brace_below_its_caller() {
+        assert_eq!(texts(look(), &[ENTRY]), ["             |  mutex_unlock() {"]);
+        assert_eq!(texts(look(), &[DEEP_ENTRY]), ["             |        audit_kill_trees() {"]);
+    }
+
+    #[test]
+    fn an_exit_alone_closes_the_brace_and_says_how_long_it_took() {
+        assert_eq!(texts(look(), &[DEEP_EXIT]), ["  7.151 us   |        }"]);
+        assert_eq!(texts(look(), &[SLOW_EXIT]), ["! 182.152 us |      }"]);
+    }
+
+    #[test]
+    fn a_leaf_is_one_line_with_its_exit() {
+        assert_eq!(texts(look(), &[ENTRY, EXIT]), ["+ 11.067 us  |  mutex_unlock();"]);
+        let leaf = "  7.151 us   |        audit_kill_trees();";
+        assert_eq!(texts(look(), &[DEEP_ENTRY, DEEP_EXIT]), [leaf]);
+    }
+
+    #[test]
+    fn an_entry_keeps_its_brace_before_the_exit_of_another_function() {
+        let lines = ["             |  mutex_unlock() {", "  7.151 us   |        }"];
+        assert_eq!(texts(look(), &[ENTRY, DEEP_EXIT]), lines);
+    }
+
+    #[test]
+    fn an_exit_of_another_task_is_not_its_own() {
+        let other = EXIT.replacen("d0000000", "d1000000", 1);
+        assert_eq!(texts(look(), &[ENTRY, &other]).len(), 2);
+    }
+
+    #[test]
+    fn marks_say_how_slow_a_function_was() {
+        // Beyond 10 us, 100 us, 1 ms, 10 ms, 100 ms and 1 s: the marks of the kernel's trace file.
+        let mark = |compat: Compat, nanos: i64| {
+            let look = Look::of("6.12", &EVENTS).symbols(SYMBOLS).compat(compat);
+            call(look, nanos).remove(0).chars().next().unwrap()
+        };
+        let nanos = [10_000, 10_001, 100_001, 1_000_001, 10_000_001, 100_000_001, 1_000_000_001];
+        assert_eq!(nanos.map(|nanos| mark(Compat::Rtrec, nanos)), [' ', '+', '!', '#', '*', '@', '$']);
+        // trace-cmd knows none between a millisecond and a second.
+        assert_eq!(nanos.map(|nanos| mark(Compat::V34, nanos)), [' ', '+', '!', '#', '#', '#', '$']);
+    }
+
+    #[test]
+    fn a_duration_has_seven_columns() {
+        let look = || Look::of("6.12", &EVENTS).symbols(SYMBOLS);
+        assert_eq!(call(look(), 1), ["  0.001 us   |  fa();"]);
+        assert_eq!(call(look(), 12_345), ["+ 12.345 us  |  fa();"]);
+        assert_eq!(call(look(), 123_456), ["! 123.456 us |  fa();"]);
+    }
+
+    #[test]
+    fn the_depth_is_shown_on_request() {
+        let text = texts(look().option("fgraph:depth"), &[DEEP_ENTRY, DEEP_EXIT]);
+        assert_eq!(text, ["  7.151 us   |        audit_kill_trees(); (3)"]);
+        let text = texts(look().option("fgraph:depth"), &[DEEP_ENTRY]);
+        assert_eq!(text, ["             |        audit_kill_trees() { (3)"]);
+    }
+
+    #[test]
+    fn the_name_stands_behind_the_closing_brace_on_request() {
+        let text = texts(look().option("fgraph:tailprint"), &[DEEP_EXIT]);
+        assert_eq!(text, ["  7.151 us   |        } /* audit_kill_trees */"]);
+    }
+
+    #[test]
+    fn a_function_without_a_name_is_an_address() {
+        let look = || Look::of("6.12", &EVENTS);
+        assert_eq!(texts(look(), &[ENTRY]), ["             |  ffffffff8228c2c4() {"]);
+        // trace-cmd 3.4 loses it.
+        assert_eq!(texts(look().compat(Compat::V34), &[ENTRY]), ["             |  ) {"]);
+    }
+
+    /// A call of `fa` that returned `value`, in a kernel that records what functions return.
+    fn returned(options: &[&str], value: i64) -> String {
+        let common = "field:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\
+            field:unsigned char common_flags;\toffset:2;\tsize:1;\tsigned:0;\n\
+            field:unsigned char common_preempt_count;\toffset:3;\tsize:1;\tsigned:0;\n\
+            field:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n\n";
+        // The fields of a kernel with CONFIG_FUNCTION_GRAPH_RETVAL.
+        let own = "field:unsigned long func;\toffset:8;\tsize:8;\tsigned:0;\n\
+            field:unsigned long retval;\toffset:16;\tsize:8;\tsigned:0;\n\
+            field:int depth;\toffset:24;\tsize:4;\tsigned:1;\n\
+            field:unsigned int overrun;\toffset:28;\tsize:4;\tsigned:0;\n\
+            field:unsigned long long calltime;\toffset:32;\tsize:8;\tsigned:0;\n\
+            field:unsigned long long rettime;\toffset:40;\tsize:8;\tsigned:0;\n\n";
+        let exit = format!("name: funcgraph_exit\nID: 10\nformat:\n{common}{own}print fmt: \"\"\n");
+        let look = Look::of("6.12", &EVENTS[..1]).format("ftrace", &exit).symbols(SYMBOLS);
+        let look = options.iter().fold(look, |look, option| look.option(option));
+        let entry = look.record(EVENTS[0], &[("func", FA)]);
+        let exit = look.record(EVENTS[1], &[("func", FA), ("retval", value), ("rettime", 100)]);
+        look.texts(&[(0, 0, entry), (0, 0, exit)]).remove(0)
+    }
+
+    #[test]
+    fn errors_are_returned_in_decimal_and_all_else_in_hex() {
+        assert_eq!(returned(&[], 5), "  0.100 us   |  fa(); (ret=0x5)");
+        assert_eq!(returned(&[], -1), "  0.100 us   |  fa(); (ret=-1)");
+        assert_eq!(returned(&[], -4095), "  0.100 us   |  fa(); (ret=-4095)");
+        assert_eq!(returned(&[], -4096), "  0.100 us   |  fa(); (ret=0xfffffffffffff000)");
+    }
+
+    #[test]
+    fn options_decide_how_returned_values_are_spelled() {
+        assert_eq!(returned(&["fgraph:retval-dec"], 26), "  0.100 us   |  fa(); (ret=26)");
+        assert_eq!(returned(&["fgraph:retval-hex"], -1), "  0.100 us   |  fa(); (ret=0xffffffffffffffff)");
+        assert_eq!(returned(&["fgraph:retval-skip", "fgraph:retval-dec"], 26), "  0.100 us   |  fa();");
+    }
+
+    // Records and texts of tests/fixtures/texts.
+    const RETADDR_CALL: [&str; 2] = [
+        "0c0000004d00000000000081ffffffff0000000008010081ffffffff",
+        "0a0000004d00000000000081ffffffff0000000000000000e8030000000000004c04000000000000",
+    ];
+
+    #[test]
+    fn who_called_stands_behind_the_function() {
+        let look = || Look::of(TEXTS, &["ftrace:fgraph_retaddr_entry"]).symbols(SYMBOLS).format("ftrace", exit_text());
+        assert_eq!(texts(look(), &RETADDR_CALL), ["  0.100 us   |  fa(); /* <-fb */"]);
+        assert_eq!(texts(look(), &RETADDR_CALL[..1]), ["             |  fa() /* <-fb */ {"]);
+        let nobody = "0c0000004d00000000040081ffffffff020000000500000000000000";
+        assert_eq!(texts(look(), &[nobody]), ["             |      fe() {"], "an address without a name says nothing");
+    }
+
+    fn exit_text() -> &'static str {
+        crate::decode::testing::format_text("6.12", "ftrace:funcgraph_exit")
+    }
+
+    #[test]
+    fn arguments_stand_in_the_parentheses() {
+        let look = Look::of("6.18", &EVENTS).symbols(SYMBOLS);
+        let record =
+            "0b0000004d00000000000081ffffffff000000000000000001000000 00000000ffffffffffffffff001000008088ffff";
+        let text = "             |  fa(1, ffffffffffffffff, ffff888000001000) {";
+        assert_eq!(texts(look, &[record]), [text]);
+        let look = Look::of("6.18", &EVENTS).symbols(SYMBOLS);
+        let without = "0b0000004d00000000000081ffffffff0000000000000000";
+        assert_eq!(texts(look, &[without]), ["             |  fa() {"]);
+    }
+
+    #[test]
+    fn the_graphs_own_events_open_and_close_functions() {
+        let trace =
+            std::sync::Arc::new(crate::decode::testing::trace("6.12", &[EVENTS[0], EVENTS[1], "ftrace:function"]));
+        let decoders = crate::decode::Decoders::new(trace, crate::plugins::REGISTRY, Default::default()).unwrap();
+        let pairing = decoders.pairing();
+        assert_eq!([1, 10, 11].map(|id| pairing.is_entry(id)), [false, false, true]);
+        assert_eq!([1, 10, 11].map(|id| pairing.is_exit(id)), [false, true, false]);
+        let (entry, exit) = (bytes(ENTRY), bytes(EXIT));
+        let record = |data| Record { ticks: 0, cpu: 1, data };
+        assert!(pairing.matches(&record(&entry), &record(&exit)));
+        assert!(!pairing.matches(&record(&exit), &record(&entry)));
+    }
+}

@@ -187,3 +187,95 @@ fn indenter(context: &Context<'_>) -> Option<Tracked> {
     let tracker = Box::new(Indent { abi, events, chains: Vec::new() });
     (!ids.is_empty()).then_some(Tracked { ids, tracker, only_names: false })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::testing::bytes;
+    use crate::plugins::testing::{FA, FB, FC, FD, FE, Look, SYMBOLS};
+
+    const CALL: &str = "ftrace:function";
+
+    fn texts(options: &[&str], calls: &[(u32, i64, i64)]) -> Vec<String> {
+        let look = Look::of("6.12", &[CALL]).symbols(SYMBOLS);
+        let look = options.iter().fold(look, |look, option| look.option(option));
+        let record =
+            |(cpu, ip, parent): &(u32, i64, i64)| (*cpu, 0, look.record(CALL, &[("ip", *ip), ("parent_ip", *parent)]));
+        let records: Vec<_> = calls.iter().map(record).collect();
+        look.texts(&records)
+    }
+
+    #[test]
+    fn a_call_is_shown_by_the_name_of_the_function() {
+        assert_eq!(texts(&[], &[(0, FA, FE + 1)]), ["fa"]);
+        assert_eq!(texts(&[], &[(0, 0x77, FE + 1)]), ["0x77"]);
+    }
+
+    #[test]
+    fn a_function_stands_one_deeper_than_its_parent() {
+        let calls = [(0, FB, FA + 0x10), (0, FC, FB + 8), (0, FD, FC + 9), (0, FB, FA + 3)];
+        assert_eq!(texts(&[], &calls), ["fb", "   fc", "      fd", "fb"]);
+    }
+
+    #[test]
+    fn a_parent_that_is_further_up_ends_what_was_below_it() {
+        let calls = [(0, FA, FE + 1), (0, FB, FA + 1), (0, FC, FB + 1), (0, FD, FB + 2), (0, FE, FD + 2)];
+        assert_eq!(texts(&[], &calls), ["fa", "   fb", "      fc", "      fd", "         fe"]);
+    }
+
+    #[test]
+    fn a_parent_that_was_not_seen_begins_anew() {
+        let calls = [(0, FB, FA + 0x10), (0, FC, FB + 8), (0, FE, FD + 1), (0, FA, FE + 1)];
+        assert_eq!(texts(&[], &calls), ["fb", "   fc", "fe", "   fa"]);
+    }
+
+    #[test]
+    fn each_cpu_has_a_depth_of_its_own() {
+        let calls = [(0, FB, FA), (1, FC, FB), (0, FC, FB), (1, FD, FC)];
+        assert_eq!(texts(&[], &calls), ["fb", "fc", "   fc", "   fd"]);
+    }
+
+    #[test]
+    fn without_indent_all_functions_stand_at_the_margin() {
+        assert_eq!(texts(&["ftrace:indent=0"], &[(0, FB, FA), (0, FC, FB)]), ["fb", "fc"]);
+    }
+
+    #[test]
+    fn the_parent_is_shown_on_request() {
+        assert_eq!(texts(&["ftrace:parent"], &[(0, FB, FA + 1)]), ["fb <-- fa"]);
+        assert_eq!(texts(&["ftrace:parent"], &[(0, FB, 0x8)]), ["fb <-- 0x8"]);
+    }
+
+    #[test]
+    fn offsets_are_shown_on_request() {
+        // trace-cmd ends each of them with a blank.
+        assert_eq!(texts(&["ftrace:parent", "ftrace:offset"], &[(0, FB, FA + 1)]), ["fb+0x0  <-- fa+0x1 "]);
+    }
+
+    #[test]
+    fn repeats_show_how_often_and_when_for_the_last_time() {
+        // 1000 ns before the record, which was written after 5 ms.
+        let look = Look::of("6.12", &["ftrace:func_repeats"]).symbols(SYMBOLS);
+        let fields = [("ip", FC), ("parent_ip", FB + 3), ("count", 5), ("bottom_delta_ts", 1000)];
+        let record = look.record("ftrace:func_repeats", &fields);
+        let texts = look.texts(&[(0, 5_000_000, record)]);
+        assert_eq!(texts, ["fc (count: 5  last_ts:     0.004999)"]);
+    }
+
+    #[test]
+    fn a_call_with_arguments_shows_them() {
+        let look = Look::of("6.18", &["ftrace:func_repeats"]).symbols(SYMBOLS).format("ftrace", ARGS);
+        let record = "010000004d00000000000081ffffffff01040081ffffffff0500000000000000ffffffffffffffff";
+        assert_eq!(look.text(bytes(record)), "fa(5, ffffffffffffffff)");
+    }
+
+    /// The format of a kernel with CONFIG_FUNCTION_TRACE_ARGS.
+    const ARGS: &str = "name: function\nID: 1\nformat:\n\
+        \tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\
+        \tfield:unsigned char common_flags;\toffset:2;\tsize:1;\tsigned:0;\n\
+        \tfield:unsigned char common_preempt_count;\toffset:3;\tsize:1;\tsigned:0;\n\
+        \tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n\n\
+        \tfield:unsigned long ip;\toffset:8;\tsize:8;\tsigned:0;\n\
+        \tfield:unsigned long parent_ip;\toffset:16;\tsize:8;\tsigned:0;\n\
+        \tfield:unsigned long args[];\toffset:24;\tsize:0;\tsigned:0;\n\n\
+        print fmt: \" %ps <-- %ps\", (void *)REC->ip, (void *)REC->parent_ip\n";
+}

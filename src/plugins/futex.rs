@@ -112,3 +112,54 @@ fn dec(name: &[u8], value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(name);
     text::dec(out, value);
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::plugins::testing::Look;
+
+    fn enter(op: i64) -> String {
+        let look = Look::of("6.12", &["syscalls:sys_enter_futex"]);
+        let fields = [("uaddr", 0x1000), ("op", op), ("val", 5), ("utime", 0x2000), ("uaddr2", 0x3000), ("val3", 7)];
+        let record = look.record("syscalls:sys_enter_futex", &fields);
+        look.text(record)
+    }
+
+    #[test]
+    fn each_operation_shows_the_arguments_it_has() {
+        // The operations and their arguments are those of futex(2).
+        let texts = [
+            (0, "op=FUTEX_WAIT uaddr=0x00001000 val=0x00000005 utime=0x00002000"),
+            (1, "op=FUTEX_WAKE uaddr=0x00001000 val=5"),
+            (2, "op=FUTEX_FD uaddr=0x00001000 val=5"),
+            (3, "op=FUTEX_REQUEUE uaddr=0x00001000 val=5 val2=8192 uaddr2=0x00003000"),
+            (4, "op=FUTEX_CMP_REQUEUE uaddr=0x00001000 val=5 val2=8192 uaddr2=0x00003000 val3=0x00000007"),
+            (5, "op=FUTEX_WAKE_OP uaddr=0x00001000 val=5 val2=8192 uaddr2=0x00003000 val3=0x00000007"),
+            (6, "op=FUTEX_LOCK_PI uaddr=0x00001000 utime=0x00002000"),
+            (7, "op=FUTEX_UNLOCK_PI uaddr=0x00001000"),
+            (8, "op=FUTEX_TRYLOCK_PI uaddr=0x00001000"),
+            (9, "op=FUTEX_WAIT_BITSET uaddr=0x00001000 val=0x00000005 utime=0x00002000 val3=0x00000007"),
+            (10, "op=FUTEX_WAKE_BITSET uaddr=0x00001000 val=5 val3=0x00000007"),
+            (
+                11,
+                "op=FUTEX_WAIT_REQUEUE_PI uaddr=0x00001000 val=0x00000005 utime=0x00002000 uaddr2=0x00003000 val3=0x00000007",
+            ),
+            (12, "op=FUTEX_CMP_REQUEUE_PI uaddr=0x00001000 val=5 val2=8192 uaddr2=0x00003000 val3=0x00000007"),
+        ];
+        for (op, text) in texts {
+            assert_eq!(enter(op), text);
+        }
+    }
+
+    #[test]
+    fn flags_follow_the_name_of_the_operation() {
+        assert_eq!(enter(128 | 1), "op=FUTEX_WAKE|FUTEX_PRIVATE_FLAG uaddr=0x00001000 val=5");
+        let text = enter(256 | 128);
+        assert!(text.starts_with("op=FUTEX_WAIT|FUTEX_PRIVATE_FLAG|FUTEX_CLOCK_REALTIME uaddr="), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_operation_is_shown_by_the_print_fmt() {
+        let text = enter(13);
+        assert!(text.starts_with("uaddr: 0x00001000, op: 0x0000000d, val: 0x00000005, "), "{text}");
+    }
+}

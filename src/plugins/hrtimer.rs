@@ -83,3 +83,52 @@ impl Hrtimer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::Compat;
+    use crate::plugins::testing::{FB, Look, SYMBOLS};
+
+    fn start(compat: Compat, function: i64) -> String {
+        let look = Look::of("6.12", &["timer:hrtimer_start"]).symbols(SYMBOLS).compat(compat);
+        let fields = [("hrtimer", 0x5000), ("function", function), ("expires", 1000), ("softexpires", 900)];
+        let record = look.record("timer:hrtimer_start", &fields);
+        look.text(record)
+    }
+
+    #[test]
+    fn a_start_shows_the_function_and_both_times() {
+        let text = start(Compat::Rtrec, FB);
+        assert_eq!(text, "hrtimer=0x5000 function=fb/0x0 expires=1000 softexpires=900");
+    }
+
+    #[test]
+    fn a_function_is_shown_with_its_offset() {
+        let text = start(Compat::Rtrec, FB + 4);
+        assert_eq!(text, "hrtimer=0x5000 function=fb/0x4 expires=1000 softexpires=900");
+        // trace-cmd's own subtraction.
+        let text = start(Compat::V34, FB + 4);
+        assert_eq!(text, "hrtimer=0x5000 function=fb/0xfffffffffffffffc expires=1000 softexpires=900");
+    }
+
+    #[test]
+    fn a_function_without_a_name_is_an_address() {
+        let text = start(Compat::Rtrec, 0x77);
+        assert_eq!(text, "hrtimer=0x5000 function=0x00000077 expires=1000 softexpires=900");
+    }
+
+    #[test]
+    fn an_expiry_shows_the_time_before_the_function() {
+        let look = Look::of("6.12", &["timer:hrtimer_expire_entry"]).symbols(SYMBOLS);
+        let fields = [("hrtimer", 0x5000), ("now", 123_456_789), ("function", FB)];
+        let record = look.record("timer:hrtimer_expire_entry", &fields);
+        assert_eq!(look.text(record), "hrtimer=0x5000 now=123456789 function=fb/0x0");
+    }
+
+    #[test]
+    fn a_cancelled_timer_is_left_to_its_print_fmt() {
+        let look = Look::of("6.12", &["timer:hrtimer_cancel"]).symbols(SYMBOLS);
+        let record = look.record("timer:hrtimer_cancel", &[("hrtimer", 0xffff_8880_0000_1000_u64 as i64)]);
+        assert_eq!(look.text(record), "hrtimer=0xffff888000001000");
+    }
+}

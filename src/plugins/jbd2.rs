@@ -23,3 +23,16 @@ pub const FAMILY: Family = Family {
     ],
     ..Family::NONE
 };
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::testing::{TEXTS, bytes};
+    use crate::plugins::testing::Look;
+
+    #[test]
+    fn a_device_is_its_two_numbers_and_jiffies_stay_jiffies() {
+        // 20 bits of minor number, as in the kernel's MKDEV.
+        let look = Look::of(TEXTS, &["jbd2:jb"]);
+        assert_eq!(look.text(bytes("ed0300004d0000000300800000000000fa00000000000000")), "8:3 250");
+    }
+}

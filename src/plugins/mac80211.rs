@@ -102,3 +102,45 @@ impl BssInfo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::testing::{TEXTS, bytes};
+    use crate::plugins::testing::Look;
+
+    // The records and what trace-cmd prints of them are those of tests/fixtures/texts.
+    const STATION: &str = "e80300004d00000070687930000000000000000000000000000000000000000000000000000000007500060002000000\
+        341200000000000000000000000000001b000000000000000100000001c001000100030064003104000000000000000000000000000000005f01\
+        0000110000000000000001776c616e300000";
+
+    fn look() -> Look {
+        Look::of(TEXTS, &["mac80211:drv_bss_info_changed#1000"])
+    }
+
+    #[test]
+    fn a_station_is_told_of_its_network_in_four_lines() {
+        let text = look().text(bytes(STATION));
+        let lines: Vec<&str> = text.split('\n').collect();
+        assert_eq!(lines[0], "phy0 vif:wlan0(2)");
+        assert_eq!(lines[1].trim_start(), "assoc:1 aid:49153 cts:1 shortpre:0 shortslot:1 dtimper:3 ");
+        assert_eq!(lines[2].trim_start(), "bcnint:100 assoc_cap:0x431 basic_rates:0x15f enable_beacon:0");
+        assert_eq!(lines[3].trim_start(), "ht_operation_mode:17");
+        assert_eq!(lines.len(), 4);
+    }
+
+    #[test]
+    fn the_lines_after_the_first_begin_below_each_other() {
+        let text = look().text(bytes(STATION));
+        let indents: Vec<usize> = text.lines().map(|line| line.len() - line.trim_start().len()).collect();
+        assert_eq!(indents, [0, 65, 65, 65]);
+    }
+
+    #[test]
+    fn a_capability_of_zero_has_no_prefix() {
+        let point = "e80300004d00000070687930000000000000000000000000000000000000000000000000000000007500060003\
+            00000000000000000000000000000000000000000200000000000000000000ffff000000010200ffff000000000000000000\
+            000000000000000000ffffffffffff00000000000000776c616e300000";
+        let text = look().text(bytes(point));
+        assert!(text.contains("bcnint:65535 assoc_cap:0 basic_rates:0xffffffff enable_beacon:1\n"), "{text}");
+    }
+}

@@ -29,6 +29,8 @@ pub mod probes;
 pub mod sched;
 pub mod scsi;
 pub mod stack;
+#[cfg(test)]
+mod testing;
 pub mod tlb;
 pub mod xen;
 

@@ -395,3 +395,106 @@ impl Plugin for RawData {
         Then::Done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::Compat;
+    use crate::decode::testing::bytes;
+    use crate::plugins::testing::{FA, FB, Look, SYMBOLS};
+
+    /// A trace_printk of this format in `fa`, and its packed arguments.
+    fn printk(compat: Compat, format: &str, arguments: &str) -> String {
+        let table = format!("0x{:x} : \"{format}\"\n", FB);
+        let look = Look::of("6.12", &["ftrace:bprint"]).symbols(SYMBOLS).printk(&table).compat(compat);
+        let mut record = look.record("ftrace:bprint", &[("ip", FA + 5), ("fmt", FB)]);
+        record.truncate(24);
+        record.extend(bytes(arguments));
+        look.text(record)
+    }
+
+    fn own(format: &str, arguments: &str) -> String {
+        printk(Compat::Rtrec, format, arguments).strip_prefix("fa: ").unwrap().to_owned()
+    }
+
+    // What the kernel's bstr_printf makes of the same words is what the texts say.
+
+    #[test]
+    fn integers_and_texts_are_taken_in_turn() {
+        assert_eq!(own("val %d %s end\\n", "fbffffff 68657900"), "val -5 hey end");
+    }
+
+    #[test]
+    fn an_integer_is_as_wide_as_its_conversion() {
+        let arguments = "fb00 f9ff f7ffffff f5ffffffffffffff f3ffffffffffffff 41";
+        assert_eq!(own("%hhd %hd %d %ld %lld %c|", arguments), "-5 -7 -9 -11 -13 A|");
+    }
+
+    #[test]
+    fn eight_bytes_are_aligned_to_four() {
+        assert_eq!(own("%c %ld|", "41000000 0500000000000000"), "A 5|");
+        assert_eq!(own("%d %ld|", "01000000 0500000000000000"), "1 5|");
+    }
+
+    #[test]
+    fn flags_and_widths_are_those_of_printf() {
+        let arguments = "fdffffff 04000000 05000000 bc0a0000 00000000 0700000000000000";
+        assert_eq!(own("%5d|%-5d|%05d|%x|%#x|%lu", arguments), "   -3|4    |00005|abc|0|7");
+    }
+
+    #[test]
+    fn a_star_takes_its_number_from_the_arguments() {
+        let arguments = "06000000 2a000000 02000000 61626364656600 78797a7a7900 7700";
+        assert_eq!(own("%*d|%.*s|%.3s|%10s|", arguments), "    42|ab|xyz|         w|");
+    }
+
+    #[test]
+    fn pointers_are_addresses_or_functions() {
+        let arguments = "04010081ffffffff 04020081ffffffff 04030081ffffffff";
+        assert_eq!(own("%p %pS %ps|", arguments), "0xffffffff81000104 fc+0x4 fd|");
+    }
+
+    #[test]
+    fn what_the_kernel_resolved_at_once_is_a_text() {
+        assert_eq!(own("%pI4 %pM %pUb", "312e322e332e3400 61613a626200 7575696400"), "1.2.3.4 aa:bb uuid");
+    }
+
+    #[test]
+    fn a_percent_sign_takes_no_argument() {
+        assert_eq!(own("100%% of %d", "07000000"), "100% of 7");
+    }
+
+    #[test]
+    fn arguments_that_are_not_there_are_said_to_be_missing() {
+        assert_eq!(own("%d %d", "07000000"), "7 (missing)");
+        // trace-cmd prints the conversion's letter.
+        assert_eq!(printk(Compat::V34, "%d %d", "07000000"), "fa: 7 d");
+    }
+
+    #[test]
+    fn a_format_that_the_file_has_not_is_said_to_be_missing() {
+        let look = Look::of("6.12", &["ftrace:bprint"]).symbols(SYMBOLS);
+        let record = look.record("ftrace:bprint", &[("ip", FA), ("fmt", 0x1234)]);
+        assert_eq!(look.text(record), "fa: (NO FORMAT FOUND at 1234)");
+    }
+
+    #[test]
+    fn what_a_program_wrote_stands_after_the_function_that_took_it() {
+        // Records of 6.12.95 and what trace-cmd printed of them: tests/fixtures/v6-instances.
+        let symbols = "ffffffff8182ac00 t update_max_tr_single\nffffffff8182b000 t end\n";
+        let look = || Look::of("6.12", &["ftrace:print"]).symbols(symbols);
+        let record = "05000000c1000000dfac8281ffffffff7374617274206f6620776f726b0a0000";
+        assert_eq!(look().text(bytes(record)), "update_max_tr_single: start of work");
+        let without_newline = "05000000c1000000dfac8281ffffffff6e6f206e65776c696e650a00";
+        assert_eq!(look().text(bytes(without_newline)), "update_max_tr_single: no newline");
+    }
+
+    #[test]
+    fn raw_data_is_hex_after_its_number() {
+        // As in tests/fixtures/v6-instances, where `052 0 0 0 1 2 3 4 5` was written.
+        let look = || Look::of("6.12", &["ftrace:raw_data"]);
+        let record = "12000000c10000002a000000010203040500000000000000";
+        let id = look().record("ftrace:raw_data", &[]);
+        let record = [&id[..2], &bytes(record)[2..]].concat();
+        assert_eq!(look().text(record), "# 2a 01 02 03 04 05 00 00 00 00 00 00 00");
+    }
+}

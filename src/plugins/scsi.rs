@@ -101,3 +101,79 @@ fn variable_length(block: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::testing::bytes;
+
+    fn block(hex: &str) -> String {
+        let mut out = Vec::new();
+        if super::describe(&bytes(hex), &mut out).is_none() {
+            assert!(out.is_empty());
+            out.push(b'-');
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn six_byte_commands_have_21_bits_of_address() {
+        assert_eq!(block("08 1f 12 34 05 00"), "lba=2036276 txlen=5");
+        assert_eq!(block("08 ff 12 34 05 00"), "lba=2036276 txlen=5", "the upper bits were the unit's number once");
+        assert_eq!(block("0a 00 00 01 00 00"), "lba=1 txlen=0");
+    }
+
+    #[test]
+    fn ten_byte_commands_have_32_bits_of_address_and_16_of_length() {
+        assert_eq!(block("28 e0 01 02 03 04 00 00 08 00"), "lba=16909060 txlen=8 protect=7");
+        assert_eq!(block("2a 20 00 00 00 ff 00 01 00 00"), "lba=255 txlen=256 protect=1");
+    }
+
+    #[test]
+    fn only_write_same_says_whether_it_unmaps() {
+        assert_eq!(block("41 08 00 00 00 01 00 00 02 00"), "lba=1 txlen=2 protect=0 unmap=1");
+        assert_eq!(block("2f 08 00 00 00 01 00 00 02 00"), "lba=1 txlen=2 protect=0");
+        let long = "93 28 0000000000000010 00000004 00 00";
+        assert_eq!(block(long), "lba=16 txlen=4 protect=1 unmap=1");
+    }
+
+    #[test]
+    fn twelve_byte_commands_have_32_bits_of_length() {
+        assert_eq!(block("a8 00 00 00 00 10 00 01 00 00 00 00"), "lba=16 txlen=65536 protect=0");
+    }
+
+    #[test]
+    fn sixteen_byte_commands_have_64_bits_of_address() {
+        assert_eq!(block("88 40 0000000100000000 00000008 00 00"), "lba=4294967296 txlen=8 protect=2");
+    }
+
+    #[test]
+    fn unmap_counts_regions_of_sixteen_bytes_after_a_head_of_eight() {
+        assert_eq!(block("42 00 00 00 00 00 00 00 28 00"), "regions=2");
+        assert_eq!(block("42 00 00 00 00 00 00 00 04 00"), "regions=0");
+    }
+
+    #[test]
+    fn service_actions_are_named() {
+        assert_eq!(block("9e 10 0000000000000007 00000020 00 00"), "READ_CAPACITY_16 lba=7 alloc_len=32");
+        assert_eq!(block("9e 12 0000000000000007 00000020 00 00"), "GET_LBA_STATUS lba=7 alloc_len=32");
+        assert_eq!(block("9e 11 0000000000000007 00000020 00 00"), "UNKNOWN");
+    }
+
+    #[test]
+    fn commands_of_32_bytes_have_an_action_of_their_own() {
+        let long = |action: &str| {
+            block(&format!("7f 00 00000000 00 18 {action} 28 00 0000000000000100 00000042 0000 0000 00000010"))
+        };
+        assert_eq!(long("0009"), "READ_32 lba=256 txlen=16 protect=1 ei_lbrt=66");
+        assert_eq!(long("000b"), "WRITE_32 lba=256 txlen=16 protect=1 ei_lbrt=66");
+        assert_eq!(long("000d"), "WRITE_SAME_32 lba=256 txlen=16 protect=1 ei_lbrt=66 unmap=1");
+        assert_eq!(long("0001"), "-");
+    }
+
+    #[test]
+    fn a_block_that_is_unknown_or_cut_short_is_a_dash() {
+        assert_eq!(block("00 00 00 00 00 00"), "-");
+        assert_eq!(block("28 00 00 00"), "-");
+        assert_eq!(block(""), "-");
+    }
+}

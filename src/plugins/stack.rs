@@ -100,3 +100,82 @@ impl Plugin for UserStack {
         Then::Done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::Compat;
+    use crate::decode::testing::bytes;
+    use crate::plugins::testing::{FA, FB, FC, Look, SYMBOLS};
+
+    const STACK: &str = "ftrace:kernel_stack";
+
+    fn kernel_stack(compat: Compat, options: &[&str], size: i64, callers: &[i64]) -> String {
+        let look = Look::of("6.12", &[STACK]).symbols(SYMBOLS).compat(compat);
+        let look = options.iter().fold(look, |look, option| look.option(option));
+        let mut record = look.record(STACK, &[("size", size)]);
+        record.truncate(16);
+        record.extend(callers.iter().flat_map(|caller| caller.to_le_bytes()));
+        look.text(record)
+    }
+
+    #[test]
+    fn a_stack_is_one_function_a_line_with_its_address() {
+        // A record of 6.12.95 and what trace-cmd printed of it: tests/fixtures/v7-lost-allformats.
+        let record = "04002504180100000b00000006040000e3747081ffffffffe3397181ffffffffe4746d81fffffffffb7e6d81ffffffffb38f6d81\
+            ffffffff75a16c81ffffffff30a56c81ffffffffa8a56c81ffffffff019f6081ffffffff27ef2782ffffffff2f014082ffffffff";
+        let symbols = "ffffffff8160a000 t no_function_before\nffffffff816ca000 t memcg_charge_kernel_stack.part.0\n\
+            ffffffff816d7400 T file_ns_capable\nffffffff81707400 t rcu_expedited_show\nffffffff81713900 T schedule_tail\n\
+            ffffffff8227e000 T file_dentry_name\nffffffff82400100 T _raw_spin_unlock_irq\n\
+            ffffffff82401000 T end\n";
+        let text = Look::of("6.12", &[STACK]).symbols(symbols).text(bytes(record));
+        let lines = [
+            "<stack trace >",
+            "=> rcu_expedited_show (ffffffff817074e3)",
+            "=> schedule_tail (ffffffff817139e3)",
+            "=> file_ns_capable (ffffffff816d74e4)",
+            "=> file_ns_capable (ffffffff816d7efb)",
+            "=> file_ns_capable (ffffffff816d8fb3)",
+            "=> memcg_charge_kernel_stack.part.0 (ffffffff816ca175)",
+            "=> memcg_charge_kernel_stack.part.0 (ffffffff816ca530)",
+            "=> memcg_charge_kernel_stack.part.0 (ffffffff816ca5a8)",
+            "=> ffffffff81609f01",
+            "=> file_dentry_name (ffffffff8227ef27)",
+            "=> _raw_spin_unlock_irq (ffffffff8240012f)",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), lines);
+    }
+
+    #[test]
+    fn a_stack_has_as_many_lines_as_the_record_counts() {
+        let text = kernel_stack(Compat::Rtrec, &[], 2, &[FA + 5, FB, FC]);
+        assert_eq!(text, "<stack trace >\n=> fa (ffffffff81000005)\n=> fb (ffffffff81000100)");
+        // trace-cmd goes on to the end of the record.
+        let text = kernel_stack(Compat::V34, &[], 2, &[FA + 5, FB, FC]);
+        assert_eq!(text.lines().count(), 4);
+    }
+
+    #[test]
+    fn a_word_of_all_ones_ends_a_stack() {
+        let text = kernel_stack(Compat::Rtrec, &[], 8, &[FA + 5, -1, FB]);
+        assert_eq!(text, "<stack trace >\n=> fa (ffffffff81000005)");
+    }
+
+    #[test]
+    fn offsets_are_shown_on_request() {
+        let text = kernel_stack(Compat::Rtrec, &["ftrace:offset"], 2, &[FA + 5, FB]);
+        assert_eq!(text, "<stack trace >\n=> fa+0x5  (ffffffff81000005)\n=> fb+0x0  (ffffffff81000100)");
+    }
+
+    #[test]
+    fn a_stack_of_a_program_ends_at_its_first_zero() {
+        // Records of 6.12.95: tests/fixtures/v7-lost-allformats.
+        let record = "0c000000010000000100000000000000a0b747000000000067bc470000000000000000000000000000000000000000000000000000\
+            0000000000000000000000000000000000000000000000000000";
+        let look = || Look::of("6.12", &["ftrace:user_stack"]);
+        assert_eq!(look().text(bytes(record)), "\t=> 0x47b7a0\n\t=> 0x47bc67");
+        // trace-cmd prints all eight, by the print fmt.
+        let text = look().compat(Compat::V34).text(bytes(record));
+        assert_eq!(text.lines().collect::<Vec<_>>()[1..3], ["\t=> 0x47bc67", "\t=> 0x0"]);
+        assert_eq!(text.lines().count(), 8);
+    }
+}

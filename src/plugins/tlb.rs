@@ -61,3 +61,38 @@ impl Plugin for Tlb {
         Then::Done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::Compat;
+    use crate::plugins::testing::Look;
+
+    fn flush(compat: Compat, pages: i64, reason: i64) -> String {
+        let look = Look::of("6.18", &["tlb:tlb_flush"]).compat(compat);
+        let record = look.record("tlb:tlb_flush", &[("pages", pages), ("reason", reason)]);
+        look.text(record)
+    }
+
+    #[test]
+    fn a_flush_names_its_reason() {
+        let text = |reason: i64| flush(Compat::Rtrec, 3, reason);
+        assert_eq!(text(0), "pages=3 reason=flush on task switch (0)");
+        assert_eq!(text(3), "pages=3 reason=local mm shootdown (3)");
+        // By the kernel's own table.
+        assert_eq!(text(4), "pages=3 reason=remote IPI send (4)");
+        assert_eq!(text(5), "pages=3 reason=remote wrong CPU (5)");
+        assert_eq!(text(6), "pages=3 reason= (6)");
+    }
+
+    #[test]
+    fn trace_cmd_knows_four_reasons() {
+        assert_eq!(flush(Compat::V34, 3, 3), "pages=3 reason=local mm shootdown (3)");
+        assert_eq!(flush(Compat::V34, 4, 4), "pages=4 reason= (4)");
+    }
+
+    #[test]
+    fn all_pages_are_minus_one() {
+        // unsigned long in the kernel, `%ld` in its print fmt: TLB_FLUSH_ALL is all ones.
+        assert_eq!(flush(Compat::V34, -1, 1), "pages=-1 reason=remote shootdown (1)");
+    }
+}

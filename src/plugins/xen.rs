@@ -82,3 +82,30 @@ const NAMES: [&str; 56] = [
     "arch_6",
     "arch_7",
 ];
+
+#[cfg(test)]
+mod tests {
+    use crate::plugins::testing::Look;
+
+    fn call(op: i64) -> String {
+        let look = Look::of("6.12", &["xen:xen_mc_entry"]);
+        let record = look.record("xen:xen_mc_entry", &[("op", op), ("nargs", 2)]);
+        look.text(record)
+    }
+
+    #[test]
+    fn a_hypercall_has_a_name() {
+        // Numbers of Xen's public headers.
+        assert_eq!(call(1), "op 1(mmu_update) args [0, 0, 0, 0, 0, 0]");
+        assert_eq!(call(14), "op 14(update_va_mapping) args [0, 0, 0, 0, 0, 0]");
+        assert_eq!(call(48), "op 48(arch_0) args [0, 0, 0, 0, 0, 0]");
+    }
+
+    #[test]
+    fn a_number_without_a_hypercall_stays_a_number() {
+        assert_eq!(call(11), "op 11 args [0, 0, 0, 0, 0, 0]");
+        assert_eq!(call(35), "op 35 args [0, 0, 0, 0, 0, 0]");
+        assert_eq!(call(56), "op 56 args [0, 0, 0, 0, 0, 0]");
+        assert_eq!(call(-1), "op 4294967295 args [0, 0, 0, 0, 0, 0]");
+    }
+}

@@ -197,3 +197,156 @@ pub(in crate::report) trait Walk {
         let _ = record;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::decode::Registry;
+    use crate::report::reading::Reading;
+    use crate::report::reading::pass::Asked;
+    use crate::report::reading::select::Selection;
+    use crate::report::reading::settings::ReadSettings;
+    use crate::report::reading::testing::*;
+
+    /// What a walk meets, in order.
+    #[derive(Default)]
+    struct Met(Vec<String>);
+
+    impl Walk for Met {
+        fn record(&mut self, record: &Record<'_>) {
+            self.0.push(format!("{}", record.time()));
+        }
+
+        fn lost(&mut self, loss: &Loss<'_>) {
+            self.0.push(format!("lost before {} of CPU {}", loss.time, loss.cpu));
+        }
+
+        fn sub_buffer(&mut self, record: &Record<'_>) {
+            self.0.push(format!("sub-buffer of {}", record.cpu()));
+        }
+    }
+
+    fn walk(settings: ReadSettings, skip: usize, with_skipped: bool) -> Vec<String> {
+        let pages = [exits(&[10, 20]), lossy(Lost::Count(3), &[(30, record(EXIT, 7, &[]))])];
+        let input = made(&[(0, &pages), (1, &[exits(&[25])])]);
+        let mut reading = Reading::new(vec![input], Registry::EMPTY, settings, &Selection::default()).unwrap();
+        let mut pass = reading.pass(&Asked::default());
+        let opened = pass.opened();
+        let mut met = Met::default();
+        pass.consume(|batch| {
+            let marks = batch.marks.clone();
+            let part =
+                Batch { items: batch.items.clone(), chunks: batch.chunks.clone(), marks, skip, ..Batch::default() };
+            part.walk(opened, with_skipped, &mut met);
+            ControlFlow::Continue(())
+        });
+        met.0
+    }
+
+    #[test]
+    fn a_loss_is_said_before_its_record() {
+        assert_eq!(walk(settings(), 0, false), ["10", "20", "25", "lost before 30 of CPU 0", "30"]);
+    }
+
+    #[test]
+    fn where_a_sub_buffer_begins_is_said_if_it_is_asked_for() {
+        let met = walk(ReadSettings { boundaries: true, ..settings() }, 0, false);
+        let wanted = ["sub-buffer of 0", "10", "20", "sub-buffer of 1", "25"];
+        assert_eq!(met[..5], wanted);
+        assert_eq!(met[5..], ["lost before 30 of CPU 0", "sub-buffer of 0", "30"]);
+    }
+
+    #[test]
+    fn what_is_left_out_is_walked_over_only_on_request() {
+        assert_eq!(walk(settings(), 2, false), ["25", "lost before 30 of CPU 0", "30"]);
+        assert_eq!(walk(settings(), 2, true).len(), 5);
+    }
+
+    /// A batch of records of one chunk of 1000 bytes, given as places and lengths.
+    fn sparse(places: &[(u32, u32)]) -> Batch {
+        let chunk = Arc::new(Chunk::of((0..1000_u32).map(|number| number as u8).collect()));
+        let item = |(start, len): &(u32, u32)| Item {
+            time: 0,
+            start: *start,
+            len: *len,
+            chunk: 0,
+            stream: 0,
+            aux: 0,
+            exit: NO_EXIT,
+        };
+        Batch { items: places.iter().map(item).collect(), chunks: vec![chunk], ..Batch::default() }
+    }
+
+    #[test]
+    fn a_batch_with_little_of_its_chunks_keeps_the_bytes_of_its_records_alone() {
+        let mut batch = sparse(&[(700, 20), (100, 30)]);
+        batch.exits.push(Exit { ticks: 9, chunk: 0, start: 400, len: 10 });
+        let before: Vec<Vec<u8>> = batch.items.iter().map(|item| batch.data(item).to_vec()).collect();
+        let exit = batch.bytes(0, 400, 10).to_vec();
+        batch.thin_out();
+        let after: Vec<Vec<u8>> = batch.items.iter().map(|item| batch.data(item).to_vec()).collect();
+        assert_eq!(before, after);
+        let kept = batch.exits[0];
+        assert_eq!(batch.bytes(kept.chunk, kept.start, kept.len), exit);
+        assert_eq!((batch.chunks.len(), batch.chunks[0].bytes.len()), (1, 60));
+    }
+
+    #[test]
+    fn a_batch_with_much_of_its_chunks_keeps_them() {
+        let mut batch = sparse(&[(0, 300)]);
+        let chunk = Arc::clone(&batch.chunks[0]);
+        batch.thin_out();
+        assert!(Arc::ptr_eq(&chunk, &batch.chunks[0]));
+    }
+
+    #[test]
+    fn the_time_before_a_record_reaches_into_the_batch_before() {
+        let input = made(&[(0, &[exits(&(0..300).collect::<Vec<u64>>())])]);
+        let mut reading = Reading::new(vec![input], Registry::EMPTY, settings(), &Selection::default()).unwrap();
+        let mut pass = reading.pass(&Asked::default());
+        let opened = pass.opened();
+        struct Before<'b>(&'b Batch, Vec<Option<u64>>);
+        impl Walk for Before<'_> {
+            fn record(&mut self, record: &Record<'_>) {
+                self.1.push(self.0.time_before(record));
+            }
+        }
+        let (mut before, mut batches) = (Vec::new(), 0);
+        pass.consume(|batch| {
+            let mut walker = Before(batch, Vec::new());
+            batch.walk(opened, false, &mut walker);
+            before.extend(walker.1);
+            batches += 1;
+            ControlFlow::Continue(())
+        });
+        let wanted: Vec<Option<u64>> = std::iter::once(None).chain((0..299).map(Some)).collect();
+        assert_eq!(before, wanted);
+        assert!(batches > 1);
+    }
+
+    #[test]
+    fn a_wait_is_found_by_its_record_alone() {
+        let input = made(&[(0, &[exits(&[10, 20, 30])])]);
+        let mut reading = Reading::new(vec![input], Registry::EMPTY, settings(), &Selection::default()).unwrap();
+        let mut pass = reading.pass(&Asked::default());
+        let opened = pass.opened();
+        struct Waits<'b>(&'b Batch, Vec<Option<u64>>);
+        impl Walk for Waits<'_> {
+            fn record(&mut self, record: &Record<'_>) {
+                self.1.push(self.0.wait(record));
+            }
+        }
+        let mut found = Vec::new();
+        pass.consume(|batch| {
+            let (items, chunks) = (batch.items.clone(), batch.chunks.clone());
+            let noted = Batch { items, chunks, waits: vec![(1, 70)], ..Batch::default() };
+            let mut walker = Waits(&noted, Vec::new());
+            noted.walk(opened, false, &mut walker);
+            found.extend(walker.1);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(found, [None, Some(70), None]);
+    }
+}

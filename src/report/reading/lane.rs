@@ -256,3 +256,88 @@ pub(in crate::report) fn slots<T>(lanes: &[Lane]) -> Vec<Vec<OnceLock<T>>> {
     }
     slots
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::Style;
+    use crate::plugins::REGISTRY;
+    use crate::report::reading::testing::*;
+
+    fn prefixes(inputs: &[Input]) -> Vec<String> {
+        let lanes = lanes(inputs, REGISTRY, &settings()).unwrap();
+        lanes.iter().map(|lane| String::from_utf8_lossy(&lane.prefix).into_owned()).collect()
+    }
+
+    fn one(name: &str, buffers: &[&str]) -> Input {
+        file(name, trace(), buffers.iter().map(|name| buffer(name, &[(0, &[exits(&[10])])])).collect())
+    }
+
+    #[test]
+    fn the_only_buffer_of_the_only_file_has_no_prefix() {
+        assert_eq!(prefixes(&[one("a.dat", &[""])]), [""]);
+    }
+
+    #[test]
+    fn a_second_buffer_is_named_and_the_top_one_is_blank() {
+        assert_eq!(prefixes(&[one("a.dat", &["", "net"])]), ["     ", "net: "]);
+    }
+
+    #[test]
+    fn top_buffers_of_several_files_have_the_names_of_their_files() {
+        assert_eq!(
+            prefixes(&[one("a.dat", &["", "net"]), one("longer.dat", &[""])]),
+            ["     a.dat: ", "       net: ", "longer.dat: ",]
+        );
+    }
+
+    #[test]
+    fn prefixes_of_a_real_file_are_those_of_its_report() {
+        let report = include_str!("../../../tests/fixtures/v7-none-multibuf-tsc/trace.report");
+        let prefixes = prefixes(&[fixture("v7-none-multibuf-tsc")]);
+        assert_eq!(prefixes, ["     ", "net: "]);
+        assert!(report.lines().skip(1).all(|line| prefixes.iter().any(|prefix| line.starts_with(prefix.as_str()))));
+    }
+
+    #[test]
+    fn a_clock_that_counts_cycles_has_no_unit_unless_its_frequency_is_given() {
+        let input = || vec![fixture("v7-none-multibuf-tsc")];
+        let unit = |settings: &ReadSettings| lanes(&input(), REGISTRY, settings).unwrap()[0].unit;
+        assert_eq!(unit(&settings()), Unit::Raw);
+        assert_eq!(unit(&ReadSettings { hz: vec![Some(1_000_000)], ..settings() }), Unit::Nanoseconds);
+        let style = Style { compat: Compat::V34, ..Style::default() };
+        assert_eq!(unit(&ReadSettings { hz: vec![Some(1_000_000)], style, ..settings() }), Unit::Raw);
+    }
+
+    #[test]
+    fn aligned_times_begin_with_the_first_record_of_all() {
+        let inputs =
+            [one("a", &[]), file("b", trace(), vec![buffer("", &[(0, &[exits(&[70])]), (1, &[exits(&[50])])])])];
+        let lanes = lanes(&inputs, REGISTRY, &ReadSettings { align: true, ..settings() }).unwrap();
+        assert_eq!(lanes[0].correction.apply(70, 0), 20);
+    }
+
+    #[test]
+    fn offsets_are_added_file_by_file() {
+        let inputs = [one("a", &[""]), one("b", &[""])];
+        let lanes = lanes(&inputs, REGISTRY, &ReadSettings { offsets: vec![5, -5], ..settings() }).unwrap();
+        let times: Vec<u64> = lanes.iter().map(|lane| lane.correction.apply(100, 0)).collect();
+        assert_eq!(times, [105, 95]);
+    }
+
+    #[test]
+    fn the_time_of_day_needs_a_file_that_tells_it() {
+        let settings = ReadSettings { wall_clock: true, ..settings() };
+        let refused = lanes(&[one("a", &[""])], REGISTRY, &settings).err();
+        assert!(matches!(refused, Some(ReadError::NoWallClock(_))));
+    }
+
+    #[test]
+    fn a_graph_is_drawn_where_leaves_are_folded() {
+        let draws = |fold_leaves: bool| {
+            let settings = ReadSettings { fold_leaves, ..settings() };
+            lanes(&[one("a", &[""])], REGISTRY, &settings).unwrap()[0].draws_graph
+        };
+        assert_eq!((draws(false), draws(true)), (false, true));
+    }
+}

@@ -144,3 +144,129 @@ fn forget_loss(page: &mut [u8], layout: &Layout) {
         *byte &= 0x3f;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plugins::REGISTRY;
+    use crate::report::reading::testing::*;
+    use crate::wire::subbuf::Lost;
+
+    fn reading(settings: ReadSettings, selection: &Selection) -> Reading {
+        let live = LiveTrace { trace: trace(), layout: LAYOUT, tsc2nsec: None };
+        Reading::live(live, REGISTRY, settings, selection).unwrap()
+    }
+
+    /// Feeds a round of the top buffer; gives what is handed out.
+    fn round(reading: &mut Reading, cpus: &[(u32, &[Vec<u8>])], cut: Option<u64>) -> Vec<String> {
+        reading.feed(vec![buffer("", cpus)], Vec::new(), cut).unwrap();
+        read(reading).0
+    }
+
+    #[test]
+    fn records_after_the_cut_wait_for_the_next_round() {
+        let mut reading = reading(settings(), &Selection::default());
+        let first = round(&mut reading, &[(0, &[exits(&[10, 30])]), (1, &[exits(&[20])])], Some(25));
+        assert_eq!(times_of(&first), [10, 20]);
+        let second = round(&mut reading, &[(1, &[exits(&[28, 40])])], Some(35));
+        assert_eq!(times_of(&second), [28, 30]);
+        assert_eq!(times_of(&round(&mut reading, &[], None)), [40]);
+        assert_eq!(times_of(&round(&mut reading, &[], None)), [0_u64; 0]);
+    }
+
+    #[test]
+    fn a_record_at_the_cut_comes_before_it() {
+        let mut reading = reading(settings(), &Selection::default());
+        assert_eq!(times_of(&round(&mut reading, &[(0, &[exits(&[10, 20, 21])])], Some(20))), [10, 20]);
+        assert_eq!(times_of(&round(&mut reading, &[], Some(30))), [21]);
+    }
+
+    #[test]
+    fn records_are_numbered_from_round_to_round() {
+        let mut reading = reading(settings(), &Selection::default());
+        let mut numbers = Vec::new();
+        for (times, cut) in [(&[10, 20, 30][..], Some(25)), (&[40], Some(50)), (&[60], None)] {
+            reading.feed(vec![buffer("", &[(0, &[exits(times)])])], Vec::new(), cut).unwrap();
+            reading.each(|record| numbers.push((record.time(), record.seq, record.stream)));
+        }
+        assert_eq!(numbers, [(10, 0, 0), (20, 1, 0), (30, 2, 0), (40, 3, 0), (60, 4, 0)]);
+    }
+
+    #[test]
+    fn a_loss_is_told_once() {
+        let mut reading = reading(settings(), &Selection::default());
+        let exit = |time: u64| (time, record(EXIT, 7, &[]));
+        let pages = [lossy(Lost::Count(3), &[exit(10), exit(30)])];
+        let first = round(&mut reading, &[(0, &pages)], Some(20));
+        assert_eq!(first, ["lost 3 before 10", "10 0 7 sched_process_exit"]);
+        assert_eq!(round(&mut reading, &[], Some(40)), ["30 0 7 sched_process_exit"]);
+    }
+
+    #[test]
+    fn a_loss_before_records_that_wait_waits_with_them() {
+        let mut reading = reading(settings(), &Selection::default());
+        let pages = [exits(&[10]), lossy(Lost::Count(3), &[(30, record(EXIT, 7, &[]))])];
+        assert_eq!(round(&mut reading, &[(0, &pages)], Some(20)), ["10 0 7 sched_process_exit"]);
+        assert_eq!(round(&mut reading, &[], Some(40)), ["lost 3 before 30", "30 0 7 sched_process_exit"]);
+    }
+
+    #[test]
+    fn names_that_were_learned_stay_known() {
+        let mut reading = reading(settings(), &Selection::default());
+        let name = i64::from_le_bytes(*b"seven\0\0\0");
+        let switch = page(&[(10, record(SWITCH, 9, &[("next_pid", 7), ("next_comm", name)]))]);
+        let mut names = Vec::new();
+        for (pages, cut) in [(switch, 15), (exits(&[20]), 25)] {
+            reading.feed(vec![buffer("", &[(0, &[pages])])], Vec::new(), Some(cut)).unwrap();
+            reading.each(|record| names.push(String::from_utf8_lossy(record.comm()).into_owned()));
+        }
+        assert_eq!(names, ["<...>", "seven"]);
+    }
+
+    #[test]
+    fn the_kernels_table_of_names_is_that_of_the_round() {
+        let mut reading = reading(settings(), &Selection::default());
+        let mut names = Vec::new();
+        for (time, table) in [(10, &b"7 one\n"[..]), (20, b"7 two\n")] {
+            reading.feed(vec![buffer("", &[(0, &[exits(&[time])])])], table.to_vec(), Some(time + 5)).unwrap();
+            reading.each(|record| names.push(String::from_utf8_lossy(record.comm()).into_owned()));
+        }
+        assert_eq!(names, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_buffer_that_appears_later_is_read_along() {
+        let mut reading = reading(settings(), &Selection::default());
+        assert_eq!(times_of(&round(&mut reading, &[(0, &[exits(&[10, 30])])], Some(20))), [10]);
+        let buffers = vec![buffer("second", &[(0, &[exits(&[25, 35])])]), buffer("", &[(0, &[exits(&[40])])])];
+        reading.feed(buffers, Vec::new(), None).unwrap();
+        let mut found = Vec::new();
+        reading.each(|record| {
+            let prefix = String::from_utf8_lossy(&record.lane.prefix).into_owned();
+            found.push((record.time(), record.stream, prefix));
+        });
+        let wanted = [(25, 1, "second: "), (30, 0, "        "), (35, 1, "second: "), (40, 0, "        ")];
+        assert_eq!(found, wanted.map(|(time, stream, prefix)| (time, stream, prefix.to_owned())));
+    }
+
+    #[test]
+    fn a_cpu_that_appears_later_gets_the_next_number() {
+        let mut reading = reading(settings(), &Selection::default());
+        let mut streams = Vec::new();
+        for (cpu, time) in [(3, 10), (1, 20)] {
+            let buffers = vec![buffer("", &[(cpu, &[exits(&[time])])])];
+            reading.feed(buffers, Vec::new(), Some(time + 5)).unwrap();
+            reading.each(|record| streams.push((record.cpu(), record.stream)));
+        }
+        assert_eq!(streams, [(3, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn children_are_followed_from_round_to_round() {
+        let selection = Selection { pids: vec![5], follow_children: true, ..Selection::default() };
+        let mut reading = reading(settings(), &selection);
+        let fork = page(&[(10, record(FORK, 5, &[("parent_pid", 5), ("child_pid", 7)]))]);
+        assert_eq!(times_of(&round(&mut reading, &[(0, &[fork])], Some(15))), [10]);
+        assert_eq!(times_of(&round(&mut reading, &[(0, &[exits(&[20])])], Some(25))), [20]);
+    }
+}

@@ -460,3 +460,6 @@ fn hold(source: &mut Source, batches: u64, batch: &mut Batch) -> u32 {
     }
     source.held.2
 }
+
+#[cfg(test)]
+mod tests;

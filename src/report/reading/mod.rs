@@ -49,6 +49,8 @@ pub mod select;
 pub mod settings;
 pub(in crate::report) mod stream;
 mod tail;
+#[cfg(test)]
+pub(in crate::report) mod testing;
 
 use std::ops::ControlFlow;
 use std::path::Path;

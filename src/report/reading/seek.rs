@@ -214,3 +214,70 @@ fn each(count: usize, threads: usize, work: impl Fn(usize) + Sync) {
         run();
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::report::reading::select::Selection;
+    use crate::report::reading::settings::ReadSettings;
+    use crate::report::reading::testing::*;
+
+    /// Chunks of three records each; the one at the place `early`, if any, has times of its own.
+    fn pages(early: Option<usize>) -> Vec<Vec<u8>> {
+        let start = |number: usize| if early == Some(number) { 5 } else { 1000 * (number as u64 + 1) };
+        (0..40).map(|number| exits(&[start(number), start(number) + 1, start(number) + 2])).collect()
+    }
+
+    fn from(pages: &[Vec<u8>], from: u64, to: Option<u64>) -> Vec<u64> {
+        let selection = Selection { from, ..Selection::default() };
+        times_of(&lines(vec![made(&[(0, pages)])], ReadSettings { to, ..settings() }, &selection))
+    }
+
+    fn without_seeking(pages: &[Vec<u8>], from: u64) -> Vec<u64> {
+        let all = lines(vec![made(&[(0, pages)])], settings(), &Selection::default());
+        times_of(&all).into_iter().filter(|time| *time >= from).collect()
+    }
+
+    #[test]
+    fn reading_from_a_time_gives_what_all_records_from_then_on_are() {
+        let pages = pages(None);
+        for time in [1, 1001, 20_000, 20_001, 20_002, 20_003, 40_000, 40_002, 40_003] {
+            assert_eq!(from(&pages, time, None), without_seeking(&pages, time), "{time}");
+        }
+    }
+
+    #[test]
+    fn both_ends_are_part_of_what_is_wanted() {
+        assert_eq!(from(&pages(None), 2001, Some(3000)), [2001, 2002, 3000]);
+    }
+
+    #[test]
+    fn where_a_chunk_is_out_of_order_nothing_is_skipped() {
+        for early in [1, 20, 39] {
+            let pages = pages(Some(early));
+            for time in [1, 3, 6, 25_000] {
+                assert_eq!(from(&pages, time, None), without_seeking(&pages, time), "{early} {time}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_cpu_out_of_order_does_not_hold_up_the_others() {
+        let (ordered, other) = (pages(None), pages(Some(20)));
+        let input = || made(&[(0, &ordered), (1, &other)]);
+        let selection = Selection { from: 25_000, ..Selection::default() };
+        let found = times_of(&lines(vec![input()], settings(), &selection));
+        let all = times_of(&lines(vec![input()], settings(), &Selection::default()));
+        let wanted: Vec<u64> = all.into_iter().filter(|time| *time >= 25_000).collect();
+        assert_eq!((found.len(), &found), (96, &wanted));
+    }
+
+    #[test]
+    fn a_compressed_file_is_read_from_a_time_too() {
+        let all = lines(vec![fixture("v7-zstd-events")], settings(), &Selection::default());
+        for at in [1, 700, 1500] {
+            let from = times_of(&all)[at];
+            let selection = Selection { from, ..Selection::default() };
+            assert_eq!(lines(vec![fixture("v7-zstd-events")], settings(), &selection), all[at..], "{at}");
+        }
+    }
+}

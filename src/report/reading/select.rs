@@ -471,3 +471,6 @@ pub fn describe(inputs: &[Input], selection: &Selection, compat: Compat) -> Resu
     }
     Ok(lines)
 }
+
+#[cfg(test)]
+mod tests;

@@ -327,3 +327,117 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::join;
+    use crate::decode::Registry;
+    use crate::report::reading::Reading;
+    use crate::report::reading::select::Selection;
+    use crate::report::reading::testing::*;
+    use crate::wire::subbuf::Lost;
+
+    fn stream(pages: &[Vec<u8>]) -> (Vec<String>, Vec<String>) {
+        let inputs = vec![made(&[(0, pages)])];
+        let mut reading = Reading::new(inputs, Registry::EMPTY, settings(), &Selection::default()).unwrap();
+        let (lines, outcome) = read(&mut reading);
+        (lines, outcome.notes.iter().map(|(_, note)| note.to_string()).collect())
+    }
+
+    const AT_10: &str = "10 0 7 sched_process_exit";
+    const AT_20: &str = "20 0 7 sched_process_exit";
+
+    fn one(time: u64) -> (u64, Vec<u8>) {
+        (time, record(EXIT, 7, &[]))
+    }
+
+    #[test]
+    fn a_loss_stands_before_the_first_record_of_its_sub_buffer() {
+        let (lines, notes) = stream(&[exits(&[10]), lossy(Lost::Count(5), &[one(20)])]);
+        assert_eq!(lines, [AT_10, "lost 5 before 20", AT_20]);
+        assert!(notes.is_empty());
+    }
+
+    #[test]
+    fn a_loss_on_a_sub_buffer_without_records_belongs_to_the_next_record() {
+        let (lines, _) = stream(&[exits(&[10]), lossy(Lost::Count(5), &[]), exits(&[20])]);
+        assert_eq!(lines, [AT_10, "lost 5 before 20", AT_20]);
+    }
+
+    #[test]
+    fn losses_before_one_record_add_up() {
+        let pages = [exits(&[10]), lossy(Lost::Count(5), &[]), lossy(Lost::Count(3), &[one(20)])];
+        assert_eq!(stream(&pages).0, [AT_10, "lost 8 before 20", AT_20]);
+        let pages = [exits(&[10]), lossy(Lost::Unknown, &[]), lossy(Lost::Count(3), &[one(20)])];
+        assert_eq!(stream(&pages).0, [AT_10, "lost some before 20", AT_20]);
+    }
+
+    #[test]
+    fn a_count_and_an_unknown_number_are_unknown() {
+        assert_eq!(join(Lost::None, Lost::Count(3)), Lost::Count(3));
+        assert_eq!(join(Lost::Count(u64::MAX), Lost::Count(3)), Lost::Count(u64::MAX));
+        assert_eq!(join(Lost::Count(3), Lost::Unknown), Lost::Unknown);
+    }
+
+    #[test]
+    fn a_loss_at_the_end_belongs_to_no_record() {
+        assert_eq!(stream(&[exits(&[10]), lossy(Lost::Count(5), &[])]).0, [AT_10]);
+    }
+
+    #[test]
+    fn a_record_that_runs_beyond_its_sub_buffer_ends_that_one_alone() {
+        let mut damaged = page(&[one(10), one(15)]);
+        // The second record claims 112 bytes; the sub-buffer has as many as two of them take.
+        let second = 16 + 4 + record(EXIT, 7, &[]).len();
+        damaged[second] |= 28;
+        let (lines, notes) = stream(&[damaged, exits(&[20])]);
+        assert_eq!(lines, [AT_10, "lost some before 20", AT_20]);
+        assert!(
+            notes.len() == 1 && notes[0].contains("runs beyond the valid bytes: the rest of it is skipped"),
+            "{notes:?}"
+        );
+    }
+
+    #[test]
+    fn a_sub_buffer_that_claims_more_than_it_has_is_skipped() {
+        let mut damaged = exits(&[15]);
+        damaged[8..12].copy_from_slice(&0x0002_0000_u32.to_le_bytes());
+        let (lines, notes) = stream(&[exits(&[10]), damaged, exits(&[20])]);
+        assert_eq!(lines, [AT_10, "lost some before 20", AT_20]);
+        assert!(notes.len() == 1 && notes[0].contains("claims 131072 valid bytes: it is skipped"), "{notes:?}");
+    }
+
+    #[test]
+    fn of_a_sub_buffer_that_is_cut_short_the_first_records_are_kept() {
+        let mut cut = page(&[one(10), one(15)]);
+        cut.truncate(16 + 4 + record(EXIT, 7, &[]).len() + 2);
+        let (lines, notes) = stream(&[cut]);
+        assert_eq!(lines, [AT_10]);
+        assert!(
+            notes.iter().any(|note| note.contains("a sub-buffer is cut short: its first records are kept")),
+            "{notes:?}"
+        );
+    }
+
+    #[test]
+    fn damage_beyond_a_number_is_counted() {
+        let mut damaged = exits(&[15]);
+        damaged[8..12].copy_from_slice(&0x0002_0000_u32.to_le_bytes());
+        let (lines, notes) = stream(&vec![damaged; 25]);
+        assert!(lines.is_empty());
+        assert_eq!(notes.len(), 21);
+        assert!(notes[20].contains("5 more places of CPU 0 are damaged"), "{}", notes[20]);
+    }
+
+    #[test]
+    fn losses_of_a_real_file_are_those_that_trace_cmd_counts() {
+        // CPU:1 [1936 EVENTS DROPPED], CPU:0 [EVENTS DROPPED]
+        let inputs = vec![fixture("v7-lost-allformats")];
+        let lines = lines(inputs, settings(), &Selection::default());
+        let lost: Vec<usize> = (0..lines.len()).filter(|at| lines[*at].starts_with("lost")).collect();
+        let words = |at: usize| lines[at].split(' ').nth(1).unwrap().to_owned();
+        assert_eq!(lost.iter().map(|at| words(*at)).collect::<Vec<_>>(), ["1936", "some"]);
+        assert_eq!(lost[0], 0, "before the first record of all");
+        assert!(lines[lost[1] + 1].split(' ').nth(1) == Some("0"), "{}", lines[lost[1] + 1]);
+    }
+}

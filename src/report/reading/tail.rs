@@ -157,3 +157,75 @@ impl Walk for Counting<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::decode::Registry;
+    use crate::plugins::REGISTRY;
+    use crate::report::Input;
+    use crate::report::reading::Reading;
+    use crate::report::reading::select::Selection;
+    use crate::report::reading::settings::ReadSettings;
+    use crate::report::reading::testing::*;
+
+    fn last(inputs: Vec<Input>, registry: Registry, tail: Option<u64>, selection: &Selection) -> Vec<String> {
+        let settings = ReadSettings { tail, ..settings() };
+        let mut reading = Reading::new(inputs, registry, settings, selection).unwrap();
+        let (lines, outcome) = read(&mut reading);
+        let records = lines.iter().filter(|line| !line.starts_with("lost")).count();
+        assert_eq!(outcome.records, records as u64);
+        lines
+    }
+
+    fn check(input: impl Fn() -> Input, selection: &Selection, counts: &[u64]) {
+        let all = last(vec![input()], REGISTRY, None, selection);
+        for count in counts {
+            let end = all.len().saturating_sub(*count as usize);
+            assert_eq!(last(vec![input()], REGISTRY, Some(*count), selection), all[end..], "{count}");
+        }
+    }
+
+    #[test]
+    fn the_last_records_are_the_end_of_all_records() {
+        check(|| fixture("v7-zstd-events"), &Selection::default(), &[0, 1, 2, 100, 1000, 1516, 2000]);
+        check(|| fixture("v6-instances"), &Selection::default(), &[1, 50, 1409]);
+    }
+
+    #[test]
+    fn they_are_where_many_chunks_are_too() {
+        let pages = |step: u64| -> Vec<Vec<u8>> {
+            (1..60).map(|number| exits(&[step * number, step * number + 1, step * number + 2])).collect()
+        };
+        let (fast, slow) = (pages(100), pages(70));
+        check(|| made(&[(0, &fast), (2, &slow)]), &Selection::default(), &[1, 3, 4, 30, 200, 354, 400]);
+    }
+
+    #[test]
+    fn they_are_where_a_chunk_is_out_of_order_too() {
+        let mut pages: Vec<Vec<u8>> = (1..60).map(|number| exits(&[100 * number, 100 * number + 1])).collect();
+        pages.swap(10, 50);
+        check(|| made(&[(0, &pages)]), &Selection::default(), &[1, 5, 40, 118]);
+    }
+
+    #[test]
+    fn they_are_the_last_of_those_selected() {
+        let selection = Selection { events: vec!["sched_switch".to_owned()], ..Selection::default() };
+        check(|| fixture("v7-zstd-events"), &selection, &[1, 20, 117, 200]);
+        let selection = Selection { cpus: vec![1], ..Selection::default() };
+        check(|| fixture("v7-zstd-events"), &selection, &[1, 300, 700]);
+    }
+
+    #[test]
+    fn they_have_the_names_that_all_records_before_have_taught() {
+        // Task 7 has no stored name: the first of many switches tells it, the last one does not.
+        let switch =
+            |pid: i64| record(SWITCH, 9, &[("next_pid", pid), ("next_comm", i64::from_le_bytes(*b"seven\0\0\0"))]);
+        let mut pages: Vec<Vec<u8>> = vec![page(&[(10, switch(7))])];
+        pages.extend((1..60).map(|number| exits(&[100 * number])));
+        let settings = ReadSettings { tail: Some(1), ..settings() };
+        let mut reading = Reading::new(vec![made(&[(0, &pages)])], REGISTRY, settings, &Selection::default()).unwrap();
+        let mut names = Vec::new();
+        reading.each(|record| names.push(String::from_utf8_lossy(record.comm()).into_owned()));
+        assert_eq!(names, ["seven"]);
+    }
+}
