@@ -63,7 +63,7 @@ pub(super) fn run(args: &ResetArgs, verbose: bool) -> ExitCode {
 }
 
 /// Puts back what killed recorders left, their probes among it, for another subcommand; the exit status.
-pub(super) fn stale(command: &str) -> u8 {
+pub(super) fn reset_stale(command: &str) -> u8 {
     let mut found = Leftover::registered();
     found.retain(Leftover::needs_reset);
     if found.is_empty() {
@@ -76,7 +76,7 @@ pub(super) fn stale(command: &str) -> u8 {
 fn reset(leftover: &Leftover, dry_run: bool, verbose: bool) -> bool {
     let begin = &leftover.data.begin;
     if dry_run {
-        leftover.steps.iter().rev().for_each(|step| say!("rtrec reset: would put back {}", in_words(step)));
+        leftover.steps.iter().rev().for_each(|step| say!("rtrec reset: would put back {}", describe(step)));
         return true;
     }
     let mut complete = true;
@@ -84,7 +84,7 @@ fn reset(leftover: &Leftover, dry_run: bool, verbose: bool) -> bool {
     for (step, fate) in &fates {
         match fate {
             UndoResult::Done | UndoResult::AlreadyGone if !verbose => {}
-            UndoResult::Done => say!("rtrec reset: put back {}", in_words(step)),
+            UndoResult::Done => say!("rtrec reset: put back {}", describe(step)),
             UndoResult::AlreadyGone => say!("rtrec reset: gone meanwhile: {}", step.path().display()),
             UndoResult::ChangedSince => say!("rtrec reset: left alone, changed since: {}", step.path().display()),
             UndoResult::Failed(errors) => {
@@ -113,7 +113,7 @@ fn forget(leftover: &Leftover) {
     }
 }
 
-fn in_words(step: &Step) -> String {
+fn describe(step: &Step) -> String {
     let path = step.path().display();
     match step {
         Step::Value { value, .. } => format!("{path}: {value}"),

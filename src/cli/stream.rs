@@ -115,25 +115,25 @@ impl OutputArgs {
 
 /// Runs the subcommand.
 pub(super) fn run(args: StreamArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
-    let judged = args.output.reason().and_then(|()| setup(&args.setup, &[], matches));
-    let (settings, idle_invert) = match judged {
+    let checked = args.output.reason().and_then(|()| setup(&args.setup, &[], matches));
+    let (settings, unused_invert) = match checked {
         Ok((settings, _)) if settings.setup.buffers.iter().any(|buffer| buffer.keeps_worst_case()) => {
             say!("rtrec stream: a latency tracer keeps the worst case until the end; rtrec record stores it");
             return ExitCode::from(2);
         }
-        Ok(judged) => judged,
+        Ok(checked) => checked,
         Err(sentence) => {
             say!("rtrec stream: {sentence}");
             return ExitCode::from(2);
         }
     };
     let quiet = args.setup.quiet;
-    let verbose = !quiet && (verbose || args.setup.is_verbose() || idle_invert);
+    let verbose = !quiet && (verbose || args.setup.is_verbose() || unused_invert);
     let watch = Stderr { name: "stream", quiet, verbose, live: false, started: None };
     let mut printer = Printer::new(view(&args), args.setup.stderr, false);
     match record::stream(&settings, args.delay, &watch, &mut printer) {
         Ok(outcome) => {
-            watch.tell(&outcome, &settings);
+            watch.print_summary(&outcome, &settings);
             ExitCode::from(printer.failed.as_ref().map_or_else(|| status(&outcome), |error| failure(error, &outcome)))
         }
         Err(error) => {

@@ -61,37 +61,40 @@ pub(super) struct DebuginfoArgs {
 }
 
 /// Where addresses are looked up.
-enum Space {
+enum AddressSpace {
     Process(MappedFiles),
     File(PathBuf),
 }
 
 struct Resolver {
-    space: Space,
+    space: AddressSpace,
     names: Names,
     cache: HashMap<(u64, bool), Option<NamedAddress>>,
     args: SymbolizeArgs,
-    /// What could not be opened, told once.
-    told: Vec<String>,
+    /// What could not be opened, reported once.
+    reported_errors: Vec<String>,
 }
 
 /// Runs `rtrec symbolize`.
 pub(super) fn symbolize(args: SymbolizeArgs) -> ExitCode {
     let space = match (&args.pid, &args.binary) {
         (Some(pid), _) => MappedFiles::of_process(*pid)
-            .map(Space::Process)
+            .map(AddressSpace::Process)
             .map_err(|source| ProbeError::NoProcess { pid: *pid, source }),
-        (None, word) => binaries_of(word.as_deref().unwrap_or_default()).map(|mut paths| Space::File(paths.remove(0))),
+        (None, word) => {
+            binaries_of(word.as_deref().unwrap_or_default()).map(|mut paths| AddressSpace::File(paths.remove(0)))
+        }
     };
     let opened = space.and_then(|space| match &space {
-        Space::File(path) => Binary::open(path).map(|_| space).map_err(ProbeError::from),
-        Space::Process(_) => Ok(space),
+        AddressSpace::File(path) => Binary::open(path).map(|_| space).map_err(ProbeError::from),
+        AddressSpace::Process(_) => Ok(space),
     });
     let space = match opened {
         Ok(space) => space,
         Err(error) => return refused("symbolize", &error),
     };
-    let mut resolver = Resolver { space, names: Names::new(), cache: HashMap::new(), args, told: Vec::new() };
+    let mut resolver =
+        Resolver { space, names: Names::new(), cache: HashMap::new(), args, reported_errors: Vec::new() };
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     for line in std::io::stdin().lock().split(b'\n') {
         let Ok(line) = line else { break };
@@ -102,7 +105,7 @@ pub(super) fn symbolize(args: SymbolizeArgs) -> ExitCode {
         }
     }
     let flushed = out.flush();
-    ExitCode::from(u8::from(flushed.is_ok() && !resolver.told.is_empty()))
+    ExitCode::from(u8::from(flushed.is_ok() && !resolver.reported_errors.is_empty()))
 }
 
 fn refused(command: &str, error: &ProbeError) -> ExitCode {
@@ -181,8 +184,8 @@ impl Resolver {
         let offset = u64::from_str_radix(offset, 16).ok()?;
         let is_it = |path: &Path| path == Path::new(file) || path.file_name().is_some_and(|name| name == file);
         match &self.space {
-            Space::File(path) => is_it(path).then_some(offset),
-            Space::Process(areas) => {
+            AddressSpace::File(path) => is_it(path).then_some(offset),
+            AddressSpace::Process(areas) => {
                 let path = areas.files().into_iter().find(|path| is_it(path))?.to_owned();
                 let start = areas.first_of(&path)?;
                 let first = self.names.first_address(&path, None).ok()?;
@@ -197,15 +200,15 @@ impl Resolver {
         }
         let wanted = if returns { address.wrapping_sub(1) } else { address };
         let named = match &self.space {
-            Space::Process(areas) => areas.name(wanted, &mut self.names, &HashMap::new()),
-            Space::File(path) => self.names.at(path, wanted, None).map_err(str::to_owned),
+            AddressSpace::Process(areas) => areas.name(wanted, &mut self.names, &HashMap::new()),
+            AddressSpace::File(path) => self.names.at(path, wanted, None).map_err(str::to_owned),
         };
         if let Err(why) = &named
             && why.contains('/')
-            && !self.told.contains(why)
+            && !self.reported_errors.contains(why)
         {
             say!("rtrec symbolize: {why}");
-            self.told.push(why.clone());
+            self.reported_errors.push(why.clone());
         }
         let named = named.ok();
         self.cache.insert((address, returns), named.clone());

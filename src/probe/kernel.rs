@@ -91,7 +91,7 @@ impl Resolver {
             }
             Target::Tracepoint(name) => Ok(vec![self.simple(spec, "t", name.clone(), name)?]),
             Target::Event { system, event } => {
-                self.judge_event(system, event)?;
+                self.check_event(system, event)?;
                 Ok(vec![self.simple(spec, "e", format!("{system}.{event}"), event)?])
             }
             Target::User(..) => Ok(Vec::new()),
@@ -183,7 +183,7 @@ impl Resolver {
         })
     }
 
-    fn judge_event(&self, system: &str, event: &str) -> Result<(), ProbeError> {
+    fn check_event(&self, system: &str, event: &str) -> Result<(), ProbeError> {
         let name = EventName { system: system.to_owned(), event: event.to_owned() };
         if self.top.event_format(&name).is_ok() {
             return Ok(());
@@ -209,7 +209,7 @@ impl Resolver {
             return if found.is_empty() { Err(unknown(word, &traceable)) } else { Ok(found) };
         }
         if traceable.iter().any(|name| name == word) || !is_absent(word, module) {
-            return judge_blacklist(word).map(|()| vec![word.to_owned()]);
+            return check_blacklist(word).map(|()| vec![word.to_owned()]);
         }
         let mut error = unknown(word, &traceable);
         if let ProbeError::NoFunction { nearest, .. } = &mut error {
@@ -291,7 +291,7 @@ fn is_absent(word: &str, module: Option<&str>) -> bool {
 const BLACKLIST: &str = "/sys/kernel/debug/kprobes/blacklist";
 
 /// The list of functions where a probe would stop the machine; there to be read only where debugfs is mounted.
-fn judge_blacklist(word: &str) -> Result<(), ProbeError> {
+fn check_blacklist(word: &str) -> Result<(), ProbeError> {
     let text = std::fs::read_to_string(Path::new(BLACKLIST)).unwrap_or_default();
     // `0xaddress-0xaddress<tab>name`
     let forbidden = text.lines().any(|line| line.split_ascii_whitespace().nth(1) == Some(word));

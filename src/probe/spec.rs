@@ -153,14 +153,14 @@ impl Spec {
         if maxactive.is_some() && kind != Kind::Kprobe {
             return Err(fail("only a return probe in the kernel has a number of calls under way"));
         }
-        let judged = match kind {
+        let checked = match kind {
             Kind::Uprobe => user(bare),
             Kind::Usdt => usdt(bare),
             Kind::Kprobe | Kind::Fprobe => kernel(bare),
             Kind::Tprobe => plain(bare).map(|name| Target::Tracepoint(name.to_owned())),
             Kind::Eprobe => event(bare),
         };
-        let target_of = judged.map_err(fail)?;
+        let target_of = checked.map_err(fail)?;
         if returns && matches!(&target_of, Target::User(_, Place::Symbol(_, 1..) | Place::Line(..))) {
             return Err(fail("a return probe belongs to a whole function; name its beginning"));
         }

@@ -357,8 +357,8 @@ mod tests {
         let session =
             WindowConfig { tasks: vec![Task { tid: 3, tgid: 1, ..Task::default() }], ..WindowConfig::default() };
         let all = session.clone().with_outcome(&counts, &lines);
-        let told = all.only_slow.unwrap();
-        assert_eq!((told.open, told.windows), (7, vec![kept(3), kept(4)]));
+        let counted = all.only_slow.unwrap();
+        assert_eq!((counted.open, counted.windows), (7, vec![kept(3), kept(4)]));
         let tasks: Vec<(i32, i32)> = all.tasks.iter().map(|task| (task.tid, task.tgid)).collect();
         assert_eq!(tasks, [(3, 1), (4, 2)]);
         assert_eq!(session.clone().with_outcome(b"", &lines), session);

@@ -28,22 +28,22 @@ pub(in crate::cli) fn run(path: &Path, name: &str, job: impl FnOnce(Box<dyn Fn()
             return ExitCode::from(2);
         }
     };
-    let Ok((heard, told)) = pipe2(OFlag::O_CLOEXEC) else {
+    let Ok((started_rx, started_tx)) = pipe2(OFlag::O_CLOEXEC) else {
         say!("rtrec {name}: no pipe for the way to the background could be made");
         return ExitCode::from(2);
     };
     // SAFETY: no other thread exists yet, so the child may use the whole library.
     match unsafe { fork() } {
         Ok(ForkResult::Parent { child }) => {
-            drop(told);
+            drop(started_tx);
             // Dropping it would unlock the file for both processes.
             std::mem::forget(pid_file);
-            wait_until_started(heard, child)
+            wait_until_started(started_rx, child)
         }
         Ok(ForkResult::Child) => {
-            drop(heard);
+            drop(started_rx);
             let _ = setsid();
-            let code = job(Box::new(move || go_to_background(&pid_file, &told)));
+            let code = job(Box::new(move || go_to_background(&pid_file, &started_tx)));
             let _ = std::fs::remove_file(path);
             code
         }
@@ -65,9 +65,9 @@ fn claim(path: &Path) -> Result<Flock<File>, String> {
         .map_err(|_| format!("a recording runs in the background already, as process {}", pid.trim()))
 }
 
-fn wait_until_started(heard: OwnedFd, child: nix::unistd::Pid) -> ExitCode {
+fn wait_until_started(started_rx: OwnedFd, child: nix::unistd::Pid) -> ExitCode {
     let mut byte = [0];
-    if matches!(File::from(heard).read(&mut byte), Ok(1)) {
+    if matches!(File::from(started_rx).read(&mut byte), Ok(1)) {
         return ExitCode::SUCCESS;
     }
     match waitpid(child, None) {
@@ -77,11 +77,11 @@ fn wait_until_started(heard: OwnedFd, child: nix::unistd::Pid) -> ExitCode {
 }
 
 /// Writes the pid file, lets the first process end, and lets go of the terminal.
-fn go_to_background(pid_file: &Flock<File>, told: &OwnedFd) {
+fn go_to_background(pid_file: &Flock<File>, started_tx: &OwnedFd) {
     let mut file: &File = pid_file;
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
         let _ = dup2_stdin(null.as_fd()).and(dup2_stdout(null.as_fd())).and(dup2_stderr(null.as_fd()));
     }
-    let _ = nix::unistd::write(told.as_fd(), &[1]);
+    let _ = nix::unistd::write(started_tx.as_fd(), &[1]);
 }

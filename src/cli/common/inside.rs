@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::units::size_kb;
-use super::windows::{Resolve, WindowArgs};
+use super::windows::{EventLookup, WindowArgs};
 use crate::probe::{Kind, Spec};
 use crate::record::Settings;
 use crate::rt::{UserStack, WindowProbe, WindowSettings, buffer};
@@ -87,12 +87,12 @@ fn user_stack(word: &str) -> Result<UserStack, String> {
 }
 
 /// Finds events in the kernel, and makes probes of places.
-struct Here {
+struct KernelEvents {
     root: Option<Tracefs>,
     probes: Vec<WindowProbe>,
 }
 
-impl Resolve for Here {
+impl EventLookup for KernelEvents {
     fn has_event(&self, system: &str, event: &str) -> bool {
         self.root
             .as_ref()
@@ -148,10 +148,10 @@ fn plan(
 ) -> Result<(WindowSettings, Vec<WindowProbe>), String> {
     // Without tracefs the recorder says so better.
     let root = Tracefs::open(tracefs).ok();
-    let mut here = Here { root, probes: Vec::new() };
-    let session = windows.session(Machine::here(), &mut here)?;
-    let sifts = inside.keeps_slow_only();
-    if inside.window_buffer.is_some() && !sifts {
+    let mut kernel_events = KernelEvents { root, probes: Vec::new() };
+    let session = windows.session(Machine::here(), &mut kernel_events)?;
+    let keeps_slow_only = inside.keeps_slow_only();
+    if inside.window_buffer.is_some() && !keeps_slow_only {
         return Err("--window-buffer bounds what --only-slow or --in-kernel keeps, but neither is there".to_owned());
     }
     let settings = WindowSettings {
@@ -160,11 +160,11 @@ fn plan(
         sample: inside.sample,
         user_stack: inside.user_stack,
         forced: inside.force_sample,
-        only_slow: sifts.then_some(inside.window_buffer.unwrap_or(WINDOW_BUFFER_KB) << 10),
+        only_slow: keeps_slow_only.then_some(inside.window_buffer.unwrap_or(WINDOW_BUFFER_KB) << 10),
         in_kernel: inside.in_kernel,
         status: None,
     };
-    Ok((settings, here.probes))
+    Ok((settings, kernel_events.probes))
 }
 
 /// Adds windows and the buffer they need to a recording; an error is a sentence.

@@ -63,17 +63,17 @@ pub(in crate::cli) struct Printer {
     to_stderr: bool,
     pub(in crate::cli) failed: Option<ReportError>,
     /// Lines do not say which buffer they are from.
-    nameless: bool,
+    hides_buffer_names: bool,
 }
 
 impl Printer {
-    pub(in crate::cli) fn new(view: OwnedView, to_stderr: bool, nameless: bool) -> Printer {
-        Printer { view: Some(view), live: None, to_stderr, failed: None, nameless }
+    pub(in crate::cli) fn new(view: OwnedView, to_stderr: bool, hides_buffer_names: bool) -> Printer {
+        Printer { view: Some(view), live: None, to_stderr, failed: None, hides_buffer_names }
     }
 
     fn print(&mut self, mut round: Round) -> Result<(), ReportError> {
         let Some(live) = &mut self.live else { return Err(ReportError::NoRecords) };
-        round.buffers.iter_mut().filter(|_| self.nameless).for_each(|buffer| buffer.name.clear());
+        round.buffers.iter_mut().filter(|_| self.hides_buffer_names).for_each(|buffer| buffer.name.clear());
         let mut text = Vec::new();
         live.round(round, &mut text)?;
         if self.to_stderr {

@@ -16,7 +16,7 @@ pub(in crate::cli) fn record(settings: &Settings, windows: Option<&WindowSetting
     };
     match outcome {
         Ok(outcome) => {
-            watch.tell(&outcome, settings);
+            watch.print_summary(&outcome, settings);
             if let Some(trouble) = &outcome.trouble {
                 say_raw(&explain::record::error(trouble).text(watch.name));
             }

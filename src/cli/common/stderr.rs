@@ -27,8 +27,8 @@ impl Observer for Stderr {
         match note {
             Note::Started if self.live => say!("recording; Ctrl-C ends it"),
             note => {
-                let told = if self.quiet { None } else { explain::record::note(&note, self.verbose) };
-                told.into_iter().for_each(|line| say!("rtrec {}: {line}", self.name));
+                let text = if self.quiet { None } else { explain::record::note(&note, self.verbose) };
+                text.into_iter().for_each(|line| say!("rtrec {}: {line}", self.name));
             }
         }
     }
@@ -64,13 +64,13 @@ impl Stderr {
     }
 
     /// The closing words: what was written, what was lost and what would have helped.
-    pub(in crate::cli) fn tell(&self, outcome: &Outcome, settings: &Settings) {
+    pub(in crate::cli) fn print_summary(&self, outcome: &Outcome, settings: &Settings) {
         self.clear_live();
         if self.quiet {
             return;
         }
         if self.verbose {
-            self.tell_counters(outcome);
+            self.print_counters(outcome);
         }
         for buffer in &outcome.buffers {
             for cpu in buffer.cpus.iter().filter(|cpu| cpu.stats.lost() > 0) {
@@ -100,7 +100,7 @@ impl Stderr {
         }
     }
 
-    fn tell_counters(&self, outcome: &Outcome) {
+    fn print_counters(&self, outcome: &Outcome) {
         for buffer in &outcome.buffers {
             let name = buffer.instance.as_deref().map_or(String::new(), |name| format!("{name} "));
             for cpu in &buffer.cpus {

@@ -37,7 +37,7 @@ pub(in crate::cli) fn threshold(word: &str) -> Result<u64, String> {
 }
 
 /// What windows need of whoever knows the events.
-pub(in crate::cli) trait Resolve {
+pub(in crate::cli) trait EventLookup {
     /// Whether there is such an event.
     fn has_event(&self, system: &str, event: &str) -> bool;
 
@@ -55,12 +55,12 @@ impl WindowArgs {
     pub(in crate::cli) fn session(
         &self,
         machine: Option<Machine>,
-        resolve: &mut dyn Resolve,
+        resolve: &mut dyn EventLookup,
     ) -> Result<WindowConfig, String> {
         let mut definitions = Vec::new();
         for text in &self.window {
             let window = WindowSpec::parse(text).map_err(|error| format!("--window {error}"))?;
-            definitions.push(placed(&window, resolve)?);
+            definitions.push(define(&window, resolve)?);
         }
         for text in &self.window_syscall {
             let window = SyscallWindowSpec::parse(text).map_err(|error| format!("--window-syscall {error}"))?;
@@ -94,7 +94,7 @@ impl WindowArgs {
     }
 }
 
-fn placed(window: &WindowSpec, resolve: &mut dyn Resolve) -> Result<WindowDefinition, String> {
+fn define(window: &WindowSpec, resolve: &mut dyn EventLookup) -> Result<WindowDefinition, String> {
     let mut point = |place: &PointSpec, returns: bool| match tracepoint(place, resolve) {
         Some(point) => Ok(point),
         None => resolve.probe(place, returns, window),
@@ -117,7 +117,7 @@ fn placed(window: &WindowSpec, resolve: &mut dyn Resolve) -> Result<WindowDefini
     })
 }
 
-fn tracepoint(place: &PointSpec, resolve: &dyn Resolve) -> Option<Point> {
+fn tracepoint(place: &PointSpec, resolve: &dyn EventLookup) -> Option<Point> {
     let (system, event) = place.word.split_once(':')?;
     let known = resolve.has_event(system, event);
     known.then(|| Point { system: system.to_owned(), event: event.to_owned(), filter: place.filter.clone() })

@@ -22,7 +22,7 @@ impl Counter {
     }
 
     /// Prints what was counted, the most first.
-    pub(super) fn tell(&self) {
+    pub(super) fn print(&self) {
         let mut counts: Vec<&(String, u64)> = self.events.values().collect();
         counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
         let mut out = std::io::stdout().lock();

@@ -18,7 +18,7 @@ use crate::record::{self, Outcome, Settings};
 const STACK_POINTER: &str = "sp=%sp:x64";
 
 /// Entry and return of one place.
-pub(super) fn both(entry: Spec) -> Result<[Spec; 2], ProbeError> {
+pub(super) fn entry_and_return(entry: Spec) -> Result<[Spec; 2], ProbeError> {
     let mut back = Spec { arguments: Vec::new(), ..entry.clone() }.returning()?;
     back.event = back.event.map(|event| format!("{event}__return"));
     Ok([entry, back].map(|spec| Spec { arguments: vec![STACK_POINTER.to_owned()], ..spec }))
@@ -44,7 +44,7 @@ pub(super) fn run(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> Ex
         settings.file.output = folder.path().join("latency.dat");
     }
     match record::run(&settings, &mut record::Alone, &watch) {
-        Ok(outcome) => told(args, &settings, &watch, &outcome),
+        Ok(outcome) => print_latency(args, &settings, &watch, &outcome),
         Err(error) => {
             let explained = explain::record::error(&error);
             say_raw(&explained.text(name));
@@ -53,8 +53,8 @@ pub(super) fn run(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> Ex
     }
 }
 
-fn told(args: &LiveArgs, settings: &Settings, watch: &Stderr, outcome: &Outcome) -> ExitCode {
-    watch.tell(outcome, settings);
+fn print_latency(args: &LiveArgs, settings: &Settings, watch: &Stderr, outcome: &Outcome) -> ExitCode {
+    watch.print_summary(outcome, settings);
     let path: Option<&PathBuf> = outcome.files.last();
     let reported =
         path.map_or(ExitCode::SUCCESS, |path| report::durations(path, args.threshold, args.format.is("json")));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::super::common::explain;
 use super::super::common::say::{say, say_raw};
-use super::live::told;
+use super::live::fail;
 use crate::probe::{self, Probe, ProbeError, Symbols};
 use crate::tracefs::Tracefs;
 use crate::wire::pattern::Pattern;
@@ -17,11 +17,11 @@ pub(super) fn print_lines(probes: &[Probe], command: &str) {
     for probe in probes {
         let _ = writeln!(out, "{}", probe.line());
     }
-    tell_notes(probes, command);
+    print_notes(probes, command);
 }
 
 /// Tells what is not quite as asked for.
-pub(super) fn tell_notes(probes: &[Probe], command: &str) {
+pub(super) fn print_notes(probes: &[Probe], command: &str) {
     for (target, note) in probe::notes(probes) {
         say!("rtrec {command}: {target}: {note}");
     }
@@ -44,7 +44,7 @@ pub(super) fn of_binary(pattern: &str, words: &[String]) -> ExitCode {
     };
     match probe::symbols_of(word.trim_end_matches(':')) {
         Ok(all) => print(&all, &glob, pattern),
-        Err(error) => told("uprobe", &error),
+        Err(error) => fail("uprobe", &error),
     }
 }
 
@@ -73,7 +73,7 @@ fn print(all: &[Symbols], glob: &Pattern, pattern: &str) -> ExitCode {
 pub(super) fn of_kernel(pattern: &str, dir: Option<&Path>) -> ExitCode {
     let root = match Tracefs::open(dir) {
         Ok(root) => root,
-        Err(source) => return told("kprobe", &ProbeError::Tracefs(source)),
+        Err(source) => return fail("kprobe", &ProbeError::Tracefs(source)),
     };
     let Ok(glob) = Pattern::glob(pattern) else {
         say!("rtrec kprobe: {pattern:?} is no glob");
@@ -81,7 +81,7 @@ pub(super) fn of_kernel(pattern: &str, dir: Option<&Path>) -> ExitCode {
     };
     let resolver = probe::Resolver::new(&root.top(), probe::session_group());
     if let Err(error) = resolver.check_support(probe::Kind::Kprobe) {
-        return told("kprobe", &error);
+        return fail("kprobe", &error);
     }
     let functions = match root.top().available_functions() {
         Ok(functions) => functions,

@@ -44,7 +44,7 @@ fn run(
     let name = kind.name();
     let specs = match specs(kind, args, words, maxactive) {
         Ok(specs) => specs,
-        Err(error) => return told(name, &error),
+        Err(error) => return fail(name, &error),
     };
     if args.dry_run {
         return dry_run(name, &specs, args);
@@ -68,7 +68,7 @@ fn run(
         let mut counter = Counter::new(name);
         let outcome = trace(&settings, args, &watch, &mut counter);
         return ended(name, outcome, &settings, &watch, |outcome| {
-            counter.tell();
+            counter.print();
             status(outcome)
         });
     }
@@ -101,7 +101,7 @@ fn ended(
     match outcome {
         Ok(outcome) => {
             let status = status(&outcome);
-            watch.tell(&outcome, settings);
+            watch.print_summary(&outcome, settings);
             ExitCode::from(status)
         }
         Err(error) => {
@@ -112,7 +112,7 @@ fn ended(
     }
 }
 
-pub(super) fn told(name: &str, error: &ProbeError) -> ExitCode {
+pub(super) fn fail(name: &str, error: &ProbeError) -> ExitCode {
     let explained = explain::probe::error(error);
     say_raw(&explained.text(name));
     ExitCode::from(explained.status)
@@ -123,7 +123,7 @@ fn specs(kind: Kind, args: &LiveArgs, words: &[String], maxactive: Option<u32>) 
     let spec = named(kind, args.name.as_deref(), words)?;
     let mut specs = match (args.returns, args.both) {
         (true, _) => vec![spec.returning()?],
-        _ if args.latency => latency::both(spec)?.into(),
+        _ if args.latency => latency::entry_and_return(spec)?.into(),
         (_, true) => {
             let mut back = Spec { arguments: Vec::new(), ..spec.clone() }.returning()?;
             back.event = back.event.map(|event| format!("{event}__return"));
@@ -145,14 +145,14 @@ pub(super) fn named(kind: Kind, name: Option<&str>, words: &[String]) -> Result<
 fn dry_run(name: &str, specs: &[Spec], args: &LiveArgs) -> ExitCode {
     let root = match Tracefs::open(args.tracefs.as_deref()) {
         Ok(root) => root,
-        Err(source) => return told(name, &ProbeError::Tracefs(source)),
+        Err(source) => return fail(name, &ProbeError::Tracefs(source)),
     };
     let limit = args.max_probes.unwrap_or(probe::USUAL_LIMIT);
     let mut resolver = Resolver::new(&root.top(), probe::session_group()).limited_to(limit);
     for spec in specs {
         match resolver.resolve(spec) {
             Ok(probes) => list::print_lines(&probes, name),
-            Err(error) => return told(name, &error),
+            Err(error) => return fail(name, &error),
         }
     }
     ExitCode::SUCCESS

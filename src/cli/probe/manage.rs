@@ -7,8 +7,8 @@ use super::super::common::explain;
 use super::super::common::say::{say, say_raw};
 use super::super::reset;
 use super::args::{Action, AddArgs, DelArgs, ListArgs, ProbeArgs};
-use super::list::{print_lines, tell_notes};
-use super::live::{named, told};
+use super::list::{print_lines, print_notes};
+use super::live::{fail, named};
 use crate::probe::{self, Kind, LASTING_GROUP, Resolver};
 use crate::tracefs::dynamic::Definition;
 use crate::tracefs::events::EventName;
@@ -68,9 +68,9 @@ fn add(top: &Instance, args: &AddArgs) -> ExitCode {
             for probe in &probes {
                 let _ = writeln!(out, "{}", probe.name);
             }
-            tell_notes(&probes, "probe");
+            print_notes(&probes, "probe");
         }
-        Err(error) => return told("probe", &error),
+        Err(error) => return fail("probe", &error),
     }
     ExitCode::SUCCESS
 }
@@ -81,7 +81,7 @@ fn group_and_name(word: &str) -> (&str, &str) {
 }
 
 fn del(top: &Instance, args: &DelArgs) -> ExitCode {
-    let mut status = if args.stale { reset::stale("probe") } else { 0 };
+    let mut status = if args.stale { reset::reset_stale("probe") } else { 0 };
     let known = match top.definitions() {
         Ok(known) => known,
         Err(source) => return failed("listing the probes", source),
@@ -97,14 +97,14 @@ fn del(top: &Instance, args: &DelArgs) -> ExitCode {
         let wanted = known.iter().filter(|known| known.group == group && pattern.matches(known.event.as_bytes()));
         let wanted: Vec<&Definition> = wanted.collect();
         if wanted.is_empty() && word != "*" {
-            let others: Vec<String> = known.iter().filter(|known| known.event == name).map(told_name).collect();
+            let others: Vec<String> = known.iter().filter(|known| known.event == name).map(full_name).collect();
             let there = if others.is_empty() { String::new() } else { format!("; there is {}", others.join(", ")) };
             say!("rtrec probe: there is no probe {group}:{name}{there}");
             status = 2;
         }
         for definition in wanted {
             if let Err(error) = top.undefine(definition) {
-                say!("rtrec probe: {}: {error}", told_name(definition));
+                say!("rtrec probe: {}: {error}", full_name(definition));
                 status = 2;
             }
         }
@@ -122,9 +122,9 @@ fn del_orphans(top: &Instance, known: &[Definition]) -> u8 {
         }
         match top.undefine_idle(definition) {
             Ok(true) => {}
-            Ok(false) => say!("rtrec probe: left alone, since it is switched on: {}", told_name(definition)),
+            Ok(false) => say!("rtrec probe: left alone, since it is switched on: {}", full_name(definition)),
             Err(error) => {
-                say!("rtrec probe: {}: {error}", told_name(definition));
+                say!("rtrec probe: {}: {error}", full_name(definition));
                 status = 1;
             }
         }
@@ -132,12 +132,12 @@ fn del_orphans(top: &Instance, known: &[Definition]) -> u8 {
     status
 }
 
-fn told_name(definition: &Definition) -> String {
+fn full_name(definition: &Definition) -> String {
     format!("{}:{}", definition.group, definition.event)
 }
 
 /// Whether a group is one that rtrec makes.
-fn is_ours(group: &str) -> bool {
+fn is_rtrec_group(group: &str) -> bool {
     group == LASTING_GROUP || group.strip_prefix("rtrec_").is_some_and(|pid| pid.bytes().all(|b| b.is_ascii_digit()))
 }
 
@@ -147,8 +147,8 @@ fn list(top: &Instance, args: &ListArgs) -> ExitCode {
         Err(source) => return failed("listing the probes", source),
     };
     let mut out = std::io::stdout().lock();
-    for definition in known.iter().filter(|known| args.all || is_ours(&known.group)) {
-        let _ = writeln!(out, "{:<32} {}", told_name(definition), definition.line);
+    for definition in known.iter().filter(|known| args.all || is_rtrec_group(&known.group)) {
+        let _ = writeln!(out, "{:<32} {}", full_name(definition), definition.line);
     }
     ExitCode::SUCCESS
 }
@@ -157,7 +157,7 @@ fn show(top: &Instance, word: &str) -> ExitCode {
     let (group, name) = group_and_name(word);
     let known = top.definitions().unwrap_or_default();
     let Some(definition) = known.iter().find(|known| known.group == group && known.event == name) else {
-        let names: Vec<String> = known.iter().map(told_name).collect();
+        let names: Vec<String> = known.iter().map(full_name).collect();
         let nearest = crate::probe::names::nearest(&format!("{group}:{name}"), names.iter().map(String::as_str));
         say!("rtrec probe: there is no probe {group}:{name}");
         if !nearest.is_empty() {
@@ -167,7 +167,7 @@ fn show(top: &Instance, word: &str) -> ExitCode {
     };
     let event = EventName { system: group.to_owned(), event: name.to_owned() };
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{}\n  defined  {}", told_name(definition), definition.line);
+    let _ = writeln!(out, "{}\n  defined  {}", full_name(definition), definition.line);
     let format = top.event_format(&event).unwrap_or_default();
     let fields = String::from_utf8_lossy(&format);
     let fields = fields.lines().filter_map(|line| line.trim().strip_prefix("field:"));

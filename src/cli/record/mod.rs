@@ -4,13 +4,13 @@
 //! | --- | --- |
 //! | `mod.rs` | the steps: settings, windows, record, in the background if asked |
 //! | [`args`] | what clap sees |
-//! | [`placed`] | options whose meaning depends on those before them: from their order to settings |
+//! | [`ordered_args`] | options whose meaning depends on those before them: from their order to settings |
 //!
 //! Imported by `cli` and, for the options of a set-up, by `cli::stream`; imports `cli::common`. The next option: a field in [`args`];
-//! if its place counts also a variant of `Placed` in [`placed`].
+//! if its place counts also a variant of `OrderedArg` in [`ordered_args`].
 
 mod args;
-mod placed;
+mod ordered_args;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 
 pub(super) use args::{RecordArgs, SetupArgs};
-pub(super) use placed::setup;
+pub(super) use ordered_args::setup;
 
 use super::common::recording::record;
 use super::common::say::say;
@@ -30,9 +30,9 @@ use crate::rt::WindowSettings;
 
 /// Runs the subcommand.
 pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> ExitCode {
-    let settings = placed::settings(&args, matches);
+    let settings = ordered_args::settings(&args, matches);
     let settings = settings.and_then(|(settings, idle)| Ok((with_windows(settings, &args)?, idle)));
-    let ((settings, windows), idle_invert) = match settings {
+    let ((settings, windows), unused_invert) = match settings {
         Ok(settings) => settings,
         Err(sentence) => {
             say!("rtrec record: {sentence}");
@@ -43,7 +43,7 @@ pub(super) fn run(args: RecordArgs, matches: &ArgMatches, verbose: bool) -> Exit
     let watch = Stderr {
         name: "record",
         quiet,
-        verbose: !quiet && (verbose || args.setup.is_verbose() || idle_invert),
+        verbose: !quiet && (verbose || args.setup.is_verbose() || unused_invert),
         live: !quiet && !args.daemonize && settings.capture.command.is_empty() && std::io::stderr().is_terminal(),
         started: None,
     };

@@ -352,7 +352,7 @@ pub(super) enum CompatArg {
 
 /// Something whose place on the command line counts.
 #[derive(Clone, Debug)]
-pub(super) enum Placed {
+pub(super) enum OrderedArg {
     Input(PathBuf),
     Filter(String),
     Invert,
@@ -364,21 +364,27 @@ pub(super) enum Placed {
 #[derive(Debug, Clone, Default)]
 pub struct ReportArgs {
     pub(super) options: Options,
-    pub(super) placed: Vec<Placed>,
+    pub(super) ordered_args: Vec<OrderedArg>,
 }
 
 impl FromArgMatches for ReportArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let options = Options::from_arg_matches(matches)?;
-        let mut placed: Vec<(usize, Placed)> = Vec::new();
+        let mut ordered_args: Vec<(usize, OrderedArg)> = Vec::new();
         let at = |id: &str| matches.indices_of(id).into_iter().flatten().collect::<Vec<usize>>();
-        placed.extend(at("input").into_iter().zip(options.files.input.iter().cloned().map(Placed::Input)));
-        placed.extend(at("filter").into_iter().zip(options.select.filter.iter().cloned().map(Placed::Filter)));
-        placed.extend(at("invert").into_iter().zip(options.select.invert.iter().map(|_| Placed::Invert)));
-        placed.extend(at("ts_offset").into_iter().zip(options.time.ts_offset.iter().copied().map(Placed::TsOffset)));
-        placed.extend(at("ts2secs").into_iter().zip(options.time.ts2secs.iter().copied().map(Placed::Ts2Secs)));
-        placed.sort_by_key(|(at, _)| *at);
-        Ok(ReportArgs { options, placed: placed.into_iter().map(|(_, placed)| placed).collect() })
+        ordered_args.extend(at("input").into_iter().zip(options.files.input.iter().cloned().map(OrderedArg::Input)));
+        ordered_args
+            .extend(at("filter").into_iter().zip(options.select.filter.iter().cloned().map(OrderedArg::Filter)));
+        ordered_args.extend(at("invert").into_iter().zip(options.select.invert.iter().map(|_| OrderedArg::Invert)));
+        ordered_args
+            .extend(at("ts_offset").into_iter().zip(options.time.ts_offset.iter().copied().map(OrderedArg::TsOffset)));
+        ordered_args
+            .extend(at("ts2secs").into_iter().zip(options.time.ts2secs.iter().copied().map(OrderedArg::Ts2Secs)));
+        ordered_args.sort_by_key(|(at, _)| *at);
+        Ok(ReportArgs {
+            options,
+            ordered_args: ordered_args.into_iter().map(|(_, ordered_args)| ordered_args).collect(),
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -423,22 +429,22 @@ pub(super) fn plan(args: &ReportArgs) -> Result<Plan, Explained> {
         );
     }
     let (mut all_hz, mut all_offset, mut negative) = (None, 0_i64, false);
-    for placed in &args.placed {
-        match placed {
-            Placed::Input(path) => {
+    for ordered_args in &args.ordered_args {
+        match ordered_args {
+            OrderedArg::Input(path) => {
                 plan.paths.push(path.clone());
                 plan.offsets.push(all_offset);
                 plan.hz.push(all_hz);
             }
-            Placed::Invert => negative = true,
-            Placed::Filter(text) => {
+            OrderedArg::Invert => negative = true,
+            OrderedArg::Filter(text) => {
                 plan.filters.push(FilterArg { text: text.clone(), negative, file: plan.paths.len().checked_sub(1) });
             }
-            Placed::TsOffset(n) => match plan.offsets.last_mut() {
+            OrderedArg::TsOffset(n) => match plan.offsets.last_mut() {
                 Some(offset) => *offset = *n,
                 None => all_offset = *n,
             },
-            Placed::Ts2Secs(n) => match plan.hz.last_mut() {
+            OrderedArg::Ts2Secs(n) => match plan.hz.last_mut() {
                 Some(hz) => *hz = Some(*n),
                 None => all_hz = Some(*n),
             },

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | `mod.rs` | the steps: open, look for listings, print |
 //! | `args` | what clap sees, and its order |
-//! | `settings`, `moment` | from words to settings of reading and text; points in time as people write them |
+//! | `settings`, `parse_time` | from words to settings of reading and text; points in time as people write them |
 //! | `view`, `windows` | which analysis or format is asked for; which windows |
 //! | `listings` | what files hold besides records |
 //!
@@ -16,7 +16,7 @@
 
 mod args;
 mod listings;
-mod moment;
+mod parse_time;
 mod settings;
 mod view;
 mod windows;
@@ -85,8 +85,8 @@ impl Write for Stdout {
             self.pager = Pager::start();
         }
         // Sizes are ours: nothing between us and the descriptor that would cut them into lines.
-        let own = io::stdout();
-        let fd = self.pager.as_ref().and_then(Pager::input).unwrap_or_else(|| own.as_fd());
+        let stdout = io::stdout();
+        let fd = self.pager.as_ref().and_then(Pager::input).unwrap_or_else(|| stdout.as_fd());
         match nix::unistd::write(fd, bytes) {
             Ok(n) => Ok(n),
             Err(nix::errno::Errno::EINTR) => Err(ErrorKind::Interrupted.into()),
@@ -127,7 +127,7 @@ pub(in crate::cli) fn durations(path: &Path, threshold: Option<u64>, json: bool)
     if json {
         options.layout.format = export::named("json").map_or(FormatArg::Text, FormatArg::Export);
     }
-    run(ReportArgs { options, placed: Vec::new() })
+    run(ReportArgs { options, ordered_args: Vec::new() })
 }
 
 fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Explained> {
@@ -186,7 +186,8 @@ fn print_records(
     view: &mut OwnedView,
     out: &mut Stdout,
 ) -> Result<ExitCode, Explained> {
-    let time = |text: &Option<String>| text.as_ref().map(|text| moment::resolve(text, reading.opened())).transpose();
+    let time =
+        |text: &Option<String>| text.as_ref().map(|text| parse_time::resolve(text, reading.opened())).transpose();
     selection.from = time(&options.select.from)?.unwrap_or(0);
     let to = time(&options.select.to)?;
     reading.select(&selection, to).map_err(|error| explain::error(error.into()))?;
@@ -257,8 +258,8 @@ mod tests {
     #[test]
     fn filters_belong_to_the_file_before_them_and_invert_after_v() {
         let plan = planned("-F a -i one -F b -v -F c -i two --ts-offset -5 -F d");
-        let told: Vec<_> = plan.filters.iter().map(|f| (f.text.as_str(), f.negative, f.file)).collect();
-        assert_eq!(told, [("a", false, None), ("b", false, Some(0)), ("c", true, Some(0)), ("d", true, Some(1))]);
+        let shown: Vec<_> = plan.filters.iter().map(|f| (f.text.as_str(), f.negative, f.file)).collect();
+        assert_eq!(shown, [("a", false, None), ("b", false, Some(0)), ("c", true, Some(0)), ("d", true, Some(1))]);
         assert_eq!(plan.offsets, [0, -5]);
         assert_eq!(planned("--ts2secs 100 x y").hz, [Some(100), Some(100)]);
         assert_eq!(planned("").paths, [PathBuf::from("trace.dat")]);

@@ -1,7 +1,7 @@
 //! The windows that a report is to show.
 
 use super::super::common::explain::Explained;
-use super::super::common::windows::{ByArg, Resolve, SortArg, TimeArg};
+use super::super::common::windows::{ByArg, EventLookup, SortArg, TimeArg};
 use super::args::{FormatArg, Options};
 use crate::report::Input;
 use crate::report::analysis::windows::{By, FoldedTime, Sort, WindowSettings, stored_session};
@@ -10,12 +10,12 @@ use crate::windows::syscalls::Machine;
 use crate::windows::{Point, WindowConfig, WindowSource};
 
 /// Finds events in a file's formats; places of probes in what its recorder stored.
-struct OfFile<'a> {
+struct FileEvents<'a> {
     input: &'a Input,
     stored: Option<WindowConfig>,
 }
 
-impl Resolve for OfFile<'_> {
+impl EventLookup for FileEvents<'_> {
     fn has_event(&self, system: &str, event: &str) -> bool {
         self.input.trace.formats.find(system, event).is_some()
     }
@@ -35,7 +35,7 @@ pub(super) fn window_settings(options: &Options, inputs: &[Input]) -> Result<Win
     let mut sessions = Vec::new();
     for input in inputs {
         let machine = input.dat.options.uname.as_deref().and_then(Machine::of_uname);
-        let mut of_file = OfFile { input, stored: stored_session(&input.dat) };
+        let mut of_file = FileEvents { input, stored: stored_session(&input.dat) };
         let session =
             options.analysis.window.any().then(|| options.analysis.window.session(machine, &mut of_file)).transpose();
         sessions.push(session.map_err(|reason| {

@@ -111,8 +111,8 @@ fn settings(args: &RecordingArgs, name: Option<&str>) -> Result<(Settings, Windo
     settings.capture.duration = args.duration;
     settings.capture.user = args.user.clone();
     let (mut settings, windows) = add(settings, &args.windows, &args.inside, &args.pid, &args.with)?;
-    if let (Some(size_kb), Some(own)) = (args.buffer_size, settings.setup.buffers.last_mut()) {
-        own.size_kb = Some(size_kb);
+    if let (Some(size_kb), Some(window_buffer)) = (args.buffer_size, settings.setup.buffers.last_mut()) {
+        window_buffer.size_kb = Some(size_kb);
     }
     Ok((settings, windows))
 }

@@ -38,18 +38,18 @@ pub(super) struct SelftestArgs {
 
 /// How the load tells its windows.
 #[derive(Clone, Copy)]
-struct Way {
+struct TestCase {
     name: &'static str,
     words: &'static [&'static str],
 }
 
-const WAYS: [Way; 6] = [
-    Way { name: "magic", words: &["--window-magic"] },
-    Way { name: "marker", words: &["--window-marker"] },
-    Way { name: "syscall", words: &["--window-syscall", "0:clock_nanosleep"] },
-    Way { name: "tracepoint", words: &["--window", MARKS] },
-    Way { name: "probe", words: &[] },
-    Way { name: "in-kernel", words: &["--in-kernel", "--window-magic"] },
+const TEST_CASES: [TestCase; 6] = [
+    TestCase { name: "magic", words: &["--window-magic"] },
+    TestCase { name: "marker", words: &["--window-marker"] },
+    TestCase { name: "syscall", words: &["--window-syscall", "0:clock_nanosleep"] },
+    TestCase { name: "tracepoint", words: &["--window", MARKS] },
+    TestCase { name: "probe", words: &[] },
+    TestCase { name: "in-kernel", words: &["--in-kernel", "--window-magic"] },
 ];
 
 /// Windows between two tracepoints: system calls nobody else makes, told apart by their number.
@@ -66,7 +66,7 @@ pub(super) fn run(args: &SelftestArgs) -> ExitCode {
             }
         };
     }
-    let Ok(own) = std::env::current_exe() else {
+    let Ok(program) = std::env::current_exe() else {
         say!("rtrec rt: the program's own file cannot be found");
         return ExitCode::from(2);
     };
@@ -76,10 +76,10 @@ pub(super) fn run(args: &SelftestArgs) -> ExitCode {
     };
     let folder = args.keep.clone().unwrap_or_else(|| folder.path().to_owned());
     let mut failed = 0;
-    for way in &WAYS {
-        let (verdict, words) = match unsupported(way) {
+    for case in &TEST_CASES {
+        let (verdict, words) = match unsupported(case) {
             Some(reason) => ("skipped", reason),
-            None => match check(way, &own, &folder) {
+            None => match check(case, &program, &folder) {
                 Ok(words) => ("ok", words),
                 Err(words) => {
                     failed += 1;
@@ -87,16 +87,16 @@ pub(super) fn run(args: &SelftestArgs) -> ExitCode {
                 }
             },
         };
-        print_line(&format!("{:<11} {verdict:<8} {words}", way.name));
+        print_line(&format!("{:<11} {verdict:<8} {words}", case.name));
     }
     ExitCode::from(u8::from(failed > 0))
 }
 
 /// Why this kernel cannot.
-fn unsupported(way: &Way) -> Option<String> {
+fn unsupported(case: &TestCase) -> Option<String> {
     let root = Tracefs::find().ok()?;
     let top = root.top();
-    match way.name {
+    match case.name {
         "marker" if top.option("copy_trace_marker").is_none() => {
             Some("this kernel does not copy texts into instances (6.16 on)".to_owned())
         }
@@ -115,57 +115,62 @@ fn unsupported(way: &Way) -> Option<String> {
 }
 
 /// Records the load and compares; words for either verdict.
-fn check(way: &Way, own: &Path, folder: &Path) -> Result<String, String> {
-    let (readings, trace) = (folder.join(format!("{}.txt", way.name)), folder.join(format!("{}.dat", way.name)));
+fn check(case: &TestCase, program: &Path, folder: &Path) -> Result<String, String> {
+    let (readings, trace) = (folder.join(format!("{}.txt", case.name)), folder.join(format!("{}.dat", case.name)));
     // What the kernel does not find slow is not there to be compared.
-    let threshold = if way.name == "in-kernel" { "0ns" } else { "20ms" };
+    let threshold = if case.name == "in-kernel" { "0ns" } else { "20ms" };
     let mut words: Vec<OsString> = ["rt", "-q", "--threshold", threshold, "-o"].map(OsString::from).to_vec();
     words.push(trace.clone().into());
-    words.extend(way.words.iter().map(OsString::from));
-    if way.name == "probe" {
-        let own = own.display();
-        words.extend(["--window".into(), format!("{own}:rtrec_selftest_begin..rtrec_selftest_end").into()]);
+    words.extend(case.words.iter().map(OsString::from));
+    if case.name == "probe" {
+        let program = program.display();
+        words.extend(["--window".into(), format!("{program}:rtrec_selftest_begin..rtrec_selftest_end").into()]);
     }
-    words.extend(["--".into(), own.into()]);
-    words.extend(["rt", "selftest", "--load", way.name].map(OsString::from));
+    words.extend(["--".into(), program.into()]);
+    words.extend(["rt", "selftest", "--load", case.name].map(OsString::from));
     words.push(readings.clone().into());
-    let recorded = run_own(own, &words)?;
+    let recorded = run_rtrec(program, &words)?;
     if !recorded.status.success() {
         return Err(String::from_utf8_lossy(&recorded.stderr).trim().to_owned());
     }
     let mut words: Vec<OsString> =
         ["report", "--windows", "--min", "0", "--format", "json"].map(OsString::from).to_vec();
     words.push(trace.into());
-    let report = run_own(own, &words)?;
+    let report = run_rtrec(program, &words)?;
     let windows: Vec<Value> = String::from_utf8_lossy(&report.stdout)
         .lines()
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()
         .map_err(|error| format!("the report cannot be read: {error}"))?;
     let readings = std::fs::read_to_string(&readings).map_err(|error| format!("no readings of the load: {error}"))?;
-    compare(&readings, &windows, if way.name == "in-kernel" { EARLY_NS as i64 } else { 0 })
+    compare(&readings, &windows, if case.name == "in-kernel" { EARLY_NS as i64 } else { 0 })
 }
 
-fn run_own(own: &Path, words: &[OsString]) -> Result<Output, String> {
-    Command::new(own).args(words).output().map_err(|error| format!("{} cannot be run: {error}", own.display()))
+fn run_rtrec(program: &Path, words: &[OsString]) -> Result<Output, String> {
+    Command::new(program).args(words).output().map_err(|error| format!("{} cannot be run: {error}", program.display()))
 }
 
 /// Whether the windows are those of the readings; they may be early as a whole by so much.
 fn compare(readings: &str, windows: &[Value], early: i64) -> Result<String, String> {
-    let own: Vec<Vec<i64>> =
+    let readings_read: Vec<Vec<i64>> =
         readings.lines().map(|line| line.split(' ').filter_map(|word| word.parse().ok()).collect()).collect();
-    if own.len() != PATTERN.len() || windows.len() != own.len() {
-        return Err(format!("{} windows were made, {} of {} are reported", PATTERN.len(), windows.len(), own.len()));
+    if readings_read.len() != PATTERN.len() || windows.len() != readings_read.len() {
+        return Err(format!(
+            "{} windows were made, {} of {} are reported",
+            PATTERN.len(),
+            windows.len(),
+            readings_read.len()
+        ));
     }
     let (mut slow, mut worst) = (0, 0);
-    for (number, (own, window)) in own.iter().zip(windows).enumerate() {
+    for (number, (expected, window)) in readings_read.iter().zip(windows).enumerate() {
         let int = |value: &Value, key: &str| value[key].as_i64().unwrap_or(-1);
-        let [before, begun, ending, after] = own[..] else { return Err("a reading is torn".to_owned()) };
+        let [before, begun, ending, after] = expected[..] else { return Err("a reading is torn".to_owned()) };
         let (start, duration) = (int(window, "start"), int(window, "duration"));
         let end = start + duration;
         let is_long_enough = (ending - begun..=after - before).contains(&duration);
         if !(before - early..=begun).contains(&start) || !(ending - early..=after).contains(&end) || !is_long_enough {
-            return Err(format!("window {} is told as {start} to {end}, but was {own:?}", number + 1));
+            return Err(format!("window {} is told as {start} to {end}, but was {expected:?}", number + 1));
         }
         let split = &window["split"];
         let sum = int(split, "on_cpu") + int(split, "blocked") + int(split, "runnable");

@@ -29,7 +29,7 @@ use crate::windows::WindowCounts;
 /// Where sessions are known.
 const FOLDER: &str = "/run/rtrec/rt";
 /// How long a file may take to be completed.
-const LONGEST_STOP: Duration = Duration::from_secs(120);
+const MAX_STOP_TIME: Duration = Duration::from_secs(120);
 
 /// Arguments of `rt start`.
 #[derive(Debug, Args)]
@@ -79,7 +79,7 @@ fn name(word: &str) -> Result<String, String> {
 
 /// What is known of a session.
 #[derive(Debug, Deserialize, Serialize)]
-struct State {
+struct SessionState {
     name: String,
     pid: i32,
     output: PathBuf,
@@ -93,9 +93,9 @@ struct State {
 
 /// The same, with what was found out now.
 #[derive(Debug, Serialize)]
-struct Seen {
+struct SessionStatus {
     #[serde(flatten)]
-    state: State,
+    state: SessionState,
     active: bool,
     threads: usize,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "with_percentiles")]
@@ -126,7 +126,7 @@ fn is_active(name: &str) -> bool {
     Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
 }
 
-fn read_state(name: &str) -> Option<State> {
+fn read_state(name: &str) -> Option<SessionState> {
     serde_json::from_slice(&fs::read(file(name, "json")).ok()?).ok()
 }
 
@@ -150,7 +150,8 @@ pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
             let path = std::path::absolute(&settings.file.output).map_err(|error| error.to_string())?;
             settings.file.output = path;
             windows.status = Some(file(&args.name, "status"));
-            note(&args.name, &settings, &windows).map_err(|error| format!("{FOLDER} cannot be written: {error}"))?;
+            write_state(&args.name, &settings, &windows)
+                .map_err(|error| format!("{FOLDER} cannot be written: {error}"))?;
             Ok((settings, windows))
         });
         let code = match settings {
@@ -168,8 +169,8 @@ pub(super) fn start(args: &StartArgs, verbose: bool) -> ExitCode {
 }
 
 /// Writes down what was asked for.
-fn note(name: &str, settings: &Settings, windows: &WindowSettings) -> std::io::Result<()> {
-    let state = State {
+fn write_state(name: &str, settings: &Settings, windows: &WindowSettings) -> std::io::Result<()> {
+    let state = SessionState {
         name: name.to_owned(),
         pid: std::process::id() as i32,
         output: settings.file.output.clone(),
@@ -201,7 +202,7 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
         shown = true;
         let counts = fs::read(file(&name, "status")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let threads = state.pids.iter().map(|pid| threads::of_process(*pid).len()).sum();
-        let seen = Seen { state, active, threads, counts };
+        let seen = SessionStatus { state, active, threads, counts };
         let text = if args.json { serde_json::to_string(&seen).unwrap_or_default() } else { seen.text() };
         print_line(&text);
     }
@@ -215,7 +216,7 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-impl Seen {
+impl SessionStatus {
     fn text(&self) -> String {
         let state = &self.state;
         let ms = |ns: u64| format!("{}.{:03} ms", ns / 1_000_000, ns % 1_000_000 / 1000);
@@ -255,7 +256,7 @@ pub(super) fn stop(args: &StopArgs) -> ExitCode {
     }
     let asked = Instant::now();
     while is_active(&args.name) {
-        if asked.elapsed() > LONGEST_STOP {
+        if asked.elapsed() > MAX_STOP_TIME {
             say!("rtrec rt: process {} is ending, but still completes {}", state.pid, state.output.display());
             return ExitCode::from(1);
         }

@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn only_what_it_waits_for_keeps_a_task_from_going_on() {
         // 0x100 is TASK_REPORT_MAX: preempted.
-        assert!(could_go_on(0) && could_go_on(0x100));
-        assert!(!could_go_on(1) && !could_go_on(2) && !could_go_on(0x80));
+        assert!(is_runnable(0) && is_runnable(0x100));
+        assert!(!is_runnable(1) && !is_runnable(2) && !is_runnable(0x80));
     }
 }

@@ -64,7 +64,7 @@ impl<'c> BufferReaders<'c> {
                     std::mem::forget(alarm);
                     Ok(results)
                 };
-                let thread = thread::Builder::new().name("rtrec/sift".to_owned()).spawn_scoped(scope, run);
+                let thread = thread::Builder::new().name("rtrec/slow".to_owned()).spawn_scoped(scope, run);
                 Ok(ReaderThreads::Companion(thread.map_err(failed)?))
             }
         }

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   instance        events, overwritten for ever ──snapshot at a slow window──> spare buffer ──> what belongs to it is kept
-//!   instance_told   slow windows only: thread, start, duration ──> rtrec wakes
+//!   instance_slow   slow windows only: thread, start, duration ──> rtrec wakes
 //! ```
 //! While one snapshot is being read the kernel takes no other: rtrec takes the next one itself as soon as it can. The
 //! buffer goes on meanwhile, so a slow window is lost only if it has been overwritten by then, and that is said.
@@ -296,9 +296,9 @@ impl Fields {
     }
 }
 
-/// The instance in which slow windows are told.
+/// The instance whose buffer holds the events for slow windows, and nothing else.
 fn slow_instance(instance: &Instance, window: &EventName, undo: &mut Undo) -> Result<Instance, Error> {
-    let slow = instance.beside("told");
+    let slow = instance.beside("slow");
     slow.make(undo).map_err(Error::at("making the instance"))?;
     slow.set_clock("mono", undo).map_err(Error::at("setting the clock"))?;
     slow.wake_for_every_record(undo).map_err(Error::at("setting the wake-up mark"))?;

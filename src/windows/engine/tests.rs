@@ -99,7 +99,7 @@ impl Feed {
         self.record(0, ms, 4, pid, &[nr, 0]);
     }
 
-    fn told(&self) -> Vec<(i32, u64, u64, u64)> {
+    fn found_windows(&self) -> Vec<(i32, u64, u64, u64)> {
         self.found.0.iter().map(|(w, _)| (w.tid, w.start / MS, w.end / MS, w.threshold / MS)).collect()
     }
 }
@@ -123,7 +123,7 @@ fn the_rules_of_markers() {
     feed.record(0, 12, 6, 7, &[7]);
     feed.marker(13, 7, "stop");
     feed.marker(14, 8, "start");
-    assert_eq!(feed.told(), [(7, 5, 6, 1), (7, 3, 9, 500), (9, 4, 10, 30)]);
+    assert_eq!(feed.found_windows(), [(7, 5, 6, 1), (7, 3, 9, 500), (9, 4, 10, 30)]);
     assert_eq!(feed.found.0[0].0.label.as_deref(), Some("inner"));
     let wanted = Counts { stray_stops: 2, restarts: 1, discarded: 1, starts: 6 };
     assert_eq!(feed.engine.counts(), wanted);
@@ -201,8 +201,8 @@ fn marker_calls_tell_their_threshold_first_or_second() {
     // Refused by a filter of the program: only the exits are told.
     feed.exit(300, 7, MARKER_SYSCALL_START);
     feed.exit(340, 7, MARKER_SYSCALL_STOP);
-    let told: Vec<(u64, u64)> = feed.found.0.iter().map(|(w, _)| (w.duration() / MS, w.threshold / MS)).collect();
-    assert_eq!(told, [(50, 20), (50, 30), (50, 0), (40, 500)]);
+    let durations: Vec<(u64, u64)> = feed.found.0.iter().map(|(w, _)| (w.duration() / MS, w.threshold / MS)).collect();
+    assert_eq!(durations, [(50, 20), (50, 30), (50, 0), (40, 500)]);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn windows_of_a_process_are_those_of_its_threads() {
         feed.enter(1, pid, 5, [0; 2]);
         feed.exit(2, pid, 5);
     }
-    assert_eq!(feed.told().iter().map(|told| told.0).collect::<Vec<_>>(), [100, 101, 102]);
+    assert_eq!(feed.found_windows().iter().map(|found_windows| found_windows.0).collect::<Vec<_>>(), [100, 101, 102]);
     assert_eq!(feed.engine.tgid(103), Some(103));
 }
 
@@ -235,7 +235,7 @@ fn points_have_filters_and_thresholds_of_their_own() {
         feed.record(0, id * 100, 11, 7, &[id | (id * 11) << 32]);
         feed.record(0, id * 100 + 12, 12, 7, &[id]);
     }
-    assert_eq!(feed.told(), [(7, 100, 112, 11), (7, 200, 212, 22)]);
+    assert_eq!(feed.found_windows(), [(7, 100, 112, 11), (7, 200, 212, 22)]);
     assert_eq!(feed.found.0.iter().map(|(w, _)| w.is_slow()).collect::<Vec<_>>(), [true, false]);
     assert_eq!(feed.engine.counts().stray_stops, 1);
     let bad = WindowSource::Points { start: vec![point("begin", Some("id <"))], stop: vec![] };

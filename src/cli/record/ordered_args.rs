@@ -9,7 +9,7 @@ use crate::record::{FileVersion, ReaderChoice, Settings, configured_cpus};
 use crate::setup::{self, BufferSettings, EventSettings, FunctionOff, FunctionWord};
 
 /// An option whose meaning depends on those before it.
-enum Placed {
+enum OrderedArg {
     Instance(String),
     Event(String),
     Probe(Kind, String),
@@ -33,15 +33,15 @@ enum Placed {
     ProcMap,
 }
 
-/// All placed options in the order of the command line.
-fn placed(args: &SetupArgs, proc_map: &[bool], matches: &ArgMatches) -> Vec<Placed> {
-    let mut all: Vec<(usize, Placed)> = Vec::new();
+/// All of them in the order of the command line.
+fn in_order(args: &SetupArgs, proc_map: &[bool], matches: &ArgMatches) -> Vec<OrderedArg> {
+    let mut all: Vec<(usize, OrderedArg)> = Vec::new();
     fn add<T: Clone>(
-        all: &mut Vec<(usize, Placed)>,
+        all: &mut Vec<(usize, OrderedArg)>,
         matches: &ArgMatches,
         id: &str,
         values: &[T],
-        make: impl Fn(T) -> Placed,
+        make: impl Fn(T) -> OrderedArg,
     ) {
         if values.is_empty() {
             return;
@@ -49,8 +49,8 @@ fn placed(args: &SetupArgs, proc_map: &[bool], matches: &ArgMatches) -> Vec<Plac
         let places = matches.indices_of(id).into_iter().flatten();
         all.extend(places.zip(values).map(|(place, value)| (place, make(value.clone()))));
     }
-    add(&mut all, matches, "instance", &args.instance, Placed::Instance);
-    add(&mut all, matches, "event", &args.event, Placed::Event);
+    add(&mut all, matches, "instance", &args.instance, OrderedArg::Instance);
+    add(&mut all, matches, "event", &args.event, OrderedArg::Event);
     let probes = &args.probes;
     for (id, specs, kind) in [
         ("kprobe", &probes.kprobe, Kind::Kprobe),
@@ -60,38 +60,38 @@ fn placed(args: &SetupArgs, proc_map: &[bool], matches: &ArgMatches) -> Vec<Plac
         ("tprobe", &probes.tprobe, Kind::Tprobe),
         ("eprobe", &probes.eprobe, Kind::Eprobe),
     ] {
-        add(&mut all, matches, id, specs, |spec| Placed::Probe(kind, spec));
+        add(&mut all, matches, id, specs, |spec| OrderedArg::Probe(kind, spec));
     }
-    add(&mut all, matches, "filter", &args.filter, Placed::Filter);
-    add(&mut all, matches, "trigger", &args.trigger, Placed::Trigger);
-    add(&mut all, matches, "invert", &args.invert, |_| Placed::Invert);
-    add(&mut all, matches, "tracer", &args.tracer, Placed::Tracer);
-    add(&mut all, matches, "function", &args.function, Placed::Function);
-    add(&mut all, matches, "notrace", &args.notrace, Placed::Notrace);
-    add(&mut all, matches, "graph_function", &args.graph_function, Placed::Graph);
-    add(&mut all, matches, "module", &args.module, Placed::Module);
-    add(&mut all, matches, "option", &args.option, Placed::Option);
-    add(&mut all, matches, "stacktrace", &args.stacktrace, |_| Placed::Option("stacktrace".to_owned()));
-    add(&mut all, matches, "buffer_size", &args.buffer_size, Placed::Size);
-    add(&mut all, matches, "subbuf_size", &args.subbuf_size, Placed::SubbufSize);
-    add(&mut all, matches, "clock", &args.clock, Placed::Clock);
-    add(&mut all, matches, "pid", &args.pid, Placed::Pid);
-    add(&mut all, matches, "cpumask", &args.cpumask, Placed::Mask);
-    add(&mut all, matches, "max_graph_depth", &args.max_graph_depth, Placed::Depth);
-    add(&mut all, matches, "profile", &args.profile, |_| Placed::Profile);
-    add(&mut all, matches, "hook", &args.hook, Placed::Hook);
-    add(&mut all, matches, "proc_map", proc_map, |_| Placed::ProcMap);
+    add(&mut all, matches, "filter", &args.filter, OrderedArg::Filter);
+    add(&mut all, matches, "trigger", &args.trigger, OrderedArg::Trigger);
+    add(&mut all, matches, "invert", &args.invert, |_| OrderedArg::Invert);
+    add(&mut all, matches, "tracer", &args.tracer, OrderedArg::Tracer);
+    add(&mut all, matches, "function", &args.function, OrderedArg::Function);
+    add(&mut all, matches, "notrace", &args.notrace, OrderedArg::Notrace);
+    add(&mut all, matches, "graph_function", &args.graph_function, OrderedArg::Graph);
+    add(&mut all, matches, "module", &args.module, OrderedArg::Module);
+    add(&mut all, matches, "option", &args.option, OrderedArg::Option);
+    add(&mut all, matches, "stacktrace", &args.stacktrace, |_| OrderedArg::Option("stacktrace".to_owned()));
+    add(&mut all, matches, "buffer_size", &args.buffer_size, OrderedArg::Size);
+    add(&mut all, matches, "subbuf_size", &args.subbuf_size, OrderedArg::SubbufSize);
+    add(&mut all, matches, "clock", &args.clock, OrderedArg::Clock);
+    add(&mut all, matches, "pid", &args.pid, OrderedArg::Pid);
+    add(&mut all, matches, "cpumask", &args.cpumask, OrderedArg::Mask);
+    add(&mut all, matches, "max_graph_depth", &args.max_graph_depth, OrderedArg::Depth);
+    add(&mut all, matches, "profile", &args.profile, |_| OrderedArg::Profile);
+    add(&mut all, matches, "hook", &args.hook, OrderedArg::Hook);
+    add(&mut all, matches, "proc_map", proc_map, |_| OrderedArg::ProcMap);
     all.sort_by_key(|(place, _)| *place);
-    all.into_iter().map(|(_, placed)| placed).collect()
+    all.into_iter().map(|(_, ordered_args)| ordered_args).collect()
 }
 
 /// The buffers as the options so far have made them.
 struct Buffers {
     all: Vec<BufferSettings>,
-    at: usize,
+    current: usize,
     invert: bool,
-    /// A `-v` with no `-e` behind it.
-    idle_invert: bool,
+    /// A `-v` with no `-e` after it.
+    unused_invert: bool,
     /// The module of the functions that follow, and whether there were any.
     module: Option<(String, bool)>,
     graph_functions: Vec<FunctionWord>,
@@ -101,81 +101,81 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn of(placed: Vec<Placed>) -> Result<Buffers, String> {
+    fn of(ordered_args: Vec<OrderedArg>) -> Result<Buffers, String> {
         let mut buffers = Buffers {
             all: vec![BufferSettings::default()],
-            at: 0,
+            current: 0,
             invert: false,
-            idle_invert: false,
+            unused_invert: false,
             module: None,
             graph_functions: Vec::new(),
             hooks: Vec::new(),
             profiles: Vec::new(),
         };
-        placed.into_iter().try_for_each(|option| buffers.take(option))?;
+        ordered_args.into_iter().try_for_each(|option| buffers.apply(option))?;
         buffers.end_module();
         Ok(buffers)
     }
 
-    fn take(&mut self, option: Placed) -> Result<(), String> {
-        let buffer = &mut self.all[self.at];
+    fn apply(&mut self, option: OrderedArg) -> Result<(), String> {
+        let buffer = &mut self.all[self.current];
         match option {
-            Placed::Instance(name) => self.enter(name),
-            Placed::Event(word) => {
-                self.idle_invert &= !self.invert;
+            OrderedArg::Instance(name) => self.select_instance(name),
+            OrderedArg::Event(word) => {
+                self.unused_invert &= !self.invert;
                 buffer.events.push(EventSettings { word, disable: self.invert, ..Default::default() });
             }
-            Placed::Probe(kind, spec) => {
-                self.idle_invert &= !self.invert;
+            OrderedArg::Probe(kind, spec) => {
+                self.unused_invert &= !self.invert;
                 if self.invert {
                     return Err(format!("-v switches events off; the probe {spec} would never be on"));
                 }
                 let probe = Spec::parse(kind, &spec).map_err(|error| error.to_string())?;
                 buffer.events.push(EventSettings { word: spec, probe: Some(probe), ..Default::default() });
             }
-            Placed::Filter(filter) => {
+            OrderedArg::Filter(filter) => {
                 let event = buffer.events.last_mut().ok_or("-f is the filter of an event; put it after an -e")?;
                 event.filter = Some(joined(event.filter.take(), &filter));
             }
-            Placed::Trigger(trigger) => {
+            OrderedArg::Trigger(trigger) => {
                 let event = buffer.events.last_mut().ok_or("-R is the trigger of an event; put it after an -e")?;
                 event.triggers.push(trigger);
             }
-            Placed::Invert => (self.invert, self.idle_invert) = (true, true),
-            Placed::Tracer(tracer) => {
+            OrderedArg::Invert => (self.invert, self.unused_invert) = (true, true),
+            OrderedArg::Tracer(tracer) => {
                 if buffer.tracer.replace(tracer.trim().to_owned()).is_some() {
                     return Err("a buffer has one tracer; -p was given twice".to_owned());
                 }
             }
-            Placed::Function(word) => buffer.function_filters.push(of_module(word, &mut self.module)),
-            Placed::Notrace(word) => buffer.function_notrace.push(of_module(word, &mut self.module)),
-            Placed::Graph(word) => self.graph_functions.push(of_module(word, &mut self.module)),
-            Placed::Module(module) => {
+            OrderedArg::Function(word) => buffer.function_filters.push(of_module(word, &mut self.module)),
+            OrderedArg::Notrace(word) => buffer.function_notrace.push(of_module(word, &mut self.module)),
+            OrderedArg::Graph(word) => self.graph_functions.push(of_module(word, &mut self.module)),
+            OrderedArg::Module(module) => {
                 self.end_module();
                 self.module = Some((module, false));
             }
-            Placed::Option(option) => buffer.options.push(option),
-            Placed::Size(size_kb) => buffer.size_kb = Some(size_kb),
-            Placed::SubbufSize(size_kb) => buffer.subbuf_size_kb = Some(size_kb),
-            Placed::Clock(clock) => buffer.clock = Some(clock),
-            Placed::Pid(pid) => buffer.pids.push(pid),
-            Placed::Mask(mask) => buffer.cpumask = Some(cpumask(&mask)?),
-            Placed::Depth(depth) => buffer.max_graph_depth = Some(depth),
-            Placed::Profile => self.profiles.push(self.at),
-            Placed::Hook(hook) => {
+            OrderedArg::Option(option) => buffer.options.push(option),
+            OrderedArg::Size(size_kb) => buffer.size_kb = Some(size_kb),
+            OrderedArg::SubbufSize(size_kb) => buffer.subbuf_size_kb = Some(size_kb),
+            OrderedArg::Clock(clock) => buffer.clock = Some(clock),
+            OrderedArg::Pid(pid) => buffer.pids.push(pid),
+            OrderedArg::Mask(mask) => buffer.cpumask = Some(cpumask(&mask)?),
+            OrderedArg::Depth(depth) => buffer.max_graph_depth = Some(depth),
+            OrderedArg::Profile => self.profiles.push(self.current),
+            OrderedArg::Hook(hook) => {
                 buffer.events.extend(hook_events(&hook)?);
                 self.hooks.push(hook);
             }
-            Placed::ProcMap => buffer.proc_map = true,
+            OrderedArg::ProcMap => buffer.proc_map = true,
         }
         Ok(())
     }
 
     /// Makes an instance the current one.
-    fn enter(&mut self, name: String) {
+    fn select_instance(&mut self, name: String) {
         self.end_module();
         let known = self.all.iter().position(|buffer| buffer.instance.as_deref() == Some(name.as_str()));
-        self.at = known.unwrap_or(self.all.len());
+        self.current = known.unwrap_or(self.all.len());
         if known.is_none() {
             self.all.push(BufferSettings { instance: Some(name), ..Default::default() });
         }
@@ -186,7 +186,7 @@ impl Buffers {
     fn end_module(&mut self) {
         if let Some((module, false)) = self.module.take() {
             let all = FunctionWord { word: "*".to_owned(), module: Some(module) };
-            self.all[self.at].function_filters.push(all);
+            self.all[self.current].function_filters.push(all);
         }
     }
 }
@@ -250,7 +250,7 @@ pub(in crate::cli) fn setup(
     matches: &ArgMatches,
 ) -> Result<(Settings, bool), String> {
     args.refused.reason()?;
-    let mut buffers = Buffers::of(placed(args, proc_map, matches))?;
+    let mut buffers = Buffers::of(in_order(args, proc_map, matches))?;
     if args.profile_listed && buffers.profiles.is_empty() {
         return Err("-S belongs to --profile".to_owned());
     }
@@ -295,7 +295,7 @@ pub(in crate::cli) fn setup(
     if settings.capture.user.is_some() && settings.capture.command.is_empty() {
         return Err("--user is whom the command runs as, but there is no command".to_owned());
     }
-    Ok((settings, buffers.idle_invert))
+    Ok((settings, buffers.unused_invert))
 }
 
 /// What the options of `record` say; an error is a sentence.
@@ -305,7 +305,7 @@ pub(super) fn settings(args: &RecordArgs, matches: &ArgMatches) -> Result<(Setti
             "-t is refused: it is the protocol of -N, and recording over the network is not there yet".to_owned()
         );
     }
-    let (mut settings, idle_invert) = setup(&args.setup, &args.proc_map, matches)?;
+    let (mut settings, unused_invert) = setup(&args.setup, &args.proc_map, matches)?;
     if args.file_version == FileVersion::V6 && args.compression.is_some_and(|wanted| wanted != Compression::None) {
         return Err("--compression needs --file-version 7: files of version 6 are never compressed".to_owned());
     }
@@ -341,7 +341,7 @@ pub(super) fn settings(args: &RecordArgs, matches: &ArgMatches) -> Result<(Setti
     settings.capture.limits = args.limits.settings(u64::from(configured_cpus()));
     settings.capture.reader = if args.nosplice { ReaderChoice::Read } else { args.reader.unwrap_or_default() };
     settings.capture.pace.poll = args.poll;
-    Ok((settings, idle_invert))
+    Ok((settings, unused_invert))
 }
 
 /// `a`, then `(a)&&(b)`, as trace-cmd joins the filters of one event.
@@ -422,14 +422,14 @@ mod tests {
     #[test]
     fn a_module_restricts_the_functions_behind_it() {
         let (settings, _) = parse("-l a --module ext4 -l b -n c -g d --module xfs --module nfs -B x -l e cmd").unwrap();
-        let told = |words: &[FunctionWord]| -> Vec<String> {
+        let shown = |words: &[FunctionWord]| -> Vec<String> {
             words.iter().map(|w| format!("{}:{}", w.word, w.module.as_deref().unwrap_or("-"))).collect()
         };
         let [top, x] = &settings.setup.buffers[..] else { panic!() };
-        assert_eq!(told(&top.function_filters), ["a:-", "b:ext4", "*:xfs", "*:nfs"]);
-        assert_eq!(told(&top.function_notrace), ["c:ext4"]);
-        assert_eq!(told(&settings.setup.graph_functions), ["d:ext4"]);
-        assert_eq!(told(&x.function_filters), ["e:-"]);
+        assert_eq!(shown(&top.function_filters), ["a:-", "b:ext4", "*:xfs", "*:nfs"]);
+        assert_eq!(shown(&top.function_notrace), ["c:ext4"]);
+        assert_eq!(shown(&settings.setup.graph_functions), ["d:ext4"]);
+        assert_eq!(shown(&x.function_filters), ["e:-"]);
     }
 
     #[test]
