@@ -166,9 +166,9 @@ impl Resolver {
         let skip = if self.args.no_inlines { named.frames.len() - 1 } else { 0 };
         let names = named.frames.iter().skip(skip).rev().map(|frame| {
             let name = frame.function.as_deref().unwrap_or("??").replace(';', ":");
-            match line_of(frame).filter(|_| self.args.lines) {
-                Some(line) => format!("{name} ({line})"),
-                None => name,
+            match line_of(frame) {
+                Some(line) if self.args.lines => format!("{name} ({line})"),
+                _ => name,
             }
         });
         names.collect()

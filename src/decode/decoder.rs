@@ -151,7 +151,7 @@ impl Decoder {
 
     /// Appends ` name=value` for each of the event's own fields (`report -R`).
     pub fn raw_fields(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) {
-        let program = self.program.as_ref().ok().filter(|_| !self.opaque);
+        let program = if self.opaque { None } else { self.program.as_ref().ok() };
         let shown = self.shown.get_or_init(|| fields::ShownField::all(&self.format, program));
         fields::raw(&self.format, shown, program, (self.abi, self.flavor), record.data, &tables(scene), out);
     }

@@ -219,7 +219,10 @@ impl Draw {
 
     #[inline]
     fn retval(&self, retval: Option<Int>, data: &[u8], out: &mut Vec<u8>) {
-        let Some(retval) = retval.filter(|_| self.retval != Retval::Skip) else { return };
+        if self.retval == Retval::Skip {
+            return;
+        }
+        let Some(retval) = retval else { return };
         let value = retval.raw(data);
         let long = crate::wire::format::sign_extend(value, u32::from(self.abi.long_bytes)) as i64;
         let decimal = match self.retval {

@@ -26,7 +26,7 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
         ("kernel_stack", compat) => Some(Box::new(KernelStack {
             abi,
             at,
-            size: Int::find(format, "size", abi).filter(|_| compat == Compat::Rtrec),
+            size: if compat == Compat::Rtrec { Int::find(format, "size", abi) } else { None },
             offset: context.on("ftrace", "offset"),
         })),
         // trace-cmd prints all eight slots by the print fmt, empty ones too.

@@ -93,7 +93,10 @@ pub fn time(word: &str, bare: Option<u64>) -> Result<u64, SpecError> {
     };
     let Some(scale) = scale else { return refuse(word, "a time needs a unit: ns, us, ms, s or min") };
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && digits.bytes().any(|b| b != b'.');
-    let Some(number) = digits.parse::<f64>().ok().filter(|_| plain) else { return refuse(word, "is no time") };
+    if !plain {
+        return refuse(word, "is no time");
+    }
+    let Ok(number) = digits.parse::<f64>() else { return refuse(word, "is no time") };
     let ns = number * scale as f64;
     if ns > 1e18 { refuse(word, "is longer than a trace can be") } else { Ok(ns.round() as u64) }
 }
@@ -102,7 +105,10 @@ fn threshold(word: &str, bare: Option<u64>) -> Option<Threshold> {
     if let Some((field, unit_word)) = word.split_once('/') {
         let named = field.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        return unit(unit_word).filter(|_| named).map(|unit_ns| Threshold::Field { name: field.to_owned(), unit_ns });
+        if !named {
+            return None;
+        }
+        return unit(unit_word).map(|unit_ns| Threshold::Field { name: field.to_owned(), unit_ns });
     }
     time(word, bare).ok().map(Threshold::Fixed)
 }

@@ -47,7 +47,8 @@ pub(in crate::cli) fn format(word: &str) -> Result<RecordFormat, String> {
 pub(in crate::cli) fn failure(error: &ReportError, outcome: &Outcome) -> u8 {
     match error {
         ReportError::Write(error) if error.kind() == ErrorKind::BrokenPipe => {
-            outcome.ending.filter(|_| outcome.stop != record::Stop::OutputClosed).map_or(0, |_| status(outcome))
+            let has_status = outcome.ending.is_some() && outcome.stop != record::Stop::OutputClosed;
+            if has_status { status(outcome) } else { 0 }
         }
         error => {
             say!("rtrec: {error}");
@@ -73,7 +74,9 @@ impl Printer {
 
     fn print(&mut self, mut round: Round) -> Result<(), ReportError> {
         let Some(live) = &mut self.live else { return Err(ReportError::NoRecords) };
-        round.buffers.iter_mut().filter(|_| self.hides_buffer_names).for_each(|buffer| buffer.name.clear());
+        if self.hides_buffer_names {
+            round.buffers.iter_mut().for_each(|buffer| buffer.name.clear());
+        }
         let mut text = Vec::new();
         live.round(round, &mut text)?;
         if self.to_stderr {

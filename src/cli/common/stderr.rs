@@ -50,7 +50,9 @@ impl Observer for Stderr {
 
 impl WindowObserver for Stderr {
     fn window_note(&self, note: rt::Note) {
-        if let Some(line) = explain::record::window_note(&note, self.verbose).filter(|_| !self.quiet) {
+        if !self.quiet
+            && let Some(line) = explain::record::window_note(&note, self.verbose)
+        {
             say!("rtrec {}: {line}", self.name);
         }
     }

@@ -161,7 +161,7 @@ fn dry_run(name: &str, specs: &[Spec], args: &LiveArgs) -> ExitCode {
 pub(super) fn settings(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> Settings {
     let events = specs.into_iter().map(|spec| EventSettings {
         word: spec.text.clone(),
-        filter: args.filter.clone().filter(|_| !spec.returns || !args.both),
+        filter: if spec.returns && args.both { None } else { args.filter.clone() },
         triggers: args.trigger.clone(),
         probe: Some(spec),
         ..EventSettings::default()

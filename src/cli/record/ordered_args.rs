@@ -254,8 +254,8 @@ pub(in crate::cli) fn setup(
     if args.profile_listed && buffers.profiles.is_empty() {
         return Err("-S belongs to --profile".to_owned());
     }
-    for at in buffers.profiles.iter().copied().filter(|_| !args.profile_listed) {
-        add_profile(&mut buffers.all[at]);
+    if !args.profile_listed {
+        buffers.profiles.iter().for_each(|at| add_profile(&mut buffers.all[*at]));
     }
     let mut all = buffers.all;
     // The first clock is the default of all instances.

@@ -69,7 +69,7 @@ pub(super) fn file_lists(options: &Options, inputs: &[Input], out: &mut Stdout) 
             }
             let text = |id: u16| if id == ids::UNAME { &dat.options.uname } else { &dat.options.version };
             for (wanted, id) in [(options.lists.uname, ids::UNAME), (options.lists.version, ids::VERSION)] {
-                if let Some(text) = text(id).as_ref().filter(|_| wanted) {
+                if wanted && let Some(text) = text(id) {
                     out.write_all(text)?;
                     out.write_all(b"\n")?;
                 }

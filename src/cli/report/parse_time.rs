@@ -110,7 +110,7 @@ fn wall(text: &str, here: &TimeZone) -> Option<Day> {
 /// `10:31`, `10:31:05` or `10:31:05.25`, and nothing that merely begins so.
 fn time_of_day(text: &str) -> Option<Time> {
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':' || byte == b'.');
-    text.parse().ok().filter(|_| plain)
+    if plain { text.parse().ok() } else { None }
 }
 
 fn since_1970(at: DateTime, here: &TimeZone) -> Option<i64> {

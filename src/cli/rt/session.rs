@@ -198,7 +198,10 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
     let mut shown = false;
     for name in names {
         let active = is_active(&name);
-        let Some(state) = read_state(&name).filter(|_| active || args.name.is_some()) else { continue };
+        if !active && args.name.is_none() {
+            continue;
+        }
+        let Some(state) = read_state(&name) else { continue };
         shown = true;
         let counts = fs::read(file(&name, "status")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let threads = state.pids.iter().map(|pid| threads::of_process(*pid).len()).sum();
@@ -245,7 +248,7 @@ impl SessionStatus {
 
 /// Ends a session.
 pub(super) fn stop(args: &StopArgs) -> ExitCode {
-    let state = read_state(&args.name).filter(|_| is_active(&args.name));
+    let state = if is_active(&args.name) { read_state(&args.name) } else { None };
     let Some(state) = state else {
         say!("rtrec rt: no session {} is being recorded", args.name);
         return ExitCode::from(2);

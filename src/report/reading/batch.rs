@@ -162,7 +162,7 @@ impl Batch {
     }
 
     /// Lets go of chunks of which little is printed: batches wait to be rendered, and many chunks would wait with them.
-    pub(super) fn thin_out(&mut self) {
+    pub(super) fn copy_sparse(&mut self) {
         let held: usize = self.chunks.iter().map(|chunk| chunk.bytes.len()).sum();
         let exits = self.exits.iter().map(|exit| exit.len as usize).sum::<usize>();
         let kept = self.items.iter().map(|item| item.len as usize).sum::<usize>() + exits;
@@ -285,7 +285,7 @@ mod tests {
         batch.exits.push(Exit { ticks: 9, chunk: 0, start: 400, len: 10 });
         let before: Vec<Vec<u8>> = batch.items.iter().map(|item| batch.data(item).to_vec()).collect();
         let exit = batch.bytes(0, 400, 10).to_vec();
-        batch.thin_out();
+        batch.copy_sparse();
         let after: Vec<Vec<u8>> = batch.items.iter().map(|item| batch.data(item).to_vec()).collect();
         assert_eq!(before, after);
         let kept = batch.exits[0];
@@ -297,7 +297,7 @@ mod tests {
     fn a_batch_with_much_of_its_chunks_keeps_them() {
         let mut batch = sparse(&[(0, 300)]);
         let chunk = Arc::clone(&batch.chunks[0]);
-        batch.thin_out();
+        batch.copy_sparse();
         assert!(Arc::ptr_eq(&chunk, &batch.chunks[0]));
     }
 

@@ -110,7 +110,7 @@ impl Wall {
 impl Correction {
     /// What the options of a file ask for.
     pub fn stored(dat: &Dat, with_date: bool) -> Correction {
-        let date = dat.options.date_us.filter(|_| with_date).unwrap_or(0);
+        let date = if with_date { dat.options.date_us.unwrap_or(0) } else { 0 };
         let add = date.wrapping_mul(1000).wrapping_add(dat.options.offset.unwrap_or(0));
         Correction { guest: None, tsc: dat.options.tsc2nsec, hz: None, wall: None, add }
     }

@@ -48,24 +48,24 @@ fn open_unsealed(path: &Path, error: io::Error) -> Result<Dat, DatError> {
 }
 
 /// The text of kallsyms behind its length word.
-struct Symbols {
+struct StoredSymbols {
     abi: Abi,
     bytes: Option<Gradual>,
 }
 
-impl Symbols {
+impl StoredSymbols {
     /// Length of the word.
     const WORD: usize = 4;
 
     /// What of `bytes` is text.
     fn range(&self, bytes: &[u8]) -> Range<usize> {
         let len = self.abi.u32(bytes).map_or(0, |len| len as usize);
-        let end = Symbols::WORD.saturating_add(len).min(bytes.len());
-        Symbols::WORD.min(end)..end
+        let end = StoredSymbols::WORD.saturating_add(len).min(bytes.len());
+        StoredSymbols::WORD.min(end)..end
     }
 }
 
-impl PrefixSource for Symbols {
+impl PrefixSource for StoredSymbols {
     fn text(&self) -> &[u8] {
         let bytes = self.bytes.as_ref().map_or(&[][..], Gradual::bytes);
         &bytes[self.range(bytes)]
@@ -161,8 +161,9 @@ impl Input {
         trace.cmdlines = Arc::new(Cmdlines::new(table(ids::CMDLINES)));
         // Megabytes that most reports never look at.
         let symbols = Arc::clone(&dat);
-        trace.kallsyms =
-            Kallsyms::deferred(move || Box::new(Symbols { abi: symbols.abi, bytes: symbols.gradual(ids::KALLSYMS) }));
+        trace.kallsyms = Kallsyms::deferred(move || {
+            Box::new(StoredSymbols { abi: symbols.abi, bytes: symbols.gradual(ids::KALLSYMS) })
+        });
         let has_arguments = |event: &str| {
             let format = trace.formats.find("ftrace", event).and_then(|id| trace.formats.get(id));
             format.is_some_and(|format| format.field("args").is_some())

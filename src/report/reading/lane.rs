@@ -8,7 +8,7 @@ use super::input::Input;
 use super::names::NamesOverTime;
 use super::pool::Pool;
 use super::settings::ReadSettings;
-use super::stream::{Finder, Stream, Want};
+use super::stream::{Finder, Stream, Wanted};
 use crate::dat::Buffer;
 use crate::decode::{Compat, Decoders, Registry, Trace};
 use crate::wire::common::Common;
@@ -58,7 +58,7 @@ impl Lane {
         inputs.get(self.file)?.dat.buffers.get(self.buffer)
     }
 
-    pub(super) fn finder(&self, input: &Input, wants: Arc<[Want]>) -> Finder {
+    pub(super) fn finder(&self, input: &Input, wants: Arc<[Wanted]>) -> Finder {
         Finder { dat: Arc::clone(&input.dat), layout: self.layout, common: self.common, wants }
     }
 
@@ -185,7 +185,7 @@ fn correction(inputs: &[Input], file: usize, settings: &ReadSettings) -> Correct
         return Correction::default();
     }
     let dat = &inputs[file].dat;
-    let wall = dat.clock_readings().filter(|_| settings.wall_clock);
+    let wall = if settings.wall_clock { dat.clock_readings() } else { None };
     let mut correction = Correction::stored(dat, settings.with_date && wall.is_none());
     correction.wall = wall.and_then(|readings| Wall::new(&readings, correction.tsc));
     correction.hz = settings.hz.get(file).copied().flatten();
@@ -228,8 +228,8 @@ fn set_prefixes(inputs: &[Input], lanes: &mut [Lane]) {
 
 /// Width of the longest prefix, 0 when there are none.
 pub(in crate::report) fn prefix_width(inputs: &[Input]) -> usize {
-    let many = inputs.len() > 1;
-    let files = inputs.iter().filter(|_| many).map(|input| input.name.len());
+    let named = if inputs.len() > 1 { inputs } else { &[] };
+    let files = named.iter().map(|input| input.name.len());
     let buffers = inputs.iter().flat_map(|input| &input.dat.buffers).map(|buffer| buffer.name.len());
     files.chain(buffers).max().unwrap_or(0)
 }

@@ -23,7 +23,7 @@ const BATCH: usize = 4096;
 /// Chunks that one batch may hold on to when few of their records are printed.
 const BATCH_CHUNKS: usize = 32;
 
-struct Source {
+struct MergeInput {
     stream: Stream,
     /// Lost before records that were not printed.
     lost: Lost,
@@ -35,9 +35,9 @@ struct Source {
     held: (u64, u64, u32),
 }
 
-impl Source {
-    fn new(stream: Stream, lane: u32, next: Next) -> Source {
-        Source { stream, lane, next, lost: Lost::None, disordered: false, held: (0, 0, 0) }
+impl MergeInput {
+    fn new(stream: Stream, lane: u32, next: Next) -> MergeInput {
+        MergeInput { stream, lane, next, lost: Lost::None, disordered: false, held: (0, 0, 0) }
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Progress {
     /// Per file.
     trackers: Vec<FileTrackers>,
     /// Per file and event id: its order matters to a tracker or to the function graph.
-    careful: Vec<Vec<bool>>,
+    order_matters: Vec<Vec<bool>>,
     /// Records handed out.
     seq: u64,
     /// The time of the last one.
@@ -91,8 +91,8 @@ impl Progress {
         let files = lanes.iter().map(|lane| lane.file + 1).max().unwrap_or(0);
         let mut trackers: Vec<FileTrackers> = trackers.into_iter().take(files).map(FileTrackers::new).collect();
         trackers.resize_with(files, FileTrackers::default);
-        let careful = careful(lanes, &trackers);
-        Progress { trackers, careful, ..Progress::default() }
+        let order_matters = order_matters(lanes, &trackers);
+        Progress { trackers, order_matters, ..Progress::default() }
     }
 
     /// The trackers of each file.
@@ -109,7 +109,7 @@ impl Progress {
 /// The merge.
 pub(super) struct Merge<'r> {
     lanes: &'r [Lane],
-    sources: Vec<Source>,
+    sources: Vec<MergeInput>,
     /// A binary heap by (time, source).
     heap: Vec<(u64, u32)>,
     gate: &'r mut Gate,
@@ -119,13 +119,13 @@ pub(super) struct Merge<'r> {
     end_time: u64,
     strict_leaves: bool,
     boundaries: bool,
-    over: bool,
+    finished: bool,
     /// Nothing is asked of any record.
-    simple: bool,
+    no_selection: bool,
 }
 
 /// How to merge.
-pub(super) struct How {
+pub(super) struct MergeSettings {
     /// A leaf's exit must be the next record of all CPUs.
     pub(super) strict_leaves: bool,
     /// Mark where sub-buffers begin.
@@ -143,10 +143,10 @@ impl<'r> Merge<'r> {
         streams: Vec<(u32, Stream)>,
         progress: &'r mut Progress,
         gate: &'r mut Gate,
-        how: &How,
+        how: &MergeSettings,
         pool: &Pool<Batch>,
     ) -> Merge<'r> {
-        let simple = gate.is_open() && !how.boundaries;
+        let no_selection = gate.is_open() && !how.boundaries;
         let mut merge = Merge {
             lanes,
             sources: Vec::new(),
@@ -158,8 +158,8 @@ impl<'r> Merge<'r> {
             end_time: how.end_time,
             strict_leaves: how.strict_leaves,
             boundaries: how.boundaries,
-            over: false,
-            simple,
+            finished: false,
+            no_selection,
         };
         for (lane, mut stream) in streams {
             let next = stream.next(pool);
@@ -167,7 +167,7 @@ impl<'r> Merge<'r> {
                 let time = lanes[lane as usize].correction.apply(next.ticks, stream.cpu);
                 merge.heap.push((time, merge.sources.len() as u32));
             }
-            merge.sources.push(Source::new(stream, lane, next.unwrap_or(Next::NONE)));
+            merge.sources.push(MergeInput::new(stream, lane, next.unwrap_or(Next::NONE)));
         }
         merge.heap.sort_unstable();
         merge
@@ -231,18 +231,18 @@ impl<'r> Merge<'r> {
         self.batches += 1;
         let mut batch = Batch { first: self.progress.seq, before: self.progress.last, ..Batch::default() };
         batch.items.reserve_exact(want);
-        while batch.items.len() < want && batch.chunks.len() < BATCH_CHUNKS && !self.over {
+        while batch.items.len() < want && batch.chunks.len() < BATCH_CHUNKS && !self.finished {
             if !self.one(&mut batch, pool) {
-                self.over = true;
-            } else if self.simple {
+                self.finished = true;
+            } else if self.no_selection {
                 self.run(&mut batch, want, pool);
             }
         }
         // Where records lie in their sub-buffers can be told only as long as these are there.
         if !self.boundaries {
-            batch.thin_out();
+            batch.copy_sparse();
         }
-        if batch.items.is_empty() && self.over { None } else { Some(batch) }
+        if batch.items.is_empty() && self.finished { None } else { Some(batch) }
     }
 
     /// Takes records of one CPU as long as they come before those of all others: the common case, in a tight loop.
@@ -256,10 +256,10 @@ impl<'r> Merge<'r> {
         if !lane.correction.is_plain() || !source.stream.chunk.is_whole() {
             return;
         }
-        let careful = self.progress.careful.get(lane.file).map_or(&[][..], Vec::as_slice);
+        let order_matters = self.progress.order_matters.get(lane.file).map_or(&[][..], Vec::as_slice);
         let room = want.saturating_sub(batch.items.len()).min(self.limit.saturating_sub(self.progress.seq) as usize);
         let (add, from) = (lane.correction.add as u64, self.gate.from());
-        let chunk = hold(source, self.batches, batch);
+        let chunk = chunk_in_batch(source, self.batches, batch);
         let (mut next, mut at, mut taken) = (source.next, source.stream.at, 0);
         let records = source.stream.chunk.records.as_slice();
         let mut last = self.progress.last.unwrap_or(0);
@@ -267,7 +267,7 @@ impl<'r> Merge<'r> {
         let exhausted = loop {
             let time = next.ticks.wrapping_add(add);
             // The first record of a chunk is left to the careful path: it may follow a loss.
-            let slow = careful.get(usize::from(next.id)).copied().unwrap_or(false);
+            let slow = order_matters.get(usize::from(next.id)).copied().unwrap_or(false);
             let early_or_late = time < from || time > self.end_time;
             if slow || early_or_late || (time, index) >= bound || taken >= room || at == 1 {
                 break false;
@@ -336,7 +336,7 @@ impl<'r> Merge<'r> {
             let (trace, names, seq) = (&*lane.trace, &*lane.names, self.progress.seq);
             aux = tracked.tracker.observe(&record, &Scene { trace, names, seq, exit: None, aux: 0 });
         }
-        let chunk = hold(source, self.batches, batch);
+        let chunk = chunk_in_batch(source, self.batches, batch);
         let stream = self.sources[index as usize].stream.number;
         batch.items.push(Item { time, start: next.start, len: next.len, chunk, stream, aux, exit: NO_EXIT });
         self.progress.seq += 1;
@@ -395,7 +395,7 @@ impl<'r> Merge<'r> {
         } else if source.stream.lost() != Lost::None {
             return;
         }
-        let chunk = hold(&mut self.sources[index as usize], self.batches, batch);
+        let chunk = chunk_in_batch(&mut self.sources[index as usize], self.batches, batch);
         let number = batch.exits.len() as u32;
         batch.exits.push(Exit { ticks: next.ticks, chunk, start: next.start, len: next.len });
         if let Some(item) = batch.items.last_mut() {
@@ -429,11 +429,11 @@ impl<'r> Merge<'r> {
 }
 
 /// The events whose order matters, per file and id.
-fn careful(lanes: &[Lane], trackers: &[FileTrackers]) -> Vec<Vec<bool>> {
-    let mut careful: Vec<Vec<bool>> =
+fn order_matters(lanes: &[Lane], trackers: &[FileTrackers]) -> Vec<Vec<bool>> {
+    let mut order_matters: Vec<Vec<bool>> =
         trackers.iter().map(|file| file.by_id.iter().map(|number| *number != 0).collect()).collect();
     let mut set = |file: usize, id: u16| {
-        let (id, ids) = (usize::from(id), &mut careful[file]);
+        let (id, ids) = (usize::from(id), &mut order_matters[file]);
         if ids.len() <= id {
             ids.resize(id + 1, false);
         }
@@ -447,12 +447,12 @@ fn careful(lanes: &[Lane], trackers: &[FileTrackers]) -> Vec<Vec<bool>> {
             }
         }
     }
-    careful
+    order_matters
 }
 
 /// The index in the batch of the chunk that the source is in.
 #[inline]
-fn hold(source: &mut Source, batches: u64, batch: &mut Batch) -> u32 {
+fn chunk_in_batch(source: &mut MergeInput, batches: u64, batch: &mut Batch) -> u32 {
     let key = (batches, source.stream.chunk_number);
     if (source.held.0, source.held.1) != key {
         source.held = (key.0, key.1, batch.chunks.len() as u32);

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use super::Outcome;
 use super::batch::Batch;
 use super::lane::Lane;
-use super::merge::{How, Merge, Progress};
+use super::merge::{Merge, MergeSettings, Progress};
 use super::pool::{Pool, Render};
 use super::record::{Opened, Origin};
 use super::seek::{Starts, Timelines};
 use super::select::Gate;
 use super::settings::ReadSettings;
-use super::stream::{Stream, Want};
-use super::tail::{Learned, Search, Tail};
+use super::stream::{Stream, Wanted};
+use super::tail::{OrderDependence, TailSearch, TailStart};
 use crate::dat::{CpuData, Note};
 use crate::decode::Compat;
 
@@ -46,7 +46,7 @@ pub(in crate::report) struct Pass<'r> {
 struct Plan<'p> {
     opened: Opened<'p>,
     /// What can be left out of each file where it is found.
-    wants: Vec<Arc<[Want]>>,
+    wants: Vec<Arc<[Wanted]>>,
     /// Whose data are read, by lane.
     cpus: Vec<Vec<CpuData>>,
     threads: usize,
@@ -71,7 +71,7 @@ impl<'r> Pass<'r> {
         let numbered = |starts: &Starts| plan.streams(origins, starts);
         opened.origins = origins;
         let pool: Pool<Batch> = Pool::new(settings.threads);
-        let how = How {
+        let how = MergeSettings {
             strict_leaves: settings.style.compat != Compat::Rtrec,
             boundaries: settings.boundaries,
             limit: settings.head.unwrap_or(u64::MAX),
@@ -82,14 +82,15 @@ impl<'r> Pass<'r> {
             _ if gate.remembers() => Starts::default(),
             from => Timelines::new(&numbered(&Starts::default()), lanes, settings.threads).starts(from),
         };
-        let tail = match settings.tail.filter(|_| asked.has_tail) {
-            None => Tail { starts, skip: 0 },
-            Some(count) => {
-                let history = progress.trackers().map(Learned::of).collect();
+        let tail = match settings.tail {
+            Some(count) if asked.has_tail => {
+                let history = progress.trackers().map(OrderDependence::of).collect();
                 let keeps_account = asked.keeps_account;
                 let (pool, how, streams) = (&pool, &how, &numbered);
-                Search { opened, pool, how, settings, keeps_account, streams, all: starts, history }.find(count, gate)
+                TailSearch { opened, pool, how, settings, keeps_account, streams, all: starts, history }
+                    .find(count, gate)
             }
+            _ => TailStart { starts, skip: 0 },
         };
         let merge = Merge::new(lanes, numbered(&tail.starts), progress, gate, &how, &pool);
         Pass { opened, merge, pool, skip: tail.skip, check_order: settings.check_order }
@@ -226,24 +227,24 @@ fn wants(
     settings: &ReadSettings,
     asked: &Asked,
     progress: &Progress,
-) -> Vec<Want> {
+) -> Vec<Wanted> {
     let mut wants = gate.wants(file);
     let counts_all = settings.head.is_some() || settings.check_order || gate.remembers();
-    if let Some(events) = asked.events.as_ref().filter(|_| !counts_all) {
+    if !counts_all && let Some(events) = asked.events.as_ref() {
         leave_out_others(file, lanes, events, progress, &mut wants);
     }
     let Some(lane) = lanes.iter().find(|lane| lane.file == file && lane.draws_graph) else { return wants };
     let pairing = lane.decoders.pairing();
-    let of = |wants: &[Want], id: u16| wants.get(usize::from(id)).copied().unwrap_or(Want::Yes);
+    let of = |wants: &[Wanted], id: u16| wants.get(usize::from(id)).copied().unwrap_or(Wanted::Yes);
     let ids = || lane.trace.formats.iter().filter(|event| event.system == "ftrace").map(|event| event.id);
-    if ids().any(|id| pairing.is_entry(id) && of(&wants, id) != Want::No) {
+    if ids().any(|id| pairing.is_entry(id) && of(&wants, id) != Wanted::No) {
         if settings.style.compat != Compat::Rtrec {
             // Any record of any CPU keeps an entry from its exit.
             return Vec::new();
         }
         for id in ids().filter(|id| pairing.is_exit(*id)) {
             if let Some(want) = wants.get_mut(usize::from(id)) {
-                *want = Want::Yes;
+                *want = Wanted::Yes;
             }
         }
     }
@@ -256,14 +257,14 @@ fn leave_out_others(
     lanes: &[Lane],
     events: &[(String, String)],
     progress: &Progress,
-    wants: &mut Vec<Want>,
+    wants: &mut Vec<Wanted>,
 ) {
     let Some(lane) = lanes.iter().find(|lane| lane.file == file) else { return };
-    wants.resize(lane.trace.formats.id_bound().max(wants.len()), Want::Yes);
+    wants.resize(lane.trace.formats.id_bound().max(wants.len()), Wanted::Yes);
     for event in lane.trace.formats.iter() {
         let asked = events.iter().any(|(system, name)| system == event.system && name == event.name);
         if !asked && !progress.learns_from(file, event.id) {
-            wants[usize::from(event.id)] = Want::No;
+            wants[usize::from(event.id)] = Wanted::No;
         }
     }
 }

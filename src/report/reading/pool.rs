@@ -16,7 +16,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::stream::{Chunk, Finder};
 use crate::dat::ChunkAt;
 
-enum Fetched {
+enum FetchState {
     Waiting,
     Running,
     Done(Arc<Chunk>),
@@ -27,7 +27,7 @@ enum Fetched {
 pub(super) struct Fetch {
     finder: Finder,
     at: ChunkAt,
-    state: Mutex<Fetched>,
+    state: Mutex<FetchState>,
     done: Condvar,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Fetch {
     pub(super) fn new(finder: Finder, at: ChunkAt) -> Arc<Fetch> {
-        Arc::new(Fetch { finder, at, state: Mutex::new(Fetched::Waiting), done: Condvar::new() })
+        Arc::new(Fetch { finder, at, state: Mutex::new(FetchState::Waiting), done: Condvar::new() })
     }
 
     /// Where the chunk is.
@@ -48,38 +48,38 @@ impl Fetch {
     /// Reads the chunk and finds its records, unless somebody else has begun.
     fn run(&self) {
         let mut state = lock(&self.state);
-        if !matches!(*state, Fetched::Waiting) {
+        if !matches!(*state, FetchState::Waiting) {
             return;
         }
-        *state = Fetched::Running;
+        *state = FetchState::Running;
         drop(state);
-        let mut promise = Promise { fetch: self, chunk: Arc::default() };
-        promise.chunk = Arc::new(self.finder.find(&self.at));
+        let mut guard = FetchGuard { fetch: self, chunk: Arc::default() };
+        guard.chunk = Arc::new(self.finder.find(&self.at));
     }
 
     /// The chunk; fetched here and now if nobody has begun.
     pub(super) fn take(&self) -> Arc<Chunk> {
         self.run();
         let mut state = lock(&self.state);
-        while matches!(*state, Fetched::Running) {
+        while matches!(*state, FetchState::Running) {
             state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        match std::mem::replace(&mut *state, Fetched::Taken) {
-            Fetched::Done(chunk) => chunk,
+        match std::mem::replace(&mut *state, FetchState::Taken) {
+            FetchState::Done(chunk) => chunk,
             _ => Arc::default(),
         }
     }
 }
 
 /// Hands the chunk over when it is dropped: also, empty, when finding its records panicked, since somebody may wait.
-struct Promise<'f> {
+struct FetchGuard<'f> {
     fetch: &'f Fetch,
     chunk: Arc<Chunk>,
 }
 
-impl Drop for Promise<'_> {
+impl Drop for FetchGuard<'_> {
     fn drop(&mut self) {
-        *lock(&self.fetch.state) = Fetched::Done(std::mem::take(&mut self.chunk));
+        *lock(&self.fetch.state) = FetchState::Done(std::mem::take(&mut self.chunk));
         self.fetch.done.notify_all();
     }
 }
@@ -297,10 +297,10 @@ mod tests {
         let (layout, common) = (input.dat.layout, input.common);
         let finder = Finder { dat: input.dat, layout, common, wants: Arc::new([]) };
         let fetch = Fetch::new(finder, ChunkAt { offset: 0, packed: 0, bytes: 4096 });
-        *lock(&fetch.state) = Fetched::Running;
+        *lock(&fetch.state) = FetchState::Running;
         std::thread::scope(|scope| {
             let panics = scope.spawn(|| {
-                let _promise = Promise { fetch: &fetch, chunk: Arc::default() };
+                let _guard = FetchGuard { fetch: &fetch, chunk: Arc::default() };
                 std::panic::resume_unwind(Box::new(()));
             });
             assert!(fetch.take().records.is_empty());

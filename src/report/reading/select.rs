@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::input::Input;
 use super::lane::Lane;
-use super::stream::Want;
+use super::stream::Wanted;
 use crate::decode::Compat;
 use crate::decode::meaning::Meaning;
 use crate::wire::filter::{Bound, Filter, FilterContext, FilterError, Grammar};
@@ -84,7 +84,7 @@ impl std::error::Error for SelectError {}
 
 /// What becomes of the records of one event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Verdict {
+enum EventVerdict {
     /// All are printed, as far as nothing else speaks against it.
     #[default]
     Keep,
@@ -105,7 +105,7 @@ struct Rule {
     task_fields: Vec<Field>,
     fork: Option<Fork>,
     /// Only looked at for the sake of forks.
-    silent: bool,
+    only_for_forks: bool,
 }
 
 /// Which fields of an event tell of a new task.
@@ -120,8 +120,8 @@ pub struct Gate {
     from: u64,
     cpus: Option<Vec<bool>>,
     without_flags: u8,
-    verdicts: Vec<Vec<Verdict>>,
-    unlisted: Verdict,
+    verdicts: Vec<Vec<EventVerdict>>,
+    unlisted: EventVerdict,
     rules: Vec<HashMap<u16, Rule>>,
     /// Per lane and CPU: the last record passed.
     passed: Vec<Vec<bool>>,
@@ -164,7 +164,7 @@ impl Gate {
             cpus: None,
             without_flags: 0,
             verdicts: Vec::new(),
-            unlisted: Verdict::Keep,
+            unlisted: EventVerdict::Keep,
             rules: Vec::new(),
             passed: Vec::new(),
             stacks: false,
@@ -223,15 +223,15 @@ impl Gate {
                 return Err(SelectError::NoEvent(filters[at].1.text.clone()));
             }
             gate.unlisted = match (positive || !globs.is_empty(), &gate.tasks) {
-                (true, _) => Verdict::Drop,
-                (false, Some(_)) => Verdict::Ask,
-                (false, None) => Verdict::Keep,
+                (true, _) => EventVerdict::Drop,
+                (false, Some(_)) => EventVerdict::Ask,
+                (false, None) => EventVerdict::Keep,
             };
         }
         gate.open = gate.cpus.is_none()
             && gate.without_flags == 0
             && gate.verdicts.is_empty()
-            && gate.unlisted == Verdict::Keep;
+            && gate.unlisted == EventVerdict::Keep;
         Ok(gate)
     }
 
@@ -273,35 +273,35 @@ impl Gate {
             let hopeless = !listed || (rule.must_match && rule.positive.is_empty());
             let mut verdict = if is_stack && (hopeless || self.tasks.is_some()) {
                 self.stacks = true;
-                Verdict::Follow
+                EventVerdict::Follow
             } else if hopeless {
-                Verdict::Drop
+                EventVerdict::Drop
             } else if always && rule.negative.is_empty() && self.tasks.is_none() {
-                Verdict::Keep
+                EventVerdict::Keep
             } else {
-                Verdict::Ask
+                EventVerdict::Ask
             };
             if let Some(tasks) = &self.tasks
-                && verdict != Verdict::Follow
+                && verdict != EventVerdict::Follow
             {
-                rule.silent = verdict == Verdict::Drop;
+                rule.only_for_forks = verdict == EventVerdict::Drop;
                 let format = || input.trace.formats.get(event.id);
                 if tasks.follow {
                     rule.fork = format().and_then(fork);
                 }
-                if verdict == Verdict::Drop && rule.fork.is_some() {
-                    verdict = Verdict::Ask;
+                if verdict == EventVerdict::Drop && rule.fork.is_some() {
+                    verdict = EventVerdict::Ask;
                 }
-                if verdict == Verdict::Ask && !rule.silent {
+                if verdict == EventVerdict::Ask && !rule.only_for_forks {
                     rule.task_fields = format().map(task_fields).unwrap_or_default();
                 }
             }
             let id = usize::from(event.id);
             if verdicts.len() <= id {
-                verdicts.resize(id + 1, Verdict::Drop);
+                verdicts.resize(id + 1, EventVerdict::Drop);
             }
             verdicts[id] = verdict;
-            if verdict == Verdict::Ask {
+            if verdict == EventVerdict::Ask {
                 rules.insert(event.id, rule);
             }
         }
@@ -310,12 +310,12 @@ impl Gate {
     }
 
     /// By event id: whose records are never printed and tell nothing about others.
-    pub(super) fn wants(&self, file: usize) -> Vec<Want> {
-        let verdicts = self.verdicts.get(file).filter(|_| !self.open).map_or(&[][..], Vec::as_slice);
-        let want = |verdict: &Verdict| match verdict {
-            Verdict::Drop => Want::No,
-            Verdict::Follow => Want::AsBefore,
-            Verdict::Keep | Verdict::Ask => Want::Yes,
+    pub(super) fn wants(&self, file: usize) -> Vec<Wanted> {
+        let verdicts = if self.open { &[][..] } else { self.verdicts.get(file).map_or(&[][..], Vec::as_slice) };
+        let want = |verdict: &EventVerdict| match verdict {
+            EventVerdict::Drop => Wanted::No,
+            EventVerdict::Follow => Wanted::AsBefore,
+            EventVerdict::Keep | EventVerdict::Ask => Wanted::Yes,
         };
         verdicts.iter().map(want).collect()
     }
@@ -366,20 +366,20 @@ impl Gate {
             None => self.unlisted,
         };
         let mut pass = match verdict {
-            Verdict::Keep => true,
-            Verdict::Drop => false,
-            Verdict::Follow => {
+            EventVerdict::Keep => true,
+            EventVerdict::Drop => false,
+            EventVerdict::Follow => {
                 let cpus = self.passed.get(number);
                 cpus.and_then(|cpus| cpus.get(record.cpu as usize)).copied().unwrap_or(false)
             }
-            Verdict::Ask => self.ask(lane, id, record),
+            EventVerdict::Ask => self.ask(lane, id, record),
         };
         if pass {
             pass = time >= self.from
                 && self.wants_cpu(record.cpu)
                 && (self.without_flags == 0 || lane.common.flags(record.data) & self.without_flags == 0);
         }
-        if self.stacks && verdict != Verdict::Follow {
+        if self.stacks && verdict != EventVerdict::Follow {
             self.remember(number, record.cpu as usize, pass);
         }
         pass
@@ -418,9 +418,9 @@ impl Gate {
                 || fields.iter().any(|field| int(field).is_some_and(|pid| tasks.wants(lane, pid)));
         }
         let Some(rule) = rule else { return wanted };
-        let around = Around { lane };
+        let around = LaneContext { lane };
         wanted
-            && !rule.silent
+            && !rule.only_for_forks
             && (!rule.must_match || rule.positive.iter().any(|bound| bound.test(record, &around)))
             && !rule.negative.iter().any(|bound| bound.test(record, &around))
     }
@@ -438,11 +438,11 @@ fn fork(format: &EventFormat) -> Option<Fork> {
     }
 }
 
-struct Around<'l> {
+struct LaneContext<'l> {
     lane: &'l Lane,
 }
 
-impl FilterContext for Around<'_> {
+impl FilterContext for LaneContext<'_> {
     fn comm(&self, record: &Record<'_>) -> &[u8] {
         self.lane.names.at(self.lane.common.pid(record.data), u64::MAX)
     }

@@ -32,12 +32,12 @@ pub(in crate::report) struct Next {
     /// It is the first of its sub-buffer: there may be something to say before it.
     pub(super) first: bool,
     /// A stack before which its chunk has no record: it goes the way of the last record of the chunk before.
-    leading: bool,
+    is_leading_stack: bool,
 }
 
 impl Next {
     /// Nothing comes any more.
-    pub(super) const NONE: Next = Next { ticks: 0, start: 0, len: 0, id: 0, first: false, leading: false };
+    pub(super) const NONE: Next = Next { ticks: 0, start: 0, len: 0, id: 0, first: false, is_leading_stack: false };
 }
 
 /// A chunk of sub-buffers with its records found.
@@ -57,7 +57,7 @@ pub(in crate::report) struct Chunk {
 
 /// Whether the records of an event can be left out where they are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
+pub(super) enum Wanted {
     /// The merge sees them.
     Yes,
     /// Nobody wants them.
@@ -73,7 +73,7 @@ pub(super) struct Finder {
     pub(super) layout: Layout,
     pub(super) common: Common,
     /// By event id: records that nobody wants are left out at once.
-    pub(super) wants: Arc<[Want]>,
+    pub(super) wants: Arc<[Wanted]>,
 }
 
 impl Finder {
@@ -97,7 +97,7 @@ impl Finder {
         let bytes = std::mem::take(&mut chunk.bytes);
         chunk.records.reserve(bytes.len() / 40);
         let size = self.layout.subbuf_bytes as usize;
-        let (wants, common): (&[Want], _) = (&self.wants, self.common);
+        let (wants, common): (&[Wanted], _) = (&self.wants, self.common);
         for (number, page) in bytes.chunks(size).enumerate() {
             let base = number * size;
             let here = || offset + base as u64;
@@ -120,17 +120,24 @@ impl Finder {
                     Ok(found) => {
                         let data = page.get(found.start as usize..(found.start + found.len) as usize).unwrap_or(&[]);
                         let (start, id) = (base as u32 + found.start, common.id(data));
-                        let mut leading = false;
-                        match wants.get(usize::from(id)).copied().unwrap_or(Want::Yes) {
-                            Want::Yes => chunk.dropping = Some(false),
-                            Want::No => {
+                        let mut is_leading_stack = false;
+                        match wants.get(usize::from(id)).copied().unwrap_or(Wanted::Yes) {
+                            Wanted::Yes => chunk.dropping = Some(false),
+                            Wanted::No => {
                                 chunk.dropping = Some(true);
                                 continue;
                             }
-                            Want::AsBefore if chunk.dropping == Some(true) => continue,
-                            Want::AsBefore => leading = chunk.dropping.is_none(),
+                            Wanted::AsBefore if chunk.dropping == Some(true) => continue,
+                            Wanted::AsBefore => is_leading_stack = chunk.dropping.is_none(),
                         }
-                        chunk.records.push(Next { ticks: found.ticks, start, len: found.len, id, first, leading });
+                        chunk.records.push(Next {
+                            ticks: found.ticks,
+                            start,
+                            len: found.len,
+                            id,
+                            first,
+                            is_leading_stack,
+                        });
                         first = false;
                     }
                     Err(damage) => {
@@ -259,7 +266,7 @@ impl Stream {
         loop {
             if let Some(next) = self.chunk.records.get(self.at) {
                 self.at += 1;
-                if next.leading && self.dropping {
+                if next.is_leading_stack && self.dropping {
                     continue;
                 }
                 return Some(*next);

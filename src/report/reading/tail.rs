@@ -14,7 +14,7 @@
 //! is kept, everything is read.
 
 use super::batch::{Batch, Walk};
-use super::merge::{How, Merge, Progress};
+use super::merge::{Merge, MergeSettings, Progress};
 use super::pool::Pool;
 use super::record::{Opened, Record};
 use super::seek::{Starts, Timelines};
@@ -30,7 +30,7 @@ const FURTHER: usize = 4;
 
 /// Where to begin, and how many records are then too many.
 #[derive(Default)]
-pub(super) struct Tail {
+pub(super) struct TailStart {
     pub(super) starts: Starts,
     pub(super) skip: u64,
 }
@@ -47,10 +47,10 @@ struct Counted {
 }
 
 /// Everything that is the same for all attempts.
-pub(super) struct Search<'s> {
+pub(super) struct TailSearch<'s> {
     pub(super) opened: Opened<'s>,
     pub(super) pool: &'s Pool<Batch>,
-    pub(super) how: &'s How,
+    pub(super) how: &'s MergeSettings,
     pub(super) settings: &'s ReadSettings,
     /// An account of all records is kept.
     pub(super) keeps_account: bool,
@@ -58,29 +58,29 @@ pub(super) struct Search<'s> {
     /// Where to begin if everything is to be read.
     pub(super) all: Starts,
     /// What the trackers make of records, per file.
-    pub(super) history: Vec<Learned>,
+    pub(super) history: Vec<OrderDependence>,
 }
 
 /// What earlier records have to do with later ones in one file.
 #[derive(Default)]
-pub(super) struct Learned {
+pub(super) struct OrderDependence {
     /// Names are learned.
     learns: bool,
     /// Events whose text depends on earlier records.
     ids: Vec<u16>,
 }
 
-impl Learned {
-    pub(super) fn of(trackers: &[Tracked]) -> Learned {
+impl OrderDependence {
+    pub(super) fn of(trackers: &[Tracked]) -> OrderDependence {
         let learns = trackers.iter().any(|tracked| tracked.only_names);
         let rest = trackers.iter().filter(|tracked| !tracked.only_names);
-        Learned { learns, ids: rest.flat_map(|tracked| tracked.ids.iter().copied()).collect() }
+        OrderDependence { learns, ids: rest.flat_map(|tracked| tracked.ids.iter().copied()).collect() }
     }
 }
 
-impl Search<'_> {
+impl TailSearch<'_> {
     /// Finds where to begin for the last `count` records; the gate is left as it was.
-    pub(super) fn find(&self, count: u64, gate: &mut Gate) -> Tail {
+    pub(super) fn find(&self, count: u64, gate: &mut Gate) -> TailStart {
         if !self.keeps_account
             && self.settings.head.is_none()
             && !gate.remembers()
@@ -89,10 +89,10 @@ impl Search<'_> {
             return tail;
         }
         let counted = self.count(&self.all, 0, gate);
-        Tail { starts: self.all.clone(), skip: counted.all.saturating_sub(count) }
+        TailStart { starts: self.all.clone(), skip: counted.all.saturating_sub(count) }
     }
 
-    fn near_end(&self, count: u64, gate: &mut Gate) -> Option<Tail> {
+    fn near_end(&self, count: u64, gate: &mut Gate) -> Option<TailStart> {
         let streams = (self.streams)(&Starts::default());
         let mut lines = Timelines::new(&streams, self.opened.lanes, self.settings.threads);
         let mut back = usize::try_from(count / CHUNK_RECORDS).unwrap_or(usize::MAX).saturating_add(1);
@@ -105,7 +105,7 @@ impl Search<'_> {
             if counted.late > count {
                 let skip = counted.all - count;
                 let alone = counted.dependent <= skip;
-                return alone.then_some(Tail { starts, skip });
+                return alone.then_some(TailStart { starts, skip });
             }
             back = back.saturating_mul(FURTHER);
         }
@@ -130,7 +130,7 @@ impl Search<'_> {
 
 /// Counts the records of batches.
 struct Counting<'c> {
-    history: &'c [Learned],
+    history: &'c [OrderDependence],
     /// The time in question.
     time: u64,
     counted: &'c mut Counted,

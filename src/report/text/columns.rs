@@ -160,8 +160,10 @@ impl<'r> TextLines<'r> {
         out.extend_from_slice(b"CPU:");
         text::dec(out, u64::from(record.cpu()));
         out.extend_from_slice(b" [SUBBUFFER START]");
-        let item = batch.item(record).filter(|_| self.dump);
-        if let Some((item, chunk)) = item.and_then(|item| Some((item, batch.chunks.get(item.chunk as usize)?))) {
+        if self.dump
+            && let Some(item) = batch.item(record)
+            && let Some(chunk) = batch.chunks.get(item.chunk as usize)
+        {
             let (page, base) = dump::page(&record.lane.layout, &chunk.bytes, item.start);
             dump::begin(&record.lane.layout, page, chunk.offset + u64::from(base), out);
         }
@@ -232,7 +234,9 @@ impl<'r> TextLines<'r> {
             text::micros(out, wait);
             out.extend_from_slice(b" usecs");
         }
-        if let Some(item) = batch.item(record).filter(|_| self.dump) {
+        if self.dump
+            && let Some(item) = batch.item(record)
+        {
             let chunk = batch.chunks.get(item.chunk as usize).map_or(&[][..], |chunk| chunk.bytes.as_slice());
             let (page, base) = dump::page(&lane.layout, chunk, item.start);
             dump::record(&lane.layout, page, item.start - base, item.len, out);

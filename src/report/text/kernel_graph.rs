@@ -307,10 +307,13 @@ fn took(format: Option<&EventFormat>, data: &[u8], abi: Abi) -> Option<u64> {
 }
 
 /// Levels that are kept in mind; the kernel's own stack of calls is shorter.
-const MOST_LEVELS: i64 = 256;
+const MAX_LEVELS: i64 = 256;
 
 fn enter(entered: &mut Vec<u64>, level: i64, function: u64) {
-    let Some(at) = usize::try_from(level).ok().filter(|_| level < MOST_LEVELS) else { return };
+    if level >= MAX_LEVELS {
+        return;
+    }
+    let Ok(at) = usize::try_from(level) else { return };
     if entered.len() <= at {
         entered.resize(at + 1, 0);
     }

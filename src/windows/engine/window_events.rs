@@ -136,12 +136,15 @@ impl Engine {
         window_events: &mut Vec<WindowEvent>,
     ) {
         self.thread(pid).magic = false;
-        if let Some(definition) = self.magic.filter(|_| nr == MARKER_SYSCALL_START || nr == MARKER_SYSCALL_STOP) {
+        if is_marker(nr)
+            && let Some(definition) = self.magic
+        {
             self.thread(pid).magic = true;
             if self.matches_process(definition, pid) {
-                let threshold = args
-                    .filter(|_| nr == MARKER_SYSCALL_START)
-                    .and_then(|args| magic_threshold(args, record.data, self.abi));
+                let threshold = match args {
+                    Some(args) if nr == MARKER_SYSCALL_START => magic_threshold(args, record.data, self.abi),
+                    _ => None,
+                };
                 window_events.push(WindowEvent {
                     definition,
                     label: None,
@@ -151,7 +154,7 @@ impl Engine {
                 });
             }
         }
-        for (_, definition) in self.syscalls.iter().filter(|(own, _)| *own == nr) {
+        for (_, definition) in self.syscalls.iter().filter(|(of, _)| *of == nr) {
             if self.matches_process(*definition, pid) {
                 window_events.push(WindowEvent {
                     definition: *definition,
@@ -167,8 +170,9 @@ impl Engine {
     fn leave(&mut self, pid: i32, nr: u64, window_events: &mut Vec<WindowEvent>) {
         // Under a seccomp filter that answers with an error only the exit is traced.
         let begun = std::mem::take(&mut self.thread(pid).magic);
-        if let Some(definition) =
-            self.magic.filter(|_| !begun && (nr == MARKER_SYSCALL_START || nr == MARKER_SYSCALL_STOP))
+        if !begun
+            && is_marker(nr)
+            && let Some(definition) = self.magic
             && self.matches_process(definition, pid)
         {
             window_events.push(WindowEvent {
@@ -179,7 +183,7 @@ impl Engine {
                 starts: nr == MARKER_SYSCALL_START,
             });
         }
-        for (_, definition) in self.syscalls.iter().filter(|(own, _)| *own == nr) {
+        for (_, definition) in self.syscalls.iter().filter(|(of, _)| *of == nr) {
             if self.matches_process(*definition, pid) {
                 window_events.push(WindowEvent {
                     definition: *definition,
@@ -191,6 +195,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether that is the number of a marker system call.
+fn is_marker(nr: u64) -> bool {
+    nr == MARKER_SYSCALL_START || nr == MARKER_SYSCALL_STOP
 }
 
 /// What the marker system call says: its first argument, or, where that is a pointer, its second, in milliseconds.

@@ -42,7 +42,7 @@ impl ShownField {
             let number = matches!(field.kind, FieldKind::Int | FieldKind::Pointer);
             let mut text = Vec::new();
             name(field, &mut text);
-            let spelling = program.filter(|_| number).and_then(|program| program.spelling(field.offset));
+            let spelling = if number { program.and_then(|program| program.spelling(field.offset)) } else { None };
             ShownField { name: text.into(), spelling, long: is_long(field) }
         };
         format.fields.iter().map(one).collect()

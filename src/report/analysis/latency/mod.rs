@@ -145,7 +145,7 @@ impl Latency {
             found = true;
             let both = starts.iter().chain(&stops).all(|format| format.field("sp").is_some());
             for (format, returns) in starts.iter().map(|f| (f, false)).chain(stops.iter().map(|f| (f, true))) {
-                let sp = format.field("sp").filter(|_| both).cloned();
+                let sp = if both { format.field("sp").cloned() } else { None };
                 self.roles.entry((file, format.id)).or_default().push(PairSide { pair, returns, sp });
                 self.events.push((format.system.clone(), format.name.clone()));
             }

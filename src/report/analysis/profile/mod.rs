@@ -417,7 +417,7 @@ impl SubjectState {
         let delta = time.saturating_sub(start.at.time);
         let tally = self.tallies.entry(key).or_default();
         tally.time(delta, time);
-        if let Some(stack) = start.stack.filter(|_| with_stack) {
+        if with_stack && let Some(stack) = start.stack {
             tally.stack(&stack.callers, delta, stack.time);
         }
         if with_stack { StackOwner::Ended(key, delta) } else { StackOwner::Nothing }

@@ -354,7 +354,7 @@ fn special(trace: &Trace, format: &EventFormat, compat: Compat) -> Option<Role> 
     match Meaning::of(format) {
         Meaning::Stack { kernel: true, callers, size } => {
             // trace-cmd takes whatever lies up to the end of the record.
-            let count = size.as_ref().and_then(number).filter(|_| compat == Compat::Rtrec);
+            let count = if compat == Compat::Rtrec { size.as_ref().and_then(number) } else { None };
             Some(Role::Stack(StackFields { at: callers.offset.into(), count, abi }))
         }
         Meaning::Call { ip } => Some(Role::Call(FunctionField::Called { id, at: number(&ip)? })),

@@ -252,9 +252,9 @@ impl TimeLine<'_, '_> {
         let Some(meaning) = page.engine.meaning(seen.id) else { return };
         if let Meaning::Stack { kernel, callers, size } = meaning {
             let addresses = frames(callers, size.as_ref(), data, lane.trace.abi);
-            let name = |address: &u64| match lane.trace.kallsyms.lookup(*address).filter(|_| *kernel) {
-                Some(symbol) => String::from_utf8_lossy(symbol.name).into_owned(),
-                None => format!("{address:#x}"),
+            let name = |address: &u64| match lane.trace.kallsyms.lookup(*address) {
+                Some(symbol) if *kernel => String::from_utf8_lossy(symbol.name).into_owned(),
+                _ => format!("{address:#x}"),
             };
             let names: Vec<String> = addresses.iter().map(name).collect();
             return self.stack(time, cpu, without_tracer_frames(names, *kernel));

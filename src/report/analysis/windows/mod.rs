@@ -164,7 +164,9 @@ fn open(number: usize, input: &Input, lanes: &[Lane], settings: &WindowSettings)
     {
         return Err(WindowError::NoSamples(input.path.clone()));
     }
-    if let Some(samples) = samples.as_mut().filter(|_| settings.user_symbols) {
+    if settings.user_symbols
+        && let Some(samples) = samples.as_mut()
+    {
         name_places(samples);
     }
     if let Some(samples) = &mut samples {

@@ -210,7 +210,7 @@ fn events_that_nobody_wants_are_left_out_where_they_are_found() {
         let (system, name) = event.split_once(':').unwrap();
         wants[usize::from(input().trace.formats.find(system, name).unwrap())]
     };
-    assert_eq!((want(WAKING), want(EXIT), want(STACK)), (Want::Yes, Want::No, Want::AsBefore));
+    assert_eq!((want(WAKING), want(EXIT), want(STACK)), (Wanted::Yes, Wanted::No, Wanted::AsBefore));
 }
 
 #[test]
