@@ -70,16 +70,16 @@ const USUAL_RATIO: usize = 32;
 const USUAL_BYTES: usize = 64 << 10;
 
 /// More than any block of a recording expands to, per byte; what is small may be all zeros.
-const MOST_RATIO: usize = 256;
+const MAX_RATIO: usize = 256;
 /// What a block of any size may expand to.
-const MOST_BYTES: usize = 8 << 20;
+const MAX_BYTES: usize = 8 << 20;
 
 /// Expands one block of at most `bytes` bytes into `out`, which is cleared first. Fewer bytes than recorded are fine.
 ///
 /// `bytes` is a claim: room is made as the block turns out to fill it.
 pub fn expand(algorithm: Algorithm, block: &[u8], bytes: usize, out: &mut Vec<u8>) -> Result<(), ExpandError> {
     out.clear();
-    let bytes = bytes.min(block.len().saturating_mul(MOST_RATIO).max(MOST_BYTES));
+    let bytes = bytes.min(block.len().saturating_mul(MAX_RATIO).max(MAX_BYTES));
     let first = bytes.min(block.len().saturating_mul(USUAL_RATIO).max(USUAL_BYTES));
     match algorithm {
         Algorithm::None => {
@@ -189,7 +189,7 @@ mod tests {
         let mut out = Vec::new();
         assert!(bomb.len() < 20_000);
         assert_eq!(expand(Algorithm::Zstd, &bomb, 100 << 20, &mut out), Err(ExpandError::Corrupt));
-        assert!(out.capacity() <= MOST_BYTES, "{}", out.capacity());
+        assert!(out.capacity() <= MAX_BYTES, "{}", out.capacity());
     }
 
     #[test]

@@ -12,12 +12,12 @@ pub struct Formats {
     abi: Abi,
     texts: Vec<u8>,
     systems: Vec<String>,
-    entries: Vec<Entry>,
+    entries: Vec<StoredFormat>,
     /// Position in `entries` plus one, by event id.
     by_id: Vec<u32>,
 }
 
-struct Entry {
+struct StoredFormat {
     id: u16,
     system: u32,
     start: usize,
@@ -55,7 +55,7 @@ impl Formats {
         // A slice of the text, so its place in the text is that of its bytes.
         let name_at = start + (name.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
         let name = (name_at, name_at + name.len());
-        self.entries.push(Entry { id, system, start, end: self.texts.len(), name, parsed: OnceLock::new() });
+        self.entries.push(StoredFormat { id, system, start, end: self.texts.len(), name, parsed: OnceLock::new() });
         if self.by_id.len() <= usize::from(id) {
             self.by_id.resize(usize::from(id) + 1, 0);
         }

@@ -46,7 +46,7 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
         return None;
     }
     let old = context.compat == Compat::V31;
-    let draw = Draw {
+    let draw = GraphText {
         abi,
         compat: context.compat,
         tailprint: context.on("fgraph", "tailprint"),
@@ -65,7 +65,7 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
             let exit = context.trace.formats.find("ftrace", "funcgraph_exit");
             let exit =
                 exit.and_then(|id| context.trace.formats.get(id)).and_then(|format| ExitFields::find(format, abi));
-            Some(Box::new(Entry {
+            Some(Box::new(GraphEntry {
                 draw,
                 func: Int::find(format, "func", abi)?,
                 level: Int::find(format, "depth", abi)?,
@@ -76,7 +76,7 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
                 exit,
             }))
         }
-        "funcgraph_exit" => Some(Box::new(Exit { draw, fields: ExitFields::find(format, abi)? })),
+        "funcgraph_exit" => Some(Box::new(GraphExit { draw, fields: ExitFields::find(format, abi)? })),
         _ => None,
     }
 }
@@ -91,7 +91,7 @@ enum Retval {
     Hex,
 }
 
-struct Draw {
+struct GraphText {
     abi: Abi,
     compat: Compat,
     tailprint: bool,
@@ -121,8 +121,8 @@ impl ExitFields {
     }
 }
 
-struct Entry {
-    draw: Draw,
+struct GraphEntry {
+    draw: GraphText,
     func: Int,
     level: Int,
     retaddr: Option<Int>,
@@ -130,7 +130,7 @@ struct Entry {
     exit: Option<ExitFields>,
 }
 
-impl Plugin for Entry {
+impl Plugin for GraphEntry {
     fn text(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) -> Then {
         let data = record.data;
         let leaf = scene.exit.zip(self.exit);
@@ -181,12 +181,12 @@ impl Plugin for Entry {
     }
 }
 
-struct Exit {
-    draw: Draw,
+struct GraphExit {
+    draw: GraphText,
     fields: ExitFields,
 }
 
-impl Plugin for Exit {
+impl Plugin for GraphExit {
     fn text(&self, record: &Record<'_>, scene: &Scene<'_>, out: &mut Vec<u8>) -> Then {
         let data = record.data;
         duration(&self.fields, data, self.draw.compat, out);
@@ -208,7 +208,7 @@ impl Plugin for Exit {
     }
 }
 
-impl Draw {
+impl GraphText {
     fn level(&self, level: u64, out: &mut Vec<u8>) {
         if self.depth {
             out.extend_from_slice(b" (");

@@ -137,13 +137,13 @@ impl Repeats {
 }
 
 /// The chains of functions, one for each CPU.
-struct Indent {
+struct CallDepth {
     abi: Abi,
     events: Vec<(u16, Int, Int)>,
     chains: Vec<Vec<Option<u32>>>,
 }
 
-impl Tracker for Indent {
+impl Tracker for CallDepth {
     fn observe(&mut self, record: &Record<'_>, scene: &Scene<'_>) -> u32 {
         let id = self.abi.u16(record.data);
         let Some(&(_, ip, parent_ip)) = self.events.iter().find(|event| Some(event.0) == id) else { return 0 };
@@ -184,7 +184,7 @@ fn indenter(context: &Context<'_>) -> Option<Tracked> {
     let events: Vec<_> = formats.into_iter().flatten().filter_map(event).collect();
     let mut ids: Vec<u16> = events.iter().map(|event| event.0).collect();
     ids.sort_unstable();
-    let tracker = Box::new(Indent { abi, events, chains: Vec::new() });
+    let tracker = Box::new(CallDepth { abi, events, chains: Vec::new() });
     (!ids.is_empty()).then_some(Tracked { ids, tracker, only_names: false })
 }
 

@@ -20,7 +20,7 @@ const CLOCK_REALTIME: u64 = 256;
 
 /// An argument and how it is printed.
 #[derive(Clone, Copy)]
-enum Show {
+enum FutexArg {
     ValHex,
     Val,
     Utime,
@@ -30,10 +30,10 @@ enum Show {
     Val3,
 }
 
-use Show::{Uaddr2, Utime, Val, Val2, Val3, ValHex};
+use FutexArg::{Uaddr2, Utime, Val, Val2, Val3, ValHex};
 
 /// Operations by number.
-const OPERATIONS: [(&str, &[Show]); 13] = [
+const OPERATIONS: [(&str, &[FutexArg]); 13] = [
     ("FUTEX_WAIT", &[ValHex, Utime]),
     ("FUTEX_WAKE", &[Val]),
     ("FUTEX_FD", &[Val]),

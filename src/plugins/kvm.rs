@@ -60,12 +60,12 @@ fn bind(context: &Context<'_>, format: &EventFormat) -> Option<Box<dyn Plugin>> 
     let abi = context.trace.abi;
     let int = |name| Int::find(format, name, abi);
     match (format.system.as_str(), format.name.as_str()) {
-        ("kvm", "kvm_exit") => Some(Box::new(Exit {
+        ("kvm", "kvm_exit") => Some(Box::new(KvmExit {
             reason: Reason { code: int("exit_reason")?, isa: int("isa") },
             rip: int("guest_rip")?,
             info: int("info1").zip(int("info2")),
         })),
-        ("kvm", "kvm_entry") => Some(Box::new(Entry { vcpu: int("vcpu_id")?, rip: int("rip")? })),
+        ("kvm", "kvm_entry") => Some(Box::new(KvmEntry { vcpu: int("vcpu_id")?, rip: int("rip")? })),
         ("kvm", "kvm_nested_vmexit" | "kvm_nested_vmexit_inject") => {
             let inject = format.name.ends_with("inject");
             Some(Box::new(Nested {
@@ -124,13 +124,13 @@ impl Reason {
     }
 }
 
-struct Exit {
+struct KvmExit {
     reason: Reason,
     rip: Int,
     info: Option<(Int, Int)>,
 }
 
-impl Plugin for Exit {
+impl Plugin for KvmExit {
     fn text(&self, record: &Record<'_>, _: &Scene<'_>, out: &mut Vec<u8>) -> Then {
         self.reason.put(record.data, out);
         out.extend_from_slice(b" rip ");
@@ -145,12 +145,12 @@ impl Plugin for Exit {
     }
 }
 
-struct Entry {
+struct KvmEntry {
     vcpu: Int,
     rip: Int,
 }
 
-impl Plugin for Entry {
+impl Plugin for KvmEntry {
     fn text(&self, record: &Record<'_>, _: &Scene<'_>, out: &mut Vec<u8>) -> Then {
         out.extend_from_slice(b" vcpu ");
         text::dec(out, self.vcpu.raw(record.data));

@@ -64,7 +64,7 @@ impl Plugin for Bprint {
         let address = self.fmt.raw(data);
         match scene.trace.printk.get(address) {
             Some(format) => {
-                let args = Packed { bytes: data.get(self.buf..).unwrap_or(&[]), at: 0, abi: self.abi };
+                let args = PackedArgs { bytes: data.get(self.buf..).unwrap_or(&[]), at: 0, abi: self.abi };
                 let pending = [None; 3];
                 Formatter { args, compat: self.compat, format, scan: 0, pending, scene, out }.run();
             }
@@ -79,7 +79,7 @@ impl Plugin for Bprint {
 }
 
 /// Arguments packed one after another.
-struct Packed<'a> {
+struct PackedArgs<'a> {
     bytes: &'a [u8],
     at: usize,
     abi: Abi,
@@ -87,7 +87,7 @@ struct Packed<'a> {
 
 /// What an argument is stored as.
 #[derive(Clone, Copy)]
-enum Kind {
+enum ConversionKind {
     Int(usize),
     Text,
 }
@@ -99,17 +99,17 @@ enum Arg<'a> {
     Text(&'a [u8]),
 }
 
-impl<'a> Packed<'a> {
-    fn next(&mut self, kind: Kind) -> Option<Arg<'a>> {
+impl<'a> PackedArgs<'a> {
+    fn next(&mut self, kind: ConversionKind) -> Option<Arg<'a>> {
         match kind {
-            Kind::Int(size) => {
+            ConversionKind::Int(size) => {
                 let align = size.min(4);
                 let at = self.at.div_ceil(align) * align;
                 let value = self.abi.uint(self.bytes.get(at..at + size)?)?;
                 self.at = at + size;
                 Some(Arg::Int(sign_extend(value, size as u32)))
             }
-            Kind::Text => {
+            ConversionKind::Text => {
                 let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
                 let text = until_nul(rest);
                 self.at += text.len() + 1;
@@ -121,7 +121,7 @@ impl<'a> Packed<'a> {
 
 /// A width or precision in a format.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wide {
+enum IntWidth {
     None,
     Is(usize),
     /// `*`
@@ -131,8 +131,8 @@ enum Wide {
 /// One conversion of a format.
 struct Spec<'f> {
     number: Number,
-    width: Wide,
-    precision: Wide,
+    width: IntWidth,
+    precision: IntWidth,
     /// Bytes of an integer.
     size: usize,
     conversion: u8,
@@ -142,13 +142,13 @@ struct Spec<'f> {
     len: usize,
 }
 
-fn wide(text: &[u8]) -> (Wide, usize) {
+fn wide(text: &[u8]) -> (IntWidth, usize) {
     if text.first() == Some(&b'*') {
-        return (Wide::Next, 1);
+        return (IntWidth::Next, 1);
     }
     let len = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let value = text[..len].iter().fold(0usize, |value, digit| (value * 10 + usize::from(digit - b'0')).min(4096));
-    (if len > 0 { Wide::Is(value) } else { Wide::None }, len)
+    (if len > 0 { IntWidth::Is(value) } else { IntWidth::None }, len)
 }
 
 impl<'f> Spec<'f> {
@@ -170,10 +170,10 @@ impl<'f> Spec<'f> {
         }
         let (width, len) = wide(rest(at));
         at += len;
-        let mut precision = Wide::None;
+        let mut precision = IntWidth::None;
         if text.get(at) == Some(&b'.') {
             let (value, len) = wide(rest(at + 1));
-            precision = if value == Wide::None { Wide::Is(0) } else { value };
+            precision = if value == IntWidth::None { IntWidth::Is(0) } else { value };
             at += 1 + len;
         }
         let length = rest(at).iter().take_while(|byte| b"hlLqzjt".contains(byte)).count();
@@ -203,14 +203,14 @@ impl<'f> Spec<'f> {
     }
 
     /// How the argument itself is stored, besides those for `*`.
-    fn kind(&self, long: usize) -> Option<Kind> {
+    fn kind(&self, long: usize) -> Option<ConversionKind> {
         match self.conversion {
-            b'd' | b'i' | b'u' | b'x' | b'X' | b'o' => Some(Kind::Int(self.size)),
-            b'c' => Some(Kind::Int(1)),
-            b's' => Some(Kind::Text),
+            b'd' | b'i' | b'u' | b'x' | b'X' | b'o' => Some(ConversionKind::Int(self.size)),
+            b'c' => Some(ConversionKind::Int(1)),
+            b's' => Some(ConversionKind::Text),
             b'p' => match self.letters.first() {
-                None | Some(b'S' | b's' | b'F' | b'f' | b'B' | b'x' | b'K' | b'e') => Some(Kind::Int(long)),
-                Some(_) => Some(Kind::Text),
+                None | Some(b'S' | b's' | b'F' | b'f' | b'B' | b'x' | b'K' | b'e') => Some(ConversionKind::Int(long)),
+                Some(_) => Some(ConversionKind::Text),
             },
             _ => None,
         }
@@ -218,12 +218,12 @@ impl<'f> Spec<'f> {
 }
 
 struct Formatter<'a, 'f, 's, 'o> {
-    args: Packed<'a>,
+    args: PackedArgs<'a>,
     compat: Compat,
     format: &'f [u8],
     /// Where the search for the next argument's conversion goes on, in the compat modes.
     scan: usize,
-    pending: [Option<Kind>; 3],
+    pending: [Option<ConversionKind>; 3],
     scene: &'s Scene<'s>,
     out: &'o mut Vec<u8>,
 }
@@ -247,7 +247,7 @@ impl<'a> Formatter<'a, '_, '_, '_> {
     }
 
     /// The next argument, which a conversion wants to be of `kind`.
-    fn arg(&mut self, kind: Kind) -> Option<Arg<'a>> {
+    fn arg(&mut self, kind: ConversionKind) -> Option<Arg<'a>> {
         if self.compat == Compat::Rtrec {
             return self.args.next(kind);
         }
@@ -257,7 +257,7 @@ impl<'a> Formatter<'a, '_, '_, '_> {
         self.args.next(kind)
     }
 
-    fn scanned(&mut self) -> Option<Kind> {
+    fn scanned(&mut self) -> Option<ConversionKind> {
         loop {
             if let Some(kind) = self.pending.iter_mut().find_map(Option::take) {
                 return Some(kind);
@@ -268,17 +268,17 @@ impl<'a> Formatter<'a, '_, '_, '_> {
             self.scan += start + spec.len.max(1);
             let passed_over = spec.number.minus || spec.size < 4 || spec.conversion == b'c';
             if !passed_over {
-                let star = |wide: Wide| if wide == Wide::Next { Some(Kind::Int(4)) } else { None };
+                let star = |wide: IntWidth| if wide == IntWidth::Next { Some(ConversionKind::Int(4)) } else { None };
                 self.pending = [star(spec.width), star(spec.precision), spec.kind(self.long())];
             }
         }
     }
 
-    fn count(&mut self, wide: Wide) -> Option<i64> {
+    fn count(&mut self, wide: IntWidth) -> Option<i64> {
         match wide {
-            Wide::None => None,
-            Wide::Is(value) => i64::try_from(value).ok(),
-            Wide::Next => match self.arg(Kind::Int(4))? {
+            IntWidth::None => None,
+            IntWidth::Is(value) => i64::try_from(value).ok(),
+            IntWidth::Next => match self.arg(ConversionKind::Int(4))? {
                 Arg::Int(value) => Some(i64::from(value as i32)),
                 Arg::Text(_) => None,
             },
@@ -295,7 +295,7 @@ impl<'a> Formatter<'a, '_, '_, '_> {
         match spec.conversion {
             b'%' => self.out.push(b'%'),
             b'c' if self.compat == Compat::V31 => self.out.extend_from_slice(b">c<"),
-            b'c' => match self.arg(Kind::Int(1)) {
+            b'c' => match self.arg(ConversionKind::Int(1)) {
                 Some(Arg::Int(value)) if value as u8 != 0 => self.out.push(value as u8),
                 Some(_) => {}
                 None => self.missing(b'c'),
@@ -350,8 +350,8 @@ impl<'a> Formatter<'a, '_, '_, '_> {
         }
         match (lte, kind) {
             (false, _) => spec.letters.len(),
-            (true, Kind::Int(_)) => usize::from(symbols.is_some()),
-            (true, Kind::Text) => lte_letters(spec.letters),
+            (true, ConversionKind::Int(_)) => usize::from(symbols.is_some()),
+            (true, ConversionKind::Text) => lte_letters(spec.letters),
         }
     }
 }

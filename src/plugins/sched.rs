@@ -165,13 +165,13 @@ fn task(comm: &Option<Text>, pid: Int, data: &[u8], lte: bool, out: &mut Vec<u8>
 }
 
 /// Learns the names that events bring.
-struct Learner {
+struct NameLearner {
     abi: Abi,
     /// By event id: pairs of pid and comm.
     events: Vec<(u16, Vec<(Int, Text)>)>,
 }
 
-impl Tracker for Learner {
+impl Tracker for NameLearner {
     fn observe(&mut self, record: &Record<'_>, scene: &Scene<'_>) -> u32 {
         let id = self.abi.u16(record.data);
         if let Some((_, pairs)) = self.events.iter().find(|event| Some(event.0) == id) {
@@ -205,7 +205,7 @@ fn learner(context: &Context<'_>) -> Option<Tracked> {
     }
     let mut ids: Vec<u16> = events.iter().map(|event| event.0).collect();
     ids.sort_unstable();
-    let tracker = Box::new(Learner { abi, events });
+    let tracker = Box::new(NameLearner { abi, events });
     (!ids.is_empty()).then_some(Tracked { ids, tracker, only_names: true })
 }
 

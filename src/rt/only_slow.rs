@@ -53,7 +53,7 @@ pub(super) const SLACK_NS: u64 = 1_000_000;
 /// Between two looks at the buffers.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Bytes of records of slow windows that wait to be written.
-const MOST_WAITING: usize = 256 << 20;
+const MAX_WAITING: usize = 256 << 20;
 /// The shortest time between them.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
 /// How early records of a snapshot were seen to be, and more; the histogram knows better. Perhaps the time of discarded
@@ -385,9 +385,9 @@ impl SlowFilter {
             self.kept.lines.clear();
         }
         let begun = Instant::now();
-        let crowded = self.kept.held.bytes() > MOST_WAITING;
+        let crowded = self.kept.held.bytes() > MAX_WAITING;
         if settled == u64::MAX || crowded || begun >= self.next_write {
-            self.put_in_files(settled, if crowded { MOST_WAITING / 4 * 3 } else { MOST_WAITING })?;
+            self.put_in_files(settled, if crowded { MAX_WAITING / 4 * 3 } else { MAX_WAITING })?;
             // Much that waits long takes long each time.
             self.next_write = begun + STATUS_PERIOD.max(begun.elapsed() * 20);
         }

@@ -30,13 +30,13 @@ const TABLES_PERIOD: Duration = Duration::from_secs(4);
 struct Found(BTreeSet<(i32, u64)>);
 
 /// More are there only if what the kernel slow_windows was lost.
-const MOST_FOUND: usize = 1 << 16;
+const MAX_FOUND: usize = 1 << 16;
 
 impl Found {
     /// Those that are in no snapshot so far.
     fn missing(&mut self, mut slow: Vec<Slow>) -> Vec<Slow> {
         slow.retain(|one| !self.0.remove(&(one.tid, one.start)));
-        if self.0.len() > MOST_FOUND {
+        if self.0.len() > MAX_FOUND {
             self.0.clear();
         }
         slow

@@ -19,7 +19,7 @@ const STACK_BYTES: u32 = 8 << 10;
 /// What a thread's records may take while a window is open, if nothing was said.
 const WINDOW_BUFFER_KB: u64 = 200;
 /// The most that the kernel copies.
-const MOST_STACK_BYTES: u32 = 65_528;
+const MAX_STACK_BYTES: u32 = 65_528;
 
 /// What is recorded inside of windows.
 #[derive(Args, Debug, Clone, Default)]
@@ -73,8 +73,8 @@ fn user_stack(word: &str) -> Result<UserStack, String> {
     let bytes = |text: &str| {
         let number: u32 = text.parse().map_err(|_| format!("{text:?} is no number of bytes"))?;
         match number {
-            512..=MOST_STACK_BYTES => Ok(UserStack::Dwarf(number / 8 * 8)),
-            _ => Err(format!("a copy of a stack has 512 to {MOST_STACK_BYTES} bytes")),
+            512..=MAX_STACK_BYTES => Ok(UserStack::Dwarf(number / 8 * 8)),
+            _ => Err(format!("a copy of a stack has 512 to {MAX_STACK_BYTES} bytes")),
         }
     };
     match word.split_once(',') {

@@ -50,7 +50,7 @@ fn add(top: &Instance, args: &AddArgs) -> ExitCode {
         top.definitions()
             .unwrap_or_default()
             .into_iter()
-            .map(|known| EventName { system: known.group, event: known.event }),
+            .map(|existing| EventName { system: existing.group, event: existing.event }),
     );
     let mut undo = Undo::new();
     let defined = named(kind, args.name.as_deref(), &args.words).and_then(|spec| {
@@ -82,22 +82,24 @@ fn group_and_name(word: &str) -> (&str, &str) {
 
 fn del(top: &Instance, args: &DelArgs) -> ExitCode {
     let mut status = if args.stale { reset::reset_stale("probe") } else { 0 };
-    let known = match top.definitions() {
-        Ok(known) => known,
+    let existing = match top.definitions() {
+        Ok(existing) => existing,
         Err(source) => return failed("listing the probes", source),
     };
     if args.stale {
-        status = status.max(del_orphans(top, &known));
+        status = status.max(del_orphans(top, &existing));
     }
     let words = args.names.iter().map(String::as_str).chain(args.all.then_some("*"));
     for word in words {
         let (group, name) = group_and_name(word);
         let Ok(pattern) = Pattern::glob(name) else { continue };
         // A group is never a glob: what is not named is a stranger's.
-        let wanted = known.iter().filter(|known| known.group == group && pattern.matches(known.event.as_bytes()));
+        let wanted =
+            existing.iter().filter(|existing| existing.group == group && pattern.matches(existing.event.as_bytes()));
         let wanted: Vec<&Definition> = wanted.collect();
         if wanted.is_empty() && word != "*" {
-            let others: Vec<String> = known.iter().filter(|known| known.event == name).map(full_name).collect();
+            let others: Vec<String> =
+                existing.iter().filter(|existing| existing.event == name).map(full_name).collect();
             let there = if others.is_empty() { String::new() } else { format!("; there is {}", others.join(", ")) };
             say!("rtrec probe: there is no probe {group}:{name}{there}");
             status = 2;
@@ -113,9 +115,9 @@ fn del(top: &Instance, args: &DelArgs) -> ExitCode {
 }
 
 /// Probes of recorders that are gone and have left no journal. One that is switched on is somebody's.
-fn del_orphans(top: &Instance, known: &[Definition]) -> u8 {
+fn del_orphans(top: &Instance, existing: &[Definition]) -> u8 {
     let mut status = 0;
-    for definition in known {
+    for definition in existing {
         let pid = definition.group.strip_prefix("rtrec_").and_then(|pid| pid.parse::<u32>().ok());
         if pid.is_none_or(|pid| std::path::Path::new(&format!("/proc/{pid}")).exists()) {
             continue;
@@ -142,12 +144,12 @@ fn is_rtrec_group(group: &str) -> bool {
 }
 
 fn list(top: &Instance, args: &ListArgs) -> ExitCode {
-    let known = match top.definitions() {
-        Ok(known) => known,
+    let existing = match top.definitions() {
+        Ok(existing) => existing,
         Err(source) => return failed("listing the probes", source),
     };
     let mut out = std::io::stdout().lock();
-    for definition in known.iter().filter(|known| args.all || is_rtrec_group(&known.group)) {
+    for definition in existing.iter().filter(|existing| args.all || is_rtrec_group(&existing.group)) {
         let _ = writeln!(out, "{:<32} {}", full_name(definition), definition.line);
     }
     ExitCode::SUCCESS
@@ -155,9 +157,9 @@ fn list(top: &Instance, args: &ListArgs) -> ExitCode {
 
 fn show(top: &Instance, word: &str) -> ExitCode {
     let (group, name) = group_and_name(word);
-    let known = top.definitions().unwrap_or_default();
-    let Some(definition) = known.iter().find(|known| known.group == group && known.event == name) else {
-        let names: Vec<String> = known.iter().map(full_name).collect();
+    let existing = top.definitions().unwrap_or_default();
+    let Some(definition) = existing.iter().find(|existing| existing.group == group && existing.event == name) else {
+        let names: Vec<String> = existing.iter().map(full_name).collect();
         let nearest = crate::probe::names::nearest(&format!("{group}:{name}"), names.iter().map(String::as_str));
         say!("rtrec probe: there is no probe {group}:{name}");
         if !nearest.is_empty() {

@@ -50,7 +50,7 @@ fn style(options: &Options) -> Result<Style, Explained> {
         PluginSet::All
     };
     if !options.layout.ignore_plugin.is_empty() {
-        let patterns = words(&options.layout.ignore_plugin)?;
+        let patterns = patterns_of(&options.layout.ignore_plugin)?;
         style.ignore = Ignore::when(move |system, name| any(&patterns, system, name));
     }
     style.options = options.layout.option.iter().map(|text| PluginSetting::parse(text)).collect();
@@ -72,7 +72,7 @@ pub(super) fn text_settings(options: &Options) -> Result<TextSettings, Explained
     if options.layout.raw {
         settings.columns.raw = RawEvents::all();
     } else if !options.layout.raw_event.is_empty() {
-        let patterns = words(&options.layout.raw_event)?;
+        let patterns = patterns_of(&options.layout.raw_event)?;
         settings.columns.raw = RawEvents::when(move |system, name| any(&patterns, system, name));
     }
     settings.boundaries = options.layout.boundary || options.layout.debug;
@@ -97,7 +97,7 @@ pub(super) fn hooks(texts: &[String]) -> Result<Vec<Hook>, Explained> {
     texts.iter().map(read).collect()
 }
 
-fn words(patterns: &[String]) -> Result<Vec<Pattern>, Explained> {
+fn patterns_of(patterns: &[String]) -> Result<Vec<Pattern>, Explained> {
     patterns.iter().map(|text| Pattern::whole(text).map_err(explain::pattern)).collect()
 }
 

@@ -4,7 +4,7 @@ use super::super::common::explain::Explained;
 use super::super::common::windows::{ByArg, EventLookup, SortArg, TimeArg};
 use super::args::{FormatArg, Options};
 use crate::report::Input;
-use crate::report::analysis::windows::{By, FoldedTime, Sort, WindowSettings, stored_session};
+use crate::report::analysis::windows::{GroupBy, StackTime, WindowOrder, WindowSettings, stored_session};
 use crate::windows::spec::{PointSpec, WindowSpec};
 use crate::windows::syscalls::Machine;
 use crate::windows::{Point, WindowConfig, WindowSource};
@@ -54,14 +54,14 @@ pub(super) fn window_settings(options: &Options, inputs: &[Input]) -> Result<Win
         user_symbols: options.files.user_symbols,
         top: options.analysis.view.top,
         sort: match options.analysis.view.sort {
-            None | Some(SortArg::Start) => Sort::Start,
-            Some(SortArg::Duration) => Sort::Duration,
-            Some(SortArg::Gap) => Sort::Gap,
+            None | Some(SortArg::Start) => WindowOrder::Start,
+            Some(SortArg::Duration) => WindowOrder::Duration,
+            Some(SortArg::Gap) => WindowOrder::Gap,
         },
         by: match options.analysis.view.by {
-            None | Some(ByArg::Kind) => By::Kind,
-            Some(ByArg::Thread) => By::Thread,
-            Some(ByArg::Label) => By::Label,
+            None | Some(ByArg::Kind) => GroupBy::Kind,
+            Some(ByArg::Thread) => GroupBy::Thread,
+            Some(ByArg::Label) => GroupBy::Label,
         },
         stacks: match options.layout.format {
             FormatArg::Export(format) if format.has_stacks() => true,
@@ -72,9 +72,9 @@ pub(super) fn window_settings(options: &Options, inputs: &[Input]) -> Result<Win
             _ => false,
         },
         time: match options.analysis.view.time {
-            Some(TimeArg::OnCpu) => FoldedTime::OnCpu,
-            Some(TimeArg::OffCpu) => FoldedTime::OffCpu,
-            None | Some(TimeArg::Wall) => FoldedTime::Wall,
+            Some(TimeArg::OnCpu) => StackTime::OnCpu,
+            Some(TimeArg::OffCpu) => StackTime::OffCpu,
+            None | Some(TimeArg::Wall) => StackTime::Wall,
         },
     })
 }

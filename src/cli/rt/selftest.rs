@@ -40,16 +40,16 @@ pub(super) struct SelftestArgs {
 #[derive(Clone, Copy)]
 struct TestCase {
     name: &'static str,
-    words: &'static [&'static str],
+    args: &'static [&'static str],
 }
 
 const TEST_CASES: [TestCase; 6] = [
-    TestCase { name: "magic", words: &["--window-magic"] },
-    TestCase { name: "marker", words: &["--window-marker"] },
-    TestCase { name: "syscall", words: &["--window-syscall", "0:clock_nanosleep"] },
-    TestCase { name: "tracepoint", words: &["--window", MARKS] },
-    TestCase { name: "probe", words: &[] },
-    TestCase { name: "in-kernel", words: &["--in-kernel", "--window-magic"] },
+    TestCase { name: "magic", args: &["--window-magic"] },
+    TestCase { name: "marker", args: &["--window-marker"] },
+    TestCase { name: "syscall", args: &["--window-syscall", "0:clock_nanosleep"] },
+    TestCase { name: "tracepoint", args: &["--window", MARKS] },
+    TestCase { name: "probe", args: &[] },
+    TestCase { name: "in-kernel", args: &["--in-kernel", "--window-magic"] },
 ];
 
 /// Windows between two tracepoints: system calls nobody else makes, told apart by their number.
@@ -77,17 +77,17 @@ pub(super) fn run(args: &SelftestArgs) -> ExitCode {
     let folder = args.keep.clone().unwrap_or_else(|| folder.path().to_owned());
     let mut failed = 0;
     for case in &TEST_CASES {
-        let (verdict, words) = match unsupported(case) {
+        let (verdict, text) = match unsupported(case) {
             Some(reason) => ("skipped", reason),
             None => match check(case, &program, &folder) {
-                Ok(words) => ("ok", words),
-                Err(words) => {
+                Ok(text) => ("ok", text),
+                Err(text) => {
                     failed += 1;
-                    ("FAILED", words)
+                    ("FAILED", text)
                 }
             },
         };
-        print_line(&format!("{:<11} {verdict:<8} {words}", case.name));
+        print_line(&format!("{:<11} {verdict:<8} {text}", case.name));
     }
     ExitCode::from(u8::from(failed > 0))
 }
@@ -119,24 +119,24 @@ fn check(case: &TestCase, program: &Path, folder: &Path) -> Result<String, Strin
     let (readings, trace) = (folder.join(format!("{}.txt", case.name)), folder.join(format!("{}.dat", case.name)));
     // What the kernel does not find slow is not there to be compared.
     let threshold = if case.name == "in-kernel" { "0ns" } else { "20ms" };
-    let mut words: Vec<OsString> = ["rt", "-q", "--threshold", threshold, "-o"].map(OsString::from).to_vec();
-    words.push(trace.clone().into());
-    words.extend(case.words.iter().map(OsString::from));
+    let mut args: Vec<OsString> = ["rt", "-q", "--threshold", threshold, "-o"].map(OsString::from).to_vec();
+    args.push(trace.clone().into());
+    args.extend(case.args.iter().map(OsString::from));
     if case.name == "probe" {
         let program = program.display();
-        words.extend(["--window".into(), format!("{program}:rtrec_selftest_begin..rtrec_selftest_end").into()]);
+        args.extend(["--window".into(), format!("{program}:rtrec_selftest_begin..rtrec_selftest_end").into()]);
     }
-    words.extend(["--".into(), program.into()]);
-    words.extend(["rt", "selftest", "--load", case.name].map(OsString::from));
-    words.push(readings.clone().into());
-    let recorded = run_rtrec(program, &words)?;
+    args.extend(["--".into(), program.into()]);
+    args.extend(["rt", "selftest", "--load", case.name].map(OsString::from));
+    args.push(readings.clone().into());
+    let recorded = run_rtrec(program, &args)?;
     if !recorded.status.success() {
         return Err(String::from_utf8_lossy(&recorded.stderr).trim().to_owned());
     }
-    let mut words: Vec<OsString> =
+    let mut args: Vec<OsString> =
         ["report", "--windows", "--min", "0", "--format", "json"].map(OsString::from).to_vec();
-    words.push(trace.into());
-    let report = run_rtrec(program, &words)?;
+    args.push(trace.into());
+    let report = run_rtrec(program, &args)?;
     let windows: Vec<Value> = String::from_utf8_lossy(&report.stdout)
         .lines()
         .map(serde_json::from_str)
@@ -146,14 +146,16 @@ fn check(case: &TestCase, program: &Path, folder: &Path) -> Result<String, Strin
     compare(&readings, &windows, if case.name == "in-kernel" { EARLY_NS as i64 } else { 0 })
 }
 
-fn run_rtrec(program: &Path, words: &[OsString]) -> Result<Output, String> {
-    Command::new(program).args(words).output().map_err(|error| format!("{} cannot be run: {error}", program.display()))
+fn run_rtrec(program: &Path, args: &[OsString]) -> Result<Output, String> {
+    Command::new(program).args(args).output().map_err(|error| format!("{} cannot be run: {error}", program.display()))
 }
 
 /// Whether the windows are those of the readings; they may be early as a whole by so much.
 fn compare(readings: &str, windows: &[Value], early: i64) -> Result<String, String> {
-    let readings_read: Vec<Vec<i64>> =
-        readings.lines().map(|line| line.split(' ').filter_map(|word| word.parse().ok()).collect()).collect();
+    let readings_read: Vec<Vec<i64>> = readings
+        .lines()
+        .map(|line| line.split(' ').filter_map(|number_text| number_text.parse().ok()).collect())
+        .collect();
     if readings_read.len() != PATTERN.len() || windows.len() != readings_read.len() {
         return Err(format!(
             "{} windows were made, {} of {} are reported",

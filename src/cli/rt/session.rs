@@ -205,8 +205,8 @@ pub(super) fn status(args: &StatusArgs) -> ExitCode {
         shown = true;
         let counts = fs::read(file(&name, "status")).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let threads = state.pids.iter().map(|pid| threads::of_process(*pid).len()).sum();
-        let seen = SessionStatus { state, active, threads, counts };
-        let text = if args.json { serde_json::to_string(&seen).unwrap_or_default() } else { seen.text() };
+        let status = SessionStatus { state, active, threads, counts };
+        let text = if args.json { serde_json::to_string(&status).unwrap_or_default() } else { status.text() };
         print_line(&text);
     }
     if !shown && let Some(name) = &args.name {
@@ -271,16 +271,16 @@ pub(super) fn stop(args: &StopArgs) -> ExitCode {
 
 /// Shows the windows of a session.
 pub(super) fn report(args: &ReportArgs) -> ExitCode {
-    let mut words = vec!["report".to_owned(), "--windows".to_owned()];
+    let mut arguments = vec!["report".to_owned(), "--windows".to_owned()];
     let mut path = args.what.clone().filter(|what| !what.starts_with('-'));
     let options = args.what.iter().filter(|what| what.starts_with('-')).chain(&args.options).cloned();
     if let Some(state) = path.as_ref().filter(|path| !Path::new(path).exists()).and_then(|name| read_state(name)) {
         path = Some(state.output.display().to_string());
     }
-    words.extend(options);
-    words.extend(path);
+    arguments.extend(options);
+    arguments.extend(path);
     let command = crate::cli::report::ReportArgs::augment_args(clap::Command::new("report"));
-    let matches = command.try_get_matches_from(words);
+    let matches = command.try_get_matches_from(arguments);
     match matches.and_then(|matches| crate::cli::report::ReportArgs::from_arg_matches(&matches)) {
         Ok(args) => crate::cli::report::run(args),
         Err(error) => {

@@ -29,7 +29,7 @@ const SIZE_KB: u64 = 128;
 const MANY_CPUS: usize = 8;
 const DRAIN_EVERY_MS: u16 = 1000;
 /// Changes that are kept: those of some 200,000 tasks, in 70 MB.
-const MOST_CHANGES: usize = 1 << 19;
+const MAX_CHANGES: usize = 1 << 19;
 /// Looks at the clocks, of which the quickest counts.
 const CLOCK_CHECKS: u32 = 20;
 const MARKER_PREFIX: &str = "rtrec clock ";
@@ -259,7 +259,7 @@ impl Collector {
             let mut fds = [PollFd::new(stop.as_fd(), PollFlags::POLLIN)];
             let stopped = poll(&mut fds, PollTimeout::from(DRAIN_EVERY_MS)).is_ok_and(|ready| ready > 0);
             self.drain();
-            self.collected.forget_oldest(MOST_CHANGES);
+            self.collected.forget_oldest(MAX_CHANGES);
             if stopped {
                 return self.collected;
             }

@@ -152,7 +152,7 @@ pub struct Reading {
     gate: Gate,
     progress: Progress,
     /// Records were handed out.
-    begun: bool,
+    started: bool,
     live: Option<Live>,
 }
 
@@ -180,7 +180,7 @@ impl Reading {
             origins: Vec::new(),
             gate,
             progress: Progress::default(),
-            begun: false,
+            started: false,
             live: None,
         };
         reading.rewind();
@@ -212,7 +212,7 @@ impl Reading {
             let has_graph = lane.trace.formats.find("ftrace", "funcgraph_entry").is_some();
             lane.draws_graph = fold_leaves && has_graph;
         }
-        if !self.begun {
+        if !self.started {
             self.rewind();
         }
     }
@@ -226,12 +226,12 @@ impl Reading {
         let trackers = (0..self.inputs.len()).map(trackers).collect();
         self.progress = Progress::new(&self.lanes, trackers);
         self.gate.forget();
-        self.begun = false;
+        self.started = false;
     }
 
     /// Whether a pass over its records has begun.
     pub(in crate::report) fn has_begun(&self) -> bool {
-        self.begun
+        self.started
     }
 
     /// Hands over all records; of a recording, those that have come.
@@ -252,7 +252,7 @@ impl Reading {
 
     /// One pass over the records; `asked` is what whoever takes them needs.
     pub(in crate::report) fn pass(&mut self, asked: &Asked) -> Pass<'_> {
-        self.begun = true;
+        self.started = true;
         if self.live.is_none() {
             self.origins.clear();
         }

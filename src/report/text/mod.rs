@@ -70,7 +70,7 @@ pub(super) fn print(reading: &mut Reading, settings: &TextSettings, out: &mut dy
     if !reading.has_begun() {
         heading(reading.opened(), settings, compat, out)?;
     }
-    let mut notes = texts(reading.opened().inputs, compat, out)?;
+    let mut notes = print_texts(reading.opened().inputs, compat, out)?;
     let asked = Asked { keeps_account: settings.wakeups, has_tail: true, ..Asked::default() };
     let mut wakeups = settings.wakeups.then(Wakeups::default);
     if let Some(wakeups) = &mut wakeups {
@@ -125,7 +125,7 @@ fn heading(opened: Opened<'_>, settings: &TextSettings, compat: Compat, out: &mu
 }
 
 /// Prints traces that were stored as text.
-fn texts(inputs: &[Input], compat: Compat, out: &mut dyn Write) -> Result<Vec<(usize, Note)>, TextError> {
+fn print_texts(inputs: &[Input], compat: Compat, out: &mut dyn Write) -> Result<Vec<(usize, Note)>, TextError> {
     let mut notes = Vec::new();
     for (file, input) in inputs.iter().enumerate() {
         for buffer in &input.dat.texts {

@@ -30,7 +30,7 @@ const WRITE_PERIOD: Duration = Duration::from_secs(1);
 /// So many samples and switches are written without waiting.
 const MANY: usize = 1 << 16;
 /// So many may wait until their windows have ended: 20 MB.
-const MOST_WAITING: usize = 1 << 19;
+const MAX_WAITING: usize = 1 << 19;
 
 /// What was taken in all.
 #[derive(Debug, Default)]
@@ -281,7 +281,7 @@ fn sorted_out<T: Copy>(waiting: &mut Vec<T>, fate: impl Fn(&T) -> Fate) -> Vec<T
 
 /// Drops the oldest of what would wait, and tells how many.
 fn drop_oldest<T>(waiting: &mut Vec<T>) -> usize {
-    let too_many = waiting.len().saturating_sub(MOST_WAITING);
+    let too_many = waiting.len().saturating_sub(MAX_WAITING);
     waiting.drain(..too_many);
     too_many
 }
@@ -357,13 +357,13 @@ mod tests {
         let states = SharedWindowStates::default();
         window_states::lock(&states).open.insert(1, 0);
         let mut work = work(&folder, Some(SharedWindowStates::clone(&states)));
-        (0..MOST_WAITING as u64 + 7).for_each(|time| sampled(&mut work, time, 1));
+        (0..MAX_WAITING as u64 + 7).for_each(|time| sampled(&mut work, time, 1));
         work.write(Some(&Known::take(&states, false)));
-        assert_eq!((work.samples.len(), work.switches.len()), (MOST_WAITING, MOST_WAITING));
+        assert_eq!((work.samples.len(), work.switches.len()), (MAX_WAITING, MAX_WAITING));
         window_states::lock(&states).slow = vec![(1, 0, u64::MAX)];
         work.write(Some(&Known::take(&states, true)));
         let all = stored(&folder);
-        assert_eq!((all.samples.len(), all.forgotten, all.samples[0].time), (MOST_WAITING, 14, 7));
+        assert_eq!((all.samples.len(), all.forgotten, all.samples[0].time), (MAX_WAITING, 14, 7));
     }
 
     #[test]

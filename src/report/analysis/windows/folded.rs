@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::lines::{self, ms, samples_of};
 use super::page::{ShownWindow, WindowsReport};
-use super::settings::FoldedTime;
+use super::settings::StackTime;
 use crate::report::export::stacks::Stacks;
 
 /// Running time of windows without samples.
@@ -15,7 +15,7 @@ const NOT_SAMPLED: &str = "[running, not sampled]";
 
 /// The time of each stack.
 #[derive(Debug, Default)]
-pub(super) struct StackTimes {
+pub(super) struct TimeByStack {
     /// In nanoseconds; names with `;` between them, the outermost first.
     stacks: BTreeMap<String, u64>,
     windows: usize,
@@ -23,7 +23,7 @@ pub(super) struct StackTimes {
     periods: Vec<u64>,
 }
 
-impl StackTimes {
+impl TimeByStack {
     /// Adds the slow windows of a file.
     pub(super) fn add(&mut self, page: &WindowsReport<'_>) {
         self.windows += page.shown.len();
@@ -34,7 +34,7 @@ impl StackTimes {
         for one in &page.shown {
             let comm = page.comm(one.window.tid, one.window.end);
             match samples {
-                _ if page.settings.time == FoldedTime::OffCpu => {}
+                _ if page.settings.time == StackTime::OffCpu => {}
                 Some(samples) => {
                     for sample in samples_of(samples, &one.window) {
                         let stack = std::iter::once(comm.as_str()).chain(lines::names(samples, sample.stack));
@@ -46,34 +46,34 @@ impl StackTimes {
                     *self.stacks.entry(stack).or_default() += one.window.split.on_cpu;
                 }
             }
-            if page.settings.time != FoldedTime::OnCpu {
+            if page.settings.time != StackTime::OnCpu {
                 off_cpu(page, one, &comm, &mut self.stacks);
             }
         }
     }
 
     /// With what they are about.
-    pub(super) fn stacks(self, time: FoldedTime) -> Stacks {
+    pub(super) fn stacks(self, time: StackTime) -> Stacks {
         let total = self.stacks.values().sum();
         let what = match time {
-            FoldedTime::OnCpu => "CPU time",
-            FoldedTime::OffCpu => "time off CPU",
-            FoldedTime::Wall => "time",
+            StackTime::OnCpu => "CPU time",
+            StackTime::OffCpu => "time off CPU",
+            StackTime::Wall => "time",
         };
         let windows = if self.windows == 1 { "slow window" } else { "slow windows" };
         let mut about = Vec::new();
-        if time != FoldedTime::OffCpu {
+        if time != StackTime::OffCpu {
             about.extend(self.periods.iter().map(|ns| {
                 format!("on CPU: estimated by samples, each stands for {} ms of a thread's CPU time", ms(*ns))
             }));
         }
-        if time != FoldedTime::OnCpu {
+        if time != StackTime::OnCpu {
             about.push("[blocked], [preempted]: measured, from leaving the CPU until it runs again".to_owned());
         }
         let title = format!("{what} in {} {windows}: {} ms", self.windows, ms(total));
         let us = |(stack, ns): (String, u64)| Some((stack, (ns + 500) / 1000)).filter(|(_, us)| *us > 0);
         let stacks = self.stacks.into_iter().filter_map(us).collect();
-        Stacks { stacks, title, about, off_cpu: time == FoldedTime::OffCpu }
+        Stacks { stacks, title, about, off_cpu: time == StackTime::OffCpu }
     }
 }
 

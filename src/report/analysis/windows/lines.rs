@@ -1,7 +1,7 @@
 //! The time line of a window: one line a step, stacks with the step they belong to.
 
 use super::page::{ShownWindow, WindowsReport};
-use super::settings::Sort;
+use super::settings::WindowOrder;
 use crate::decode::Scene;
 use crate::decode::meaning::{Edge, Meaning, frames, is_runnable};
 use crate::report::reading::lane::Lane;
@@ -100,7 +100,7 @@ pub(super) fn lines(page: &WindowsReport<'_>, shown: &ShownWindow, brief: bool) 
     if brief {
         lines = compact(lines);
     }
-    if page.settings.sort == Sort::Gap {
+    if page.settings.sort == WindowOrder::Gap {
         lines.sort_by_key(|line| std::cmp::Reverse(line.since));
     }
     lines

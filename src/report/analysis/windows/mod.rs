@@ -24,7 +24,7 @@ mod text;
 use std::io::{self, Write};
 use std::path::Path;
 
-pub use settings::{By, FoldedTime, Sort, WindowError, WindowSettings};
+pub use settings::{GroupBy, StackTime, WindowError, WindowOrder, WindowSettings};
 
 use super::interface::{Analysis, AnalysisError, Findings};
 use crate::dat::{Dat, rtrec_sections};
@@ -42,7 +42,7 @@ use crate::wire::subbuf::Lost;
 use page::{FoundWindows, ShownWindow, WindowsReport};
 
 /// Bytes of records that a thread may have in open windows.
-const MOST_BYTES: usize = 256 << 20;
+const MAX_BYTES: usize = 256 << 20;
 
 /// The windows of one file.
 struct FileWindows {
@@ -126,7 +126,7 @@ impl Findings for WindowsReports<'_> {
     }
 
     fn stacks(&self) -> Option<Stacks> {
-        let mut times = folded::StackTimes::default();
+        let mut times = folded::TimeByStack::default();
         self.pages.iter().for_each(|page| times.add(page));
         Some(times.stacks(self.settings.time))
     }
@@ -155,11 +155,11 @@ fn open(number: usize, input: &Input, lanes: &[Lane], settings: &WindowSettings)
     };
     session.threshold_ns = settings.threshold_ns.unwrap_or(session.threshold_ns);
     let formats = input.trace.formats.iter().filter_map(|event| input.trace.formats.get(event.id));
-    let mut engine = Engine::new(&session, formats, input.trace.abi, MOST_BYTES)
+    let mut engine = Engine::new(&session, formats, input.trace.abi, MAX_BYTES)
         .map_err(|(text, error)| WindowError::Filter(text, error.to_string()))?;
     let mut samples = input.dat.own_payload(rtrec_sections::SAMPLES).map(|bytes| Samples::decode(&bytes));
     if settings.stacks
-        && settings.time == FoldedTime::OnCpu
+        && settings.time == StackTime::OnCpu
         && samples.as_ref().is_none_or(|samples| samples.period_ns == 0)
     {
         return Err(WindowError::NoSamples(input.path.clone()));
@@ -225,11 +225,11 @@ impl FileWindows {
         }
         let mut shown = std::mem::take(&mut self.found.shown);
         match settings.sort {
-            Sort::Duration => shown.sort_by_key(|shown| std::cmp::Reverse(shown.window.duration())),
+            WindowOrder::Duration => shown.sort_by_key(|shown| std::cmp::Reverse(shown.window.duration())),
             _ => shown.sort_by_key(|shown| (shown.window.start, shown.window.tid)),
         }
         if let Some(top) = settings.top {
-            if settings.sort == Sort::Start {
+            if settings.sort == WindowOrder::Start {
                 // The longest, in the order of time.
                 shown.sort_by_key(|shown| std::cmp::Reverse(shown.window.duration()));
                 shown.truncate(top);

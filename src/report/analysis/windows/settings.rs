@@ -6,7 +6,7 @@ use crate::windows::WindowConfig;
 
 /// In which order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Sort {
+pub enum WindowOrder {
     /// Windows as they began.
     #[default]
     Start,
@@ -18,7 +18,7 @@ pub enum Sort {
 
 /// What the tables are about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum By {
+pub enum GroupBy {
     /// Kinds of windows and their labels.
     #[default]
     Kind,
@@ -30,7 +30,7 @@ pub enum By {
 
 /// Which time stacks are folded for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum FoldedTime {
+pub enum StackTime {
     /// Samples.
     OnCpu,
     /// From switch-out to running again.
@@ -55,9 +55,9 @@ pub struct WindowSettings {
     /// At most so many windows.
     pub top: Option<usize>,
     /// Their order.
-    pub sort: Sort,
+    pub sort: WindowOrder,
     /// Tables.
-    pub by: By,
+    pub by: GroupBy,
     /// Stacks are asked for: those of CPU time need samples.
     pub stacks: bool,
     /// Look up functions of programs that had no name when they were sampled, in the same builds of their files.
@@ -65,7 +65,7 @@ pub struct WindowSettings {
     /// Show every interrupt and timer, not one line for each that changed nothing.
     pub all_steps: bool,
     /// Which time of stacks.
-    pub time: FoldedTime,
+    pub time: StackTime,
 }
 
 /// Why there is no such report.

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use super::lines::ms;
 use super::page::WindowsReport;
-use super::settings::By;
+use super::settings::GroupBy;
 use crate::spread::Spread;
 use crate::windows::{DurationCounts, NS_PER_ROW};
 
@@ -117,16 +117,16 @@ fn rows(page: &WindowsReport<'_>) -> Vec<Row> {
     for closed in &page.found.closed {
         let label = page.found.labels.get(closed.label as usize).and_then(Option::as_deref);
         let key = match page.settings.by {
-            By::Kind => (closed.definition, closed.label),
-            By::Thread => (0, closed.tid as u32),
-            By::Label => (0, closed.label),
+            GroupBy::Kind => (closed.definition, closed.label),
+            GroupBy::Thread => (0, closed.tid as u32),
+            GroupBy::Label => (0, closed.label),
         };
         let at = *row_of.entry(key).or_insert_with(|| {
             let name = match (page.settings.by, label) {
-                (By::Thread, _) => format!("{}-{}", page.comm(closed.tid, closed.end), closed.tid),
-                (By::Label, label) => label.unwrap_or("(no label)").to_owned(),
-                (By::Kind, None) => page.kind(closed.definition as usize).to_owned(),
-                (By::Kind, Some(label)) => format!("{} {label}", page.kind(closed.definition as usize)),
+                (GroupBy::Thread, _) => format!("{}-{}", page.comm(closed.tid, closed.end), closed.tid),
+                (GroupBy::Label, label) => label.unwrap_or("(no label)").to_owned(),
+                (GroupBy::Kind, None) => page.kind(closed.definition as usize).to_owned(),
+                (GroupBy::Kind, Some(label)) => format!("{} {label}", page.kind(closed.definition as usize)),
             };
             rows.push((name, 0, Spread::new(NS_PER_ROW)));
             rows.len() - 1
