@@ -126,7 +126,7 @@ impl Receiver for Asking<'_> {
 }
 
 /// Settings of a recording that brings what `analysis` wants, in an instance of its own: what others record goes on, and
-/// nothing is left behind. It lasts until `command` ends, or, if that is empty, until it is told to stop.
+/// nothing is left changed. It lasts until `command` ends, or, if that is empty, until something stops it.
 pub fn settings_for(analysis: &dyn Analysis, command: Vec<OsString>) -> Settings {
     let words = match analysis.wants() {
         Wants::All => vec!["all".to_owned()],

@@ -87,7 +87,7 @@ impl Spread {
         self.values.value_at_percentile(percent).clamp(self.min(), self.max)
     }
 
-    /// Draws how many values fall between powers of two. Two empty rows stand before and behind; more in the middle are
+    /// Draws how many values fall between powers of two. Two empty rows stand before and after; more in the middle are
     /// cut.
     pub fn histogram(&self) -> String {
         let counts = &self.buckets;

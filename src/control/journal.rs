@@ -1,6 +1,6 @@
 //! The journal on disk: what a recorder that is killed leaves for `rtrec restore`, `rtrec reset --stale` and `report`.
 //!
-//! One JSON object a line, each written by one `write(2)` before what it tells is done. The lines about data are
+//! One JSON object a line, each written by one `write(2)` before what it says is done. The lines about data are
 //! [`dat::unsealed::JournalEntry`](crate::dat::unsealed::JournalEntry), those about control files are `{"step": …}`. The journal lies beside the data; a link in
 //! `/run/rtrec` leads to it, for those who no longer know where that was. Nothing is synced: when the machine dies,
 //! the settings die with it.
@@ -74,7 +74,7 @@ pub struct JournalLink {
 }
 
 impl JournalLink {
-    /// Leaves a link to the journal. Where that cannot be done, `reset --stale` has to be told the folder.
+    /// Leaves a link to the journal. Where that cannot be done, `reset --stale` has to be given the folder.
     pub fn new(journal: &Path) -> Option<Self> {
         let link = Path::new(RUNNING).join(std::process::id().to_string());
         fs::create_dir_all(RUNNING).ok()?;

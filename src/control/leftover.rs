@@ -8,7 +8,7 @@ use super::journal::{Journal, RUNNING, StepLine};
 use crate::dat::unsealed::{Family, JournalEntry, Unsealed};
 use crate::tracefs::{self, undo::Step};
 
-/// What a recorder that is no more has left behind.
+/// What a recorder that is no more has left.
 #[derive(Debug)]
 pub struct Leftover {
     /// Its data.

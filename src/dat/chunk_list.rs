@@ -119,7 +119,7 @@ impl ChunkIndex {
             let here = cursor.clone();
             match cursor.next(dat) {
                 None => break,
-                // What is wrong here is told when the walk comes by.
+                // What is wrong here is reported when the walk comes by.
                 Some(Err(_)) => continue,
                 Some(Ok(_)) => {}
             }

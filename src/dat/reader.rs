@@ -39,7 +39,7 @@ pub struct CpuData {
     pub offset: u64,
     /// Bytes in the file, as recorded; a hint when compressed.
     pub bytes: u64,
-    /// Offset of what lies behind it: the data of another CPU, or the end of the file.
+    /// Offset of what comes after it: the data of another CPU, or the end of the file.
     pub(super) limit: u64,
 }
 
@@ -537,7 +537,7 @@ mod tests {
         assert!(error(b"\x17\x08\x44tracing7\0\0\x08\x00\x10\x00\x00lz4\0\0").contains("\"lz4\""));
     }
 
-    /// A version 6 file whose CPUs each claim `bytes` bytes at what `offset` says, with `room` bytes behind the table.
+    /// A version 6 file whose CPUs each claim `bytes` bytes at what `offset` says, with `room` bytes after the table.
     fn v6(cpus: u32, room: usize, claim: impl Fn(u32, u64) -> (u64, u64)) -> Vec<u8> {
         let mut file = [&ids::MAGIC[..], b"6\0\0\x08\x00\x10\x00\x00"].concat();
         for name in [&b"header_page\0"[..], b"header_event\0"] {

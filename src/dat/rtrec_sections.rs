@@ -202,7 +202,7 @@ impl Dat {
             let Some(offset) = at.checked_add(ids::SECTION_HEADER_BYTES) else { break };
             if head.id == wanted {
                 let compressed = head.flags & ids::FLAG_COMPRESSED != 0;
-                // What stands behind a damaged piece cannot be understood without it.
+                // What comes after a damaged piece cannot be understood without it.
                 let Ok(mut piece) = self.block(Place { offset, bytes: head.bytes, compressed }) else { break };
                 found.get_or_insert_default().append(&mut piece);
             }

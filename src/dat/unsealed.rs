@@ -5,7 +5,7 @@
 //!
 //! While it records, a file `DIR/NAME` is a family of files in one folder:
 //! ```text
-//! .NAME.rtrec-PID.journal        one JSON object a line, each written before what it tells is done
+//! .NAME.rtrec-PID.journal        one JSON object a line, each written before what it says is done
 //! .NAME.rtrec-PID.part           the header and the metadata sections of the file to be
 //! .NAME.rtrec-PID.cpu0.0         chunks (or, uncompressed, sub-buffers) of CPU 0, its first segment
 //! .NAME.rtrec-PID.INSTANCE.cpu0.0
@@ -216,12 +216,12 @@ impl Family {
         Ok(found)
     }
 
-    /// What waits to be written behind so much of a CPU's data.
+    /// What waits to be written after so much of a CPU's data.
     pub fn pending_path(&self, instance: &str, cpu: u32, behind: SegmentEnd) -> PathBuf {
         self.file(&format!("{}.{}.{}", pending_kind(instance, cpu), behind.segment, behind.raw_bytes))
     }
 
-    /// What waited to be written behind these segments of a CPU, if anything did: it is as whole as they are.
+    /// What waited to be written after these segments of a CPU, if anything did: it is as whole as they are.
     pub fn find_pending(
         &self,
         instance: &str,
@@ -242,7 +242,7 @@ impl Family {
             };
             let (Ok(segment), Ok(raw_bytes)) = (segment.parse(), raw_bytes.parse()) else { continue };
             let at = SegmentEnd { segment, raw_bytes };
-            // What waited behind less than there is has been written meanwhile, in part at least.
+            // What waited after less than there is has been written meanwhile, in part at least.
             if at >= end && next.as_ref().is_none_or(|(other, _)| at < *other) {
                 next = Some((at, path));
             }
@@ -290,7 +290,7 @@ pub struct SegmentEnd {
     pub raw_bytes: u64,
 }
 
-/// The number of the segment that waited to be written: behind all others.
+/// The number of the segment that waited to be written: after all others.
 const PENDING_SEGMENT: u64 = u64::MAX;
 
 fn pending_kind(instance: &str, cpu: u32) -> String {
@@ -532,7 +532,7 @@ fn newest(families: Vec<Family>) -> Option<Family> {
     families.into_iter().max_by_key(|family| fs::metadata(family.journal()).and_then(|journal| journal.modified()).ok())
 }
 
-/// What tells this boot of the machine from others.
+/// What identifies this boot of the machine.
 pub fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

@@ -339,7 +339,7 @@ impl Writer {
     }
 }
 
-/// Where the header says how large a sub-buffer is: behind magic, version, byte order and size of long.
+/// Where the header says how large a sub-buffer is: after magic, version, byte order and size of long.
 const SUBBUF_BYTES_AT: u64 = ids::MAGIC.len() as u64 + 4;
 
 /// The header up to the offset of the first OPTIONS section.
@@ -368,7 +368,7 @@ pub struct Move<'a> {
     pub at: u64,
 }
 
-/// Hears of every move before it is made, and tells how much room there is.
+/// Hears of every move before it is made, and says how much room there is.
 pub type Moving<'a> = dyn FnMut(Move<'_>) -> io::Result<Room> + 'a;
 
 /// Whether what is moved may be there twice for a while.

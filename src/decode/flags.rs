@@ -17,7 +17,7 @@ const NEED_RESCHED: u64 = 0x04;
 const HARDIRQ: u64 = 0x08;
 const SOFTIRQ: u64 = 0x10;
 
-/// Where an event's records keep what the letters tell.
+/// Where an event's records keep what the letters say.
 pub struct LatencyFlags {
     compat: Compat,
     flags: Option<Int>,

@@ -113,7 +113,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry without plugins: events are told by their own print fmt.
+    /// A registry without plugins: events are printed by their own print fmt.
     pub const EMPTY: Registry = Registry { families: &[] };
 
     /// Every option of every plugin.

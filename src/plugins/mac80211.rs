@@ -1,4 +1,4 @@
-//! What mac80211 tells a driver about the network a wireless interface is in.
+//! What mac80211 says to a driver about the network a wireless interface is in.
 
 use crate::wire::format::EventFormat;
 use crate::wire::record::Record;

@@ -68,7 +68,7 @@ mod tests {
         look.format("u", &format!("name: out\nID: 1601\n{COMMON}{back}"))
     }
 
-    /// Names of the addresses of this program, as a file tells them for task 77.
+    /// Names of the addresses of this program, as a file has them for task 77.
     fn users() -> UserNames {
         let path = std::env::current_exe().unwrap();
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();

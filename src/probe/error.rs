@@ -91,7 +91,7 @@ pub enum ProbeError {
         path: PathBuf,
         /// As asked for.
         word: String,
-        /// What it may choose, as far as names tell.
+        /// What it may choose, as far as names say.
         choices: Vec<String>,
     },
     /// The name means several functions.
@@ -130,7 +130,7 @@ pub enum ProbeError {
         /// Offsets of the nearest instructions.
         nearest: (u64, u64),
     },
-    /// The offset lies behind the function.
+    /// The offset is after the end of the function.
     BehindFunction {
         /// As asked for.
         word: String,

@@ -99,7 +99,7 @@ fn configured(file: &Path, folders: &mut Vec<PathBuf>, depth: u8) {
     }
 }
 
-/// A library of a folder by the name given, or with `.so` and a version behind it; `lib` in front may be left out.
+/// A library of a folder by the name given, or with `.so` and a version after it; `lib` in front may be left out.
 fn library(folder: &Path, name: &str) -> Option<PathBuf> {
     let exact = folder.join(name);
     if exact.is_file() {
@@ -145,7 +145,7 @@ pub fn of_process(pid: i32) -> Result<Vec<PathBuf>, ProbeError> {
         }
         let is_program = Path::new(path) == program;
         let inside = PathBuf::from(format!("/proc/{pid}/root{path}"));
-        // A file that was replaced since is still there behind its mapping.
+        // A file that was replaced since is still there through its mapping.
         let file = if path.ends_with(" (deleted)") || !inside.is_file() {
             PathBuf::from(format!("/proc/{pid}/map_files/{}", plain_range(range)))
         } else if same_file(&inside, Path::new(path)) {

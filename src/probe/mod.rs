@@ -176,10 +176,10 @@ impl Resolver {
     }
 }
 
-/// How many probes have their notes told one by one.
+/// How many probes have their notes printed one by one.
 const TOLD_SINGLY: usize = 3;
 
-/// What is to be told of probes: where, and what is not quite as asked for. Of many probes only how many there are.
+/// What is to be said of probes: where, and what is not quite as asked for. Of many probes only how many there are.
 pub fn notes(probes: &[Probe]) -> Vec<(String, String)> {
     let noted: Vec<&Probe> = probes.iter().filter(|probe| !probe.notes.is_empty()).collect();
     if noted.len() > TOLD_SINGLY {

@@ -58,7 +58,7 @@ pub enum BinaryName {
 pub enum Place {
     /// An offset of the file.
     Offset(u64),
-    /// A symbol, or a glob of symbols, and an offset behind it.
+    /// A symbol, or a glob of symbols, and an offset after it.
     Symbol(String, u64),
     /// A source line.
     Line(String, u64),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{setup, tracefs};
 
-/// Is told how a recording goes.
+/// Hears how a recording goes.
 pub trait Observer: Sync {
     /// Something worth a line.
     fn note(&self, note: Note);

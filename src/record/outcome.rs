@@ -110,7 +110,7 @@ pub struct CpuOutcome {
     pub lowered: u64,
 }
 
-/// Why a trace has no records, as far as can be told.
+/// Why a trace has no records, as far as can be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Emptiness {
     /// Somebody or a trigger switched the buffer off.

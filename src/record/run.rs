@@ -233,7 +233,7 @@ fn set_up<'c>(
     sink.open(scene, companion, &mut undo.settings)
 }
 
-/// Says so when recorders that were killed have left settings behind.
+/// Says so when recorders that were killed have left settings changed.
 fn note_leftovers(observer: &dyn Observer) {
     let count = Leftover::registered().iter().filter(|leftover| leftover.needs_reset()).count();
     if count > 0 {
@@ -241,7 +241,7 @@ fn note_leftovers(observer: &dyn Observer) {
     }
 }
 
-/// Opens what tells when the processes of `-P` end; one that does not exist is an error now, not an empty trace later.
+/// Opens what shows when the processes of `-P` end; one that does not exist is an error now, not an empty trace later.
 fn watch_processes(settings: &setup::Settings) -> Result<Vec<OwnedFd>, Error> {
     let watch = |pid| signals::pidfd(pid).map_err(|source| Error::NoProcess { pid, source });
     settings.pids().map(watch).collect()

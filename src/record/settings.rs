@@ -29,7 +29,7 @@ pub struct Settings {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CaptureSettings {
-    /// The command to run and its arguments; empty: record until told to stop.
+    /// The command to run and its arguments; empty: record until something stops it.
     pub command: Vec<OsString>,
     /// Run the command as this user.
     pub user: Option<String>,

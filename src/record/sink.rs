@@ -1,4 +1,4 @@
-//! Where records go: what the orchestrator asks of a sink, and what it tells it.
+//! Where records go: what the orchestrator asks of a sink, and what it hands it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

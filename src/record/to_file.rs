@@ -248,7 +248,7 @@ impl<'c> FileSink<'_, 'c> {
         let readers: Vec<_> = self.buffers.iter_mut().map(|buffer| buffer.readers.take()).collect();
         let buffers = &self.buffers;
         let (captured, child, rotator) = thread::scope(|scope| {
-            // However this closure is left, the readers must be told to stop, or the scope waits for ever.
+            // However this closure is left, the readers must be stopped, or the scope waits for ever.
             let stopper = StopOnDrop(&stop);
             let context = ReaderContext { stop: stop.as_fd(), alarm: &alarm, control: course.control };
             let mut threads = Vec::new();

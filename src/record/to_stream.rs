@@ -372,7 +372,7 @@ fn stream_metadata(metadata: Metadata, layout: Layout, scale: Option<Scale>) -> 
     StreamMetadata { formats, kallsyms, printk, types, layout, tsc2nsec }
 }
 
-/// The trace clock now, as a buffer's statistics tell it: seconds with decimals, or bare ticks.
+/// The trace clock now, as a buffer's statistics give it: seconds with decimals, or bare ticks.
 fn trace_clock_now(instance: &Instance) -> Option<u64> {
     let cpu = *instance.cpus().ok()?.first()?;
     let text = instance.stats_text(cpu).ok()?;

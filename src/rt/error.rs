@@ -27,7 +27,7 @@ pub enum Error {
 pub enum Refusal {
     /// The kernel lacks options.
     Lacks(Vec<&'static str>),
-    /// Windows told by texts.
+    /// Windows that texts start and stop.
     Texts,
     /// A window with several places at one of its ends.
     ManyPlaces(String, usize),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::windows::WindowCounts;
 
-/// Is told how the recording of windows goes.
+/// Hears how the recording of windows goes.
 pub trait WindowObserver: Sync {
     /// Something worth a line.
     fn window_note(&self, note: Note);

@@ -174,7 +174,7 @@ pub struct SlowFilterParts<'a> {
     pub buffer_bytes: u64,
     /// The buffers and where what is kept goes.
     pub cpus: Vec<(u32, RawBuffer, SegmentFiles)>,
-    /// What others are told.
+    /// What other threads read.
     pub states: SharedWindowStates,
     /// The files of the trace to be.
     pub family: &'a Family,

@@ -17,7 +17,7 @@ pub struct WindowSettings {
     pub sample: Option<Duration>,
     /// How stacks of programs are taken with samples.
     pub user_stack: UserStack,
-    /// Samples that cost more than they tell are meant.
+    /// Samples that cost more than they show are wanted.
     pub forced: bool,
     /// Keep slow windows only; a thread's records may take so many bytes while a window is open.
     pub only_slow: Option<u64>,

@@ -52,7 +52,7 @@ pub enum Error {
         word: String,
         /// Which list it was for.
         list: FunctionList,
-        /// The nearest ones; empty when the kernel does not tell its functions.
+        /// The nearest ones; empty when the kernel does not list its functions.
         nearest: Vec<String>,
     },
     /// The word for functions is a regular expression that does not parse.
@@ -80,7 +80,7 @@ pub enum Error {
     BufferBusy {
         /// Instance name; `None` for the top-level buffer.
         instance: Option<String>,
-        /// Who, as far as can be told.
+        /// Who, as far as can be known.
         consumers: Vec<Consumer>,
         /// The kernel's answer, when it was the kernel who said so.
         source: Option<tracefs::Error>,
@@ -97,7 +97,7 @@ pub enum Error {
     FuncStackUnfiltered,
     /// The clock does not count cycles.
     NoCycles(String),
-    /// How cycles become nanoseconds cannot be told.
+    /// How cycles become nanoseconds cannot be known.
     NoTsc {
         /// Why.
         reason: &'static str,

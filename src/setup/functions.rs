@@ -102,7 +102,7 @@ impl Adding<'_> {
         Ok(())
     }
 
-    /// Functions of one module. The lists for graphs take names only; the others are told the module, since a name may
+    /// Functions of one module. The lists for graphs take names only; the others are given the module, since a name may
     /// exist in several.
     fn add_of_module(&mut self, word: &Word, module: &str) -> Result<(), Error> {
         let functions = self.instance.functions_of_module(module).map_err(Error::at("setting the function filter"))?;
@@ -125,7 +125,7 @@ impl Adding<'_> {
         Ok(())
     }
 
-    /// Adds a plain name and, unless told not to, the names its work has moved to.
+    /// Adds a plain name and, unless asked not to, the names its work has moved to.
     fn add_name(&mut self, name: &str, exact: bool) -> Result<(), Error> {
         let itself = self.offer(name)?;
         let mut successors = Vec::new();

@@ -33,5 +33,5 @@ pub enum Note {
     },
 }
 
-/// Is told of notes as they come.
+/// Hears notes as they come.
 pub type Notes<'a> = &'a dyn Fn(Note);

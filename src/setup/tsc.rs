@@ -1,4 +1,4 @@
-//! How the CPU's cycles become nanoseconds: what the kernel tells users of perf.
+//! How the CPU's cycles become nanoseconds: what the kernel gives users of perf.
 //!
 //! Source: `struct perf_event_mmap_page` in include/uapi/linux/perf_event.h (6.1): capabilities at byte 40, `time_shift`
 //! at 50, `time_mult` at 52.
@@ -38,7 +38,7 @@ impl Scale {
 }
 
 const CAPABILITIES: usize = 40;
-const TIME_SHIFT: usize = CAPABILITIES + 8 + 2; // behind pmc_width
+const TIME_SHIFT: usize = CAPABILITIES + 8 + 2; // after pmc_width
 const TIME_MULT: usize = TIME_SHIFT + 2;
 const CAP_USER_TIME: u64 = 1 << 3;
 

@@ -175,7 +175,7 @@ impl Binary {
         self.data.get(start..start.checked_add(usize::try_from(len).ok()?)?)
     }
 
-    /// What tells this build from others.
+    /// What identifies this build.
     pub fn build_id(&self) -> Option<&[u8]> {
         self.file.build_id().ok().flatten()
     }

@@ -155,7 +155,7 @@ impl Dwarf {
         for (address, file) in found {
             let frames = self.frames(address);
             let mut copy: Vec<Option<String>> = frames.iter().map(|frame| frame.function.clone()).collect();
-            // Two calls in one function are told apart by the lines of the calls.
+            // Two calls in one function are distinguished by the lines of the calls.
             copy.extend(frames.iter().skip(1).map(|frame| frame.line.map(|line| line.to_string())));
             if frames.is_empty() || !copies.contains(&copy) {
                 copies.push(copy);
@@ -165,7 +165,7 @@ impl Dwarf {
         places
     }
 
-    /// Where the code of a function's first statement begins: behind what sets up its frame.
+    /// Where the code of a function's first statement begins: after what sets up its frame.
     pub fn after_prologue(&self, start: u64, end: u64) -> Option<u64> {
         let mut rows = self.unit_of(start)?.line_program.clone()?.rows();
         let mut first = None;

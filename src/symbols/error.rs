@@ -1,10 +1,10 @@
-//! Why a binary does not tell what it was asked.
+//! Why a binary does not have what was asked for.
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-/// Why a binary does not tell what it was asked.
+/// Why a binary does not have what was asked for.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BinaryError {

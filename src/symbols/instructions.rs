@@ -16,7 +16,7 @@ pub enum Boundary {
         /// Where the next begins.
         after: u64,
     },
-    /// Nobody can tell: the machine is unknown, or the bytes are no code.
+    /// It cannot be known: the machine is unknown, or the bytes are no code.
     Unknown,
 }
 

@@ -111,7 +111,7 @@ fn some(names: &[String]) -> String {
 /// A fetch argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// What the kernel is told: `flags=+0($arg3):u64`.
+    /// What the kernel is given: `flags=+0($arg3):u64`.
     pub text: String,
     /// The name of its field and those of its values, if it is an enumeration.
     pub values: Option<(String, Vec<(i64, String)>)>,
@@ -284,7 +284,7 @@ fn identifier(text: &str) -> usize {
 enum ResolvedField {
     /// It is in a register.
     Register { fetch: String, of: TypeId },
-    /// It is in memory, so many bits behind the address that `base` fetches.
+    /// It is in memory, so many bits after the address that `base` fetches.
     Memory { base: String, bit_offset: u64, of: TypeId, bits: Option<u32> },
 }
 

@@ -1,7 +1,7 @@
 //! Addresses to names: function, inlined functions, source lines, for files and for processes.
 //!
 //! Owns: binaries opened once, what a process has mapped where.
-//! A file that is missing or damaged is told once for each address, never guessed.
+//! A file that is missing or damaged is reported once for each address, never guessed.
 //! Units: addresses of a process, or as in [`Binary`]; offsets of files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -117,7 +117,7 @@ impl CachedBinary {
         if frames.is_empty() {
             frames.extend(function.map(|_| Frame { function: None, file: None, line: None }));
         }
-        // The symbol's name has what tells clones apart, and exists without debug information.
+        // The symbol's name has what distinguishes clones, and exists without debug information.
         if let (Some(last), Some(function)) = (frames.last_mut(), function) {
             last.function.get_or_insert_with(|| Functions::display_name(function));
         }
@@ -210,7 +210,7 @@ pub struct MappedFiles {
 pub struct MappedFile {
     /// First address.
     pub start: u64,
-    /// First address behind it.
+    /// First address after it.
     pub end: u64,
     /// Offset of the file; none where only addresses were stored.
     pub offset: Option<u64>,
@@ -233,7 +233,7 @@ impl MappedFiles {
         Ok(MappedFiles { areas })
     }
 
-    /// The maps that a trace.dat file stores: `start end path` behind a line about the process.
+    /// The maps that a trace.dat file stores: `start end path` after a line about the process.
     pub fn of_stored(text: &str) -> Option<(i32, MappedFiles)> {
         let mut lines = text.trim_end_matches('\0').lines();
         let pid = i32::from_str_radix(lines.next()?.split(' ').next()?, 16).ok()?;
@@ -334,7 +334,7 @@ mod tests {
     fn another_build_is_no_answer() {
         let path = std::env::current_exe().unwrap();
         let error = Names::new().at(&path, 0x1000, Some(&[1, 2, 3])).map_err(str::to_owned);
-        // A build without an id cannot be told apart.
+        // A build without an id cannot be distinguished.
         assert!(
             error.is_err_and(|text| text.contains("another build"))
                 || Binary::open(&path).unwrap().build_id().is_none()

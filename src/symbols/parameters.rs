@@ -29,7 +29,7 @@ pub enum VariableError {
     },
     /// It is there, but cannot be fetched.
     Nowhere(String),
-    /// It is there once the function has set up its frame: behind this address.
+    /// It is there once the function has set up its frame: after this address.
     Later,
     /// It is a structure; one of these members has to be named.
     Whole(Vec<String>),
@@ -42,7 +42,7 @@ pub enum VariableError {
 pub struct Fetch {
     /// The name of the field.
     pub name: String,
-    /// What the kernel is told: `+4(%si):string`.
+    /// What the kernel is given: `+4(%si):string`.
     pub text: String,
     /// Names of its values, if it is an enumeration.
     pub values: Vec<(i64, String)>,
@@ -274,7 +274,7 @@ impl<'d> Scope<'d> {
         }
     }
 
-    /// What the kernel has to be told for an address of the file: it adds where the probed segment was loaded, and
+    /// What the kernel has to be given for an address of the file: it adds where the probed segment was loaded, and
     /// counts as if everything were mapped as that one is.
     fn file_offset(&self, address: i64) -> Option<i64> {
         let probed = self.binary.code_offset(self.address)?;

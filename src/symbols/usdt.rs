@@ -80,7 +80,7 @@ fn usdt(text: &[u8], abi: Abi, is_64: bool, base: Option<u64>) -> Option<Usdt> {
     Some(Usdt { provider, name, address: place.wrapping_add(moved), semaphore, arguments })
 }
 
-/// The fetch arguments of a static probe, `arg1=%di:s32` and so on; an error tells which could not be said.
+/// The fetch arguments of a static probe, `arg1=%di:s32` and so on; an error says which cannot be expressed.
 pub fn fetch_arguments(
     usdt: &Usdt,
     machine: Machine,

@@ -63,7 +63,7 @@ impl RawBuffer {
         }
     }
 
-    /// Maps the buffer into memory; errors tell why it cannot be (ENODEV before 6.10).
+    /// Maps the buffer into memory; errors say why it cannot be (ENODEV before 6.10).
     pub fn map(&self) -> Result<super::mapped::MappedBuffer, Error> {
         super::mapped::MappedBuffer::new(&self.file).map_err(|e| Error::new(Operation::Map, &self.path, e))
     }

@@ -106,7 +106,7 @@ impl Instance {
     pub fn hits(&self, definition: &Definition) -> Option<(u64, u64)> {
         let of = |file: &str| {
             let text = file::read_text(&self.top_path(file)).ok()?;
-            // `[path] event hits [missed]`; events of the same name in several groups are not told apart.
+            // `[path] event hits [missed]`; events of the same name in several groups cannot be distinguished.
             text.lines().find_map(|line| {
                 let words: Vec<&str> = line.split_ascii_whitespace().collect();
                 let at = words.iter().position(|word| *word == definition.event)?;
@@ -117,7 +117,7 @@ impl Instance {
         of("uprobe_profile").or_else(|| of("kprobe_profile"))
     }
 
-    /// Removes an event unless it is switched on somewhere; tells whether it is gone.
+    /// Removes an event unless it is switched on somewhere; returns whether it is gone.
     pub fn undefine_idle(&self, definition: &Definition) -> Result<bool, Error> {
         let line = format!("-:{}/{}\n", definition.group, definition.event);
         match file::write(&self.top_path(definition.file.name()), &line, Mode::Append) {

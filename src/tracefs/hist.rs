@@ -2,13 +2,13 @@
 //!
 //! Owns: the text of `hist` files, whether a snapshot was taken, taking one by hand, what a kernel lacks for either.
 //! Does not own: what is counted or when a snapshot is worth taking (see `rt::in_kernel`).
-//! Units: as in the histogram; keys of powers of two (`.log2`) are told by their exponent.
+//! Units: as in the histogram; keys of powers of two (`.log2`) are given by their exponent.
 //! Source: Documentation/trace/histogram.rst, the files of 6.1 and 6.12.
 //!
 //! ```text
 //!   # trigger info: hist:keys=def,dur.log2:vals=hitcount,dur:… [active]
 //!   { def:          1, dur: ~ 2^25 } hitcount:          2  dur:   55831450
-//!           max:  300709630  tid:        123                  only behind entries of onmax()
+//!           max:  300709630  tid:        123                  only after entries of onmax()
 //!   Totals:
 //!       Hits: 7
 //! ```
@@ -44,7 +44,7 @@ impl HistEntry {
 /// A histogram.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hist {
-    /// The trigger as the kernel tells it.
+    /// The trigger as the kernel prints it.
     pub trigger: String,
     /// What it counted.
     pub entries: Vec<HistEntry>,

@@ -269,7 +269,7 @@ impl Instance {
         self.append_pids(list, pids)
     }
 
-    /// Adds those of the threads that are not in a list yet, and tells how many that may have been: the kernel adds threads
+    /// Adds those of the threads that are not in a list yet, and returns how many that may have been: the kernel adds threads
     /// and takes those that have ended out, so the list is read before the threads are asked for, and after. The list is to be
     /// one that was set before.
     pub fn add_missing_pids(&self, list: PidList, pids: impl FnOnce() -> Vec<i32>) -> Result<usize, Error> {

@@ -71,7 +71,7 @@ impl Step {
         }
     }
 
-    /// Whether somebody else has changed the setting since it was made, as far as can be told.
+    /// Whether somebody else has changed the setting since it was made, as far as can be seen.
     pub fn is_overtaken(&self) -> bool {
         match self {
             Step::Value { path, ours: Some(ours), .. } => file::read_trimmed(path).is_ok_and(|text| text != *ours),
@@ -155,7 +155,7 @@ impl Undo {
         Self::default()
     }
 
-    /// An empty journal that tells `log` every step before the change is made.
+    /// An empty journal that passes every step to `log` before the change is made.
     pub fn with_log(log: Log) -> Self {
         Undo { steps: Vec::new(), log: Some(log) }
     }

@@ -1,4 +1,4 @@
-//! Windows told by texts in `trace_marker`.
+//! Windows that are started and stopped by texts in `trace_marker`.
 //!
 //! ```text
 //!   start [LABEL]             stop [LABEL]

@@ -49,7 +49,7 @@ pub struct ProgramFile {
 pub enum Name {
     /// So.
     Known(String),
-    /// Its file does not tell.
+    /// Its file does not say.
     At {
         /// Index of the file.
         file: u32,
@@ -153,7 +153,7 @@ pub struct Samples {
     pub outs: Vec<Sample>,
     /// When which thread began to run.
     pub switches: Vec<(u64, i32)>,
-    /// Bytes behind the last block that is whole.
+    /// Bytes after the last block that is whole.
     pub torn: usize,
 }
 

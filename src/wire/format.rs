@@ -41,7 +41,7 @@ pub enum FieldKind {
     Array,
     /// A set of bits, stored as longs (`__data_loc cpumask_t`, bit masks).
     Mask,
-    /// Several texts, each behind a location word of its own (`__data_loc char[][2]`).
+    /// Several texts, each with a location word of its own (`__data_loc char[][2]`).
     Texts,
     /// Bytes of a structure.
     Bytes,
@@ -108,7 +108,7 @@ impl Field {
         }
     }
 
-    /// The bytes behind location word number `index` of this field.
+    /// The bytes that location word number `index` of this field points to.
     pub fn located<'a>(&self, data: &'a [u8], abi: Abi, index: usize) -> &'a [u8] {
         let word_at = usize::from(self.offset) + index * 4;
         if self.size == 2 {

@@ -1,7 +1,7 @@
 //! Records into sub-buffers: the other way round of [`subbuf`](super::subbuf), in this machine's byte order.
 //!
 //! For traces of which only some records are kept. Records are put in order of time; each sub-buffer begins with the time
-//! of its first record, and a loss is told at the beginning of one, as the kernel does.
+//! of its first record, and a loss is marked at the beginning of one, as the kernel does.
 
 use byteorder::{ByteOrder, NativeEndian};
 
@@ -55,7 +55,7 @@ impl Packer {
         let words = data.len().div_ceil(4).max(1);
         let head = if words <= SHORT_WORDS { 4 } else { 8 };
         let extend = if delta >> DELTA_BITS != 0 { 8 } else { 0 };
-        // The count of a loss stands behind the records.
+        // The count of a loss stands after the records.
         let room = self.page.len() - if self.lost > 0 { 8 } else { 0 };
         let end = self.at + extend + head + words * 4;
         if end > room {

@@ -333,7 +333,7 @@ impl SubbufWalk {
                     return Some(Ok(FoundRecord { ticks: self.ticks, start: at + 8, len: second - 4 }));
                 }
                 TYPE_PADDING => {
-                    // An event discarded by a filter when others stood behind it already: those count from its time.
+                    // An event discarded by a filter when others stood after it already: those count from its time.
                     if second < 4 {
                         return self.damaged(DamageKind::Length(second));
                     }

@@ -13,7 +13,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 
 use crate::record::capture::child::find_program;
 
-/// What less does unless the user has told it otherwise: show colours, end at once if all fits on the screen, leave it there.
+/// What less does unless the user has set it otherwise: show colours, end at once if all fits on the screen, leave it there.
 const LESS: &str = "FRX";
 
 /// A running pager.

@@ -38,7 +38,7 @@ pub(in crate::cli) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text:?} is out of range"))
 }
 
-/// A size or a time: which of them the unit tells. A bare number or `m` is refused as ambiguous.
+/// A size or a time: the unit says which. A bare number or `m` is refused as ambiguous.
 pub(in crate::cli) fn bytes_or_duration(text: &str) -> Result<BytesOrDuration, String> {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
     match unit {

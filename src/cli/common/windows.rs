@@ -51,7 +51,7 @@ impl WindowArgs {
         !self.window.is_empty() || !self.window_syscall.is_empty() || self.window_marker || self.window_magic
     }
 
-    /// The windows, as far as they can be told.
+    /// The windows, as far as they can be defined.
     pub(in crate::cli) fn session(
         &self,
         machine: Option<Machine>,

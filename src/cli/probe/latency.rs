@@ -24,7 +24,7 @@ pub(super) fn entry_and_return(entry: Spec) -> Result<[Spec; 2], ProbeError> {
     Ok([entry, back].map(|spec| Spec { arguments: vec![STACK_POINTER.to_owned()], ..spec }))
 }
 
-/// Records and tells the durations.
+/// Records and prints the durations.
 pub(super) fn run(args: &LiveArgs, specs: Vec<Spec>, command: &[OsString]) -> ExitCode {
     let name = specs.first().map_or("uprobe", |spec| spec.kind.name());
     let watch = Stderr { name, quiet: args.quiet, verbose: !args.quiet && args.verbose, live: false, started: None };

@@ -47,7 +47,7 @@ use crate::symbols::names::UserNames;
 pub fn run(args: ReportArgs) -> ExitCode {
     let mut out = Stdout { failed: None, pager: None, wants_pager: is_terminal() && !args.options.run.no_pager };
     let result = report(&args, &mut out);
-    // Nobody reads what is said behind a pager.
+    // Nobody reads what is said while a pager runs.
     out.finish();
     match (result, out.failed) {
         // Whoever reads us has seen enough.
@@ -118,7 +118,7 @@ fn name_users(inputs: &mut [Input]) {
     }
 }
 
-/// The durations of the calls in a file, as `rtrec report --latency` tells them.
+/// The durations of the calls in a file, as `rtrec report --latency` prints them.
 pub(in crate::cli) fn durations(path: &Path, threshold: Option<u64>, json: bool) -> ExitCode {
     let mut options = Options::default();
     options.analysis.latency = true;

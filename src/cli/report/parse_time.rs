@@ -5,7 +5,7 @@
 //! +1.5s, +20ms, +3          after the first record; a bare number is seconds, or ticks
 //! -1s                       before the last record
 //! 10:31, 10:31:05.25        by the time of day, on the day of the first record or the one after
-//! 2026-03-29T10:31:05       the same with its day; with Z or +02:00 behind it for another place's time
+//! 2026-03-29T10:31:05       the same with its day; with Z or +02:00 after it for another place's time
 //! ```
 
 use jiff::civil::{Date, DateTime, Time};

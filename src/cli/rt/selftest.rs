@@ -36,7 +36,7 @@ pub(super) struct SelftestArgs {
     keep: Option<PathBuf>,
 }
 
-/// How the load tells its windows.
+/// How the load marks its windows.
 #[derive(Clone, Copy)]
 struct TestCase {
     name: &'static str,
@@ -52,7 +52,7 @@ const TEST_CASES: [TestCase; 6] = [
     TestCase { name: "in-kernel", args: &["--in-kernel", "--window-magic"] },
 ];
 
-/// Windows between two tracepoints: system calls nobody else makes, told apart by their number.
+/// Windows between two tracepoints: system calls nobody else makes, distinguished by their number.
 const MARKS: &str = "raw_syscalls:sys_enter[id == 761203101]..raw_syscalls:sys_enter[id == 761203102]";
 
 /// Runs the subcommand.
@@ -203,7 +203,7 @@ extern "C" fn rtrec_selftest_end(number: u64) -> u64 {
     std::hint::black_box(number).wrapping_add(1)
 }
 
-/// The load: windows by the pattern, told in this way.
+/// The load: windows by the pattern, marked in this way.
 fn load(how: &str, file: &Path) -> std::io::Result<()> {
     let mut out = std::fs::File::create(file)?;
     let mut marker = match how {

@@ -7,7 +7,7 @@
 //! | file | what is inside |
 //! | --- | --- |
 //! | `mod.rs` | [`Meaning`], and what its fields say |
-//! | [`pairs`] | which events are the beginning and the end of one thing, as their names tell |
+//! | [`pairs`] | which events are the beginning and the end of one thing, as their names say |
 //!
 //! Imported by `windows` and `report`; imports `decode::formats` and `wire`. A new meaning is a variant
 //! here and an arm in `find`.

@@ -1,4 +1,4 @@
-//! Which events are the beginning and the end of one thing, as their names tell.
+//! Which events are the beginning and the end of one thing, as their names say.
 
 use crate::decode::formats::{EventText, Formats};
 

@@ -28,7 +28,7 @@ impl Maps {
         }
     }
 
-    /// Lines of build id and path for the mapped files that have one: what tells whether a file is still the one that ran.
+    /// Lines of build id and path for the mapped files that have one: what shows whether a file is still the one that ran.
     pub fn build_ids(&self) -> String {
         let texts = self.texts();
         let paths: BTreeSet<&str> = texts
@@ -84,7 +84,7 @@ pub fn watch_exit(pid: Pid) -> nix::Result<()> {
 
 /// A child was stopped by the kernel for us: at its end its maps are read. It goes on.
 pub fn at_stop(pid: Pid, signal: Signal, event: i32, maps: &Maps) {
-    // PTRACE_LISTEN: a process stopped by job control stays so, until it is told to go on.
+    // PTRACE_LISTEN: a process stopped by job control stays so, until it is made to go on.
     const LISTEN: nix::libc::c_uint = 0x4208;
     match event {
         nix::libc::PTRACE_EVENT_EXIT => {

@@ -1,7 +1,7 @@
 //! The names of tasks over time, and the trace clock beside the wall clock: a small instance of its own watches both.
 //!
 //! The kernel keeps the last name of a pid only. So the instance records every new task and every renaming, and a thread
-//! takes them out once a second. Markers written between two looks at other clocks tell how those run beside
+//! takes them out once a second. Markers written between two looks at other clocks show how those run beside
 //! the trace clock, at the start and at the end. All of it is a help: without it a recording is merely poorer.
 
 use std::collections::HashMap;
@@ -121,7 +121,7 @@ impl NamesRecorder {
         Ok(())
     }
 
-    /// Stops watching, removes the instance (35 ms on 6.18) and tells what was seen.
+    /// Stops watching, removes the instance (35 ms on 6.18) and returns what was seen.
     pub fn finish(mut self) -> NamesAndClocks {
         let _ = self.check_clocks();
         let _ = self.instance.tracing_off();
@@ -163,7 +163,7 @@ fn best(checks: &[ClockCheck], marks: &HashMap<u32, u64>) -> Option<ClockReading
     Some(ClockReading { ticks, realtime_ns, monotonic_ns, width_ns })
 }
 
-/// By time; a first renaming also tells the name from before.
+/// By time; a first renaming also has the name from before.
 fn in_order(mut changes: Vec<(NameChange, Option<Vec<u8>>)>) -> Vec<NameChange> {
     changes.sort();
     let mut known = std::collections::HashSet::new();
@@ -188,7 +188,7 @@ struct Event {
     before: Option<Field>,
 }
 
-/// The events that tell names, and the marker.
+/// The events that have names, and the marker.
 struct NameEvents {
     events: Vec<Event>,
 }

@@ -95,7 +95,7 @@ pub fn scale(plans: &[BufferPlan<'_>], root: &Tracefs) -> Result<Option<Scale>, 
     Ok(Some(tsc::scale(&cpus)?))
 }
 
-/// The clock of the first buffer, by which names and dates are told.
+/// The clock of the first buffer, by which names and dates are timed.
 fn clock(plans: &[BufferPlan<'_>], root: &Tracefs) -> String {
     let current = |instance: &Instance| instance.clocks().ok().and_then(|clocks| clocks.chosen);
     match plans.first() {

@@ -26,7 +26,7 @@ pub struct Course<'a> {
     pub processes: Vec<OwnedFd>,
     /// The buffers.
     pub plans: &'a [BufferPlan<'a>],
-    /// Is told that recording has begun.
+    /// Hears that recording has begun.
     pub observer: &'a dyn Observer,
     /// How long it may take.
     pub duration: Option<Duration>,

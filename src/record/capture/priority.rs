@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 
 use crate::record::error::Error;
 
-/// The priority that readers have when nothing was said: behind every other real-time task.
+/// The priority that readers have when nothing was said: after every other real-time task.
 const DEFAULT_PRIORITY: u32 = 1;
 /// The most of a CPU that a reader may take at the usual priority.
 const LARGEST_SHARE: f64 = 0.8;

@@ -9,7 +9,7 @@
 //!   piece 1 ─┐   piece 2 ───┐        next sub-buffer
 //!   [head|aaaaa.....]  →  [head|aaaaabbbbbbb]  → kept, slot reopened
 //! ```
-//! A mapped sub-buffer that follows a loss says so, but its number of lost records has no room behind the padding
+//! A mapped sub-buffer that follows a loss says so, but its number of lost records has no room after the padding
 //! that fills its end. The padding is dropped and the number, known from the meta page, is stored.
 
 use std::io;
@@ -341,7 +341,7 @@ fn add_piece(slot: &mut [u8], piece: &Piece<'_>, layout: &Layout) {
     slot[from..to].copy_from_slice(&piece.subbuf[from..to]);
     let commit = commit_of(piece.subbuf, layout);
     let mut flags = commit & LOST; // stays in the kernel's page for all its pieces
-    // The kernel stores the count of lost records right behind the valid bytes of a complete sub-buffer.
+    // The kernel stores the count of lost records right after the valid bytes of a complete sub-buffer.
     let complete = (commit & COMMIT_BYTES) as usize == piece.to;
     if commit & LOST_COUNTED != 0 && complete && to + COUNT_BYTES <= slot.len() {
         slot[to..to + COUNT_BYTES].copy_from_slice(&piece.subbuf[to..to + COUNT_BYTES]);
@@ -350,7 +350,7 @@ fn add_piece(slot: &mut [u8], piece: &Piece<'_>, layout: &Layout) {
     set_commit(slot, flags | piece.to as u32, layout);
 }
 
-/// Stores the number of records lost before this sub-buffer behind its records, if it is not there and has room.
+/// Stores the number of records lost before this sub-buffer after its records, if it is not there and has room.
 fn count_losses(slot: &mut [u8], lost: u64, layout: &Layout) {
     let commit = commit_of(slot, layout);
     if lost == 0 || commit & LOST == 0 || commit & LOST_COUNTED != 0 {
@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn the_number_of_lost_records_takes_the_place_of_the_padding() {
-        // A record of 4 bytes, then padding of 0x20 bytes behind its header, as the kernel fills the end of a sub-buffer.
+        // A record of 4 bytes, then padding of 0x20 bytes after its header, as the kernel fills the end of a sub-buffer.
         let mut data = [0; 48];
         NativeEndian::write_u32(&mut data, 1);
         NativeEndian::write_u32(&mut data[8..], 29 | 1 << 5);

@@ -16,7 +16,7 @@ use crate::record::taken::{CpuResult, ReaderCounters};
 pub struct ReaderContext<'scope> {
     /// Readable when it is time to take the rest and end.
     pub stop: BorrowedFd<'scope>,
-    /// Made readable by a reader that ends before it was told to.
+    /// Made readable by a reader that ends before it should.
     pub alarm: &'scope EventFd,
     /// What the coordinator wants.
     pub control: &'scope ReaderControl,
@@ -131,7 +131,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Wakes the main thread when a reader ends before it was told to, by an error or a panic.
+/// Wakes the main thread when a reader ends before it should, by an error or a panic.
 struct WakeUnlessDone<'a>(&'a EventFd);
 
 impl Drop for WakeUnlessDone<'_> {

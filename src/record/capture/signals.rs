@@ -37,10 +37,10 @@ impl Signals {
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGCHLD] {
             set.add(signal);
         }
-        // At a limit on the size of files a write is to fail, which can be told, instead of killing us.
+        // At a limit on the size of files a write is to fail, which can be reported, instead of killing us.
         let mut all = set;
         all.add(Signal::SIGXFSZ);
-        // Whoever records slow windows only tells counts at this one.
+        // Whoever records slow windows only prints counts at this one.
         all.add(Signal::SIGUSR1);
         let before = SigSet::thread_get_mask().map_err(Error::system("reading the signal mask"))?;
         all.thread_block().map_err(Error::system("blocking signals"))?;

@@ -177,7 +177,7 @@ pub fn configured_cpus() -> u32 {
     count.and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
 }
 
-/// A number that tells this recording from others.
+/// A number that identifies this recording.
 pub fn trace_id() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     // The standard library's only door to the system's randomness.

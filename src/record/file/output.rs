@@ -134,7 +134,7 @@ pub fn give_name(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Free and total bytes of the file system of a folder; `None` when it does not tell.
+/// Free and total bytes of the file system of a folder; `None` when it does not say.
 pub fn space(dir: &Path) -> Option<(u64, u64)> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let stat = statvfs(dir).ok()?;

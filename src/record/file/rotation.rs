@@ -110,7 +110,7 @@ pub fn begin_copy(family: &Family, compression: Compression) -> io::Result<Write
     Ok(Writer::resume(copy, compression)?.0)
 }
 
-/// Gives a sealed copy its name. From then on the segments in it are there twice, which the journal tells `restore`.
+/// Gives a sealed copy its name. From then on the segments in it are there twice, which the journal says to `restore`.
 pub fn publish_copy(family: &Family, journal: &Journal, path: &Path, segments: Vec<String>) -> io::Result<()> {
     let shown = path.to_string_lossy().into_owned();
     journal.note(&JournalEntry::Publishing(PublishingEntry { path: shown, kind: "rotated".to_owned(), segments }))?;

@@ -36,7 +36,7 @@ struct ClosingBuffer {
 }
 
 impl ClosingMetadata {
-    /// Asks the kernel. What it does not tell is left out: the records are more important.
+    /// Asks the kernel. What it does not say is left out: the records are more important.
     pub fn read(plans: &[BufferPlan<'_>], top: &Instance) -> Self {
         ClosingMetadata {
             trace_clock: file::read_text(&top.path("trace_clock")).unwrap_or_default(),

@@ -119,7 +119,7 @@ impl SegmentFiles {
         Ok(())
     }
 
-    /// Writes what was kept, and what is to follow it in all likelihood: should the recorder be killed, that stands behind what
+    /// Writes what was kept, and what is to follow it in all likelihood: should the recorder be killed, that stands after what
     /// was kept; else it is replaced by the next call, and forgotten in the end. `None`: nothing is to follow.
     ///
     /// Whenever the recorder is killed, one of the two files is there that fits what was written, so nothing is there twice. A

@@ -1,4 +1,4 @@
-//! Questions that are asked of records: one folder an analysis, all behind one trait.
+//! Questions that are asked of records: one folder an analysis, all with one trait.
 //!
 //! | folder | question |
 //! | --- | --- |

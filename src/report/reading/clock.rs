@@ -69,11 +69,11 @@ pub struct Correction {
 pub struct Wall {
     /// Trace clock and CLOCK_REALTIME at the start, in nanoseconds.
     start: (u64, i64),
-    /// Between start and end, if they are far enough apart to tell that the clocks run differently.
+    /// Between start and end, if they are far enough apart to show that the clocks run differently.
     span: Option<(u64, i64)>,
 }
 
-/// Shorter spans tell more about the reading than about the clocks.
+/// Shorter spans say more about the reading than about the clocks.
 const LEAST_SPAN_NS: u64 = 1_000_000_000;
 
 impl Wall {

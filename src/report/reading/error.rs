@@ -14,7 +14,7 @@ pub enum ReadError {
     Open(String, DatError),
     /// An option about plugins.
     Style(StyleError),
-    /// A file that does not tell the time of day.
+    /// A file without a time of day.
     NoWallClock(String),
     /// A selection that names what there is not.
     Select(SelectError),

@@ -47,7 +47,7 @@ fn open_unsealed(path: &Path, error: io::Error) -> Result<Dat, DatError> {
     Ok(dat)
 }
 
-/// The text of kallsyms behind its length word.
+/// The text of kallsyms after its length word.
 struct StoredSymbols {
     abi: Abi,
     bytes: Option<Gradual>,

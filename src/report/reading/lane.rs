@@ -41,7 +41,7 @@ pub struct Lane {
     pub prefix: Vec<u8>,
     /// The file has the events of a function graph and its leaves are folded.
     pub draws_graph: bool,
-    /// Names over time, if the file tells them.
+    /// Names over time, if the file has them.
     pub names_over_time: Option<Arc<NamesOverTime>>,
 }
 

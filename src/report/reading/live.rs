@@ -105,7 +105,7 @@ fn append(buffers: &mut Vec<LiveBuffer>, come: LiveBuffer) {
     buffer.cpus.sort_by_key(|cpu| cpu.0);
 }
 
-/// The sub-buffers that have records after the cut. A loss that has been told is taken out of them.
+/// The sub-buffers that have records after the cut. A loss that has been reported is taken out of them.
 fn after(buffer: &LiveBuffer, cut: u64) -> LiveBuffer {
     let size = buffer.layout.subbuf_bytes as usize;
     let cpus = buffer.cpus.iter().map(|(cpu, data)| {
@@ -137,7 +137,7 @@ fn times(layout: &Layout, page: &[u8]) -> (u64, u64) {
     (first.unwrap_or(0), last)
 }
 
-/// Clears the bits of the commit word that tell of a loss: the uppermost two of its low half.
+/// Clears the bits of the commit word that mark a loss: the uppermost two of its low half.
 fn forget_loss(page: &mut [u8], layout: &Layout) {
     let place = if cfg!(target_endian = "big") { usize::from(layout.abi.long_bytes) - 4 } else { 3 };
     if let Some(byte) = page.get_mut(usize::from(layout.commit_offset) + place) {

@@ -238,7 +238,7 @@ impl<'r> Merge<'r> {
                 self.run(&mut batch, want, pool);
             }
         }
-        // Where records lie in their sub-buffers can be told only as long as these are there.
+        // Where records lie in their sub-buffers is known only as long as these are there.
         if !self.boundaries {
             batch.copy_sparse();
         }

@@ -38,7 +38,7 @@ pub fn span(opened: Opened<'_>) -> Option<(u64, u64)> {
 }
 
 impl Moment {
-    /// The time as printed; `None` if the first file does not tell the time of day, or there is no record to count from.
+    /// The time as printed; `None` if the first file has no time of day, or there is no record to count from.
     pub fn resolve(self, opened: Opened<'_>) -> Option<u64> {
         match self {
             Moment::Printed(time) => Some(time),
@@ -49,7 +49,7 @@ impl Moment {
     }
 }
 
-/// The time of day of the first record, if the first file tells it.
+/// The time of day of the first record, if the first file has it.
 pub fn first_wall(opened: Opened<'_>) -> Option<i64> {
     let (first, _) = span(opened)?;
     let (dat, correction) = (&opened.inputs.first()?.dat, &opened.lanes.first()?.correction);
@@ -61,7 +61,7 @@ pub fn first_wall(opened: Opened<'_>) -> Option<i64> {
     }
 }
 
-/// How the time of day is told.
+/// Where the time of day comes from.
 enum Clock {
     /// By the times as printed.
     Shown,

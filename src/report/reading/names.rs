@@ -1,4 +1,4 @@
-//! Names of tasks over time: the name that a task had at the time of a record, for files that tell the names over time.
+//! Names of tasks over time: the name that a task had at the time of a record, for files that have names over time.
 //!
 //! Owns: looking a name up by task and time. Does not own: the section (see `dat::rtrec_sections`), names without times (see
 //! `wire::tables::Names`), which decide where this knows nothing.
@@ -37,7 +37,7 @@ impl NamesOverTime {
         names
     }
 
-    /// The name of a task at a time, if it is told.
+    /// The name of a task at a time, if it is known.
     #[inline]
     pub fn at(&self, pid: i32, time: u64) -> Option<&[u8]> {
         let task = self.tasks.binary_search_by_key(&pid, |task| task.0).ok()?;

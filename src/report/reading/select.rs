@@ -108,7 +108,7 @@ struct Rule {
     only_for_forks: bool,
 }
 
-/// Which fields of an event tell of a new task.
+/// Which fields of an event name a new task.
 struct Fork {
     parent: Option<Field>,
     child: Field,
@@ -309,7 +309,7 @@ impl Gate {
         self.rules.push(rules);
     }
 
-    /// By event id: whose records are never printed and tell nothing about others.
+    /// By event id: whose records are never printed and say nothing about others.
     pub(super) fn wants(&self, file: usize) -> Vec<Wanted> {
         let verdicts = if self.open { &[][..] } else { self.verdicts.get(file).map_or(&[][..], Vec::as_slice) };
         let want = |verdict: &EventVerdict| match verdict {

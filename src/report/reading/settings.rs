@@ -14,7 +14,7 @@ pub struct ReadSettings {
     pub with_date: bool,
     /// Apply no correction at all.
     pub raw_time: bool,
-    /// Give the time of day, which files of rtrec's tell.
+    /// Give the time of day, which files of rtrec's have.
     pub wall_clock: bool,
     /// Subtract the first time of all files.
     pub align: bool,

@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn they_have_the_names_that_all_records_before_have_taught() {
-        // Task 7 has no stored name: the first of many switches tells it, the last one does not.
+        // Task 7 has no stored name: the first of many switches has it, the last one does not.
         let switch =
             |pid: i64| record(SWITCH, 9, &[("next_pid", pid), ("next_comm", i64::from_le_bytes(*b"seven\0\0\0"))]);
         let mut pages: Vec<Vec<u8>> = vec![page(&[(10, switch(7))])];

@@ -35,7 +35,7 @@ pub(super) fn begin(layout: &Layout, page: &[u8], offset: u64, out: &mut Vec<u8>
 struct DumpedRecord {
     kind: u32,
     delta: u32,
-    /// The word behind the head.
+    /// The word after the head.
     word: u32,
     /// Bytes, its head included.
     bytes: u32,

@@ -10,7 +10,7 @@
 //!  0)               |      /* sched_switch: prev_comm=cat ... */
 //! ```
 //! Owns: its columns, the banner where a CPU changes tasks, other events as remarks. Does not own: what stands in a function's
-//! line behind the bar (see [`plugins`](crate::plugins)), which exit belongs to which entry (see `merge`).
+//! line after the bar (see [`plugins`](crate::plugins)), which exit belongs to which entry (see `merge`).
 //!
 //! What a line says depends on those before it of the same CPU, so one thread writes them all.
 
@@ -59,7 +59,7 @@ struct CpuState {
 enum GraphRecord {
     Entry,
     Exit,
-    /// An event; whether it is told with its name.
+    /// An event; whether it is printed with its name.
     Remark(bool),
 }
 
@@ -286,7 +286,7 @@ fn part(decoder: &Decoder) -> GraphRecord {
     match (format.system.as_str(), format.name.as_str()) {
         ("ftrace", "funcgraph_entry" | "fgraph_retaddr_entry") => GraphRecord::Entry,
         ("ftrace", "funcgraph_exit") => GraphRecord::Exit,
-        // What programs and the kernel write into the trace is told without a name.
+        // What programs and the kernel write into the trace is printed without a name.
         ("ftrace", _) => GraphRecord::Remark(false),
         _ => GraphRecord::Remark(true),
     }
@@ -326,7 +326,7 @@ fn was_entered(entered: &mut [u64], level: i64, function: u64) -> bool {
     slot.is_some_and(|slot| std::mem::take(slot) == function)
 }
 
-/// What the function's line says behind the bar.
+/// What the function's line says after the bar.
 fn put_call(record: &Record<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     record.text(out);

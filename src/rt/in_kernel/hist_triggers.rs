@@ -1,7 +1,7 @@
 //! From windows to the triggers that compute them.
 //!
 //! Owns: the words of the triggers and their order. Does not own: writing them (see the module above).
-//! Units: nanoseconds of the instance's clock, which the histograms must be told or they change it.
+//! Units: nanoseconds of the instance's clock, which the histograms must be given or they change it.
 //! Source: Documentation/trace/histogram.rst; what a kernel does where it is silent was tried on 6.1 and 6.12.
 //!
 //! ```text
@@ -26,7 +26,7 @@ use crate::windows::{
 pub const THREADS: u64 = 1 << 14;
 /// Flag of clone: the child is a thread of the same process.
 const CLONE_THREAD: u64 = 0x0001_0000;
-/// A time that no window lasts; what is left of it tells the shortest.
+/// A time that no window lasts; what is left of it is the shortest.
 pub const LONG: u64 = 1_000_000_000_000_000_000;
 /// Windows that took as long as they may or longer: the difference has not wrapped.
 pub const SLOW: &str = "over < 9223372036854775808";
@@ -63,7 +63,7 @@ pub struct Recipe {
     pub windows: Vec<Trigger>,
     /// What counts them: how they spread, the longest, the shortest, the slow ones.
     pub counts: Vec<Trigger>,
-    /// The event that tells a window.
+    /// The event for a slow window.
     pub window: EventName,
     /// The one snapshot.
     pub snapshot: String,

@@ -54,7 +54,7 @@ pub fn check(windows: &WindowSettings, top: &Instance) -> Result<(), Refusal> {
     if options.is_empty() { Ok(()) } else { Err(Refusal::Lacks(options)) }
 }
 
-/// A slow window, as the kernel has told it.
+/// A slow window, as the event of the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slow {
     /// Index of its definition.
@@ -67,7 +67,7 @@ pub struct Slow {
     pub end: u64,
 }
 
-/// The fields of the event that tells a window.
+/// The fields of the event for a slow window.
 struct Fields {
     id: u16,
     tid: Field,
@@ -80,13 +80,13 @@ struct Fields {
 pub struct Judge {
     instance: Instance,
     recipe: Recipe,
-    /// Where slow windows are told, and nothing else.
+    /// The buffer with the events for slow windows, and nothing else.
     slow_windows: Vec<RawBuffer>,
     layout: Layout,
     common: Common,
     fields: Fields,
     names: Vec<String>,
-    /// What tables told that were emptied since.
+    /// What was in tables that were emptied since.
     before: Tables,
 }
 
@@ -97,7 +97,7 @@ fn add(instance: &Instance, trigger: &Trigger, undo: &mut Undo) -> Result<(), Er
 }
 
 impl Judge {
-    /// What is readable when the kernel has told a slow window.
+    /// What is readable when the kernel has written the event for a slow window.
     pub fn wake_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.slow_windows.iter().map(AsFd::as_fd)
     }
@@ -257,7 +257,7 @@ impl Judge {
     }
 }
 
-/// What the tables of threads tell.
+/// What the tables of threads say.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tables {
     /// Windows that began.
@@ -325,7 +325,7 @@ fn seed(instance: &Instance, sets: &[Set], undo: &mut Undo) -> Result<(), Error>
         add(instance, &seed, undo)?;
         let mut known = BTreeSet::new();
         loop {
-            // Whoever is born meanwhile is told by the kernel, unless its parent was not yet known.
+            // Whoever is born meanwhile gets into the lists by the kernel, unless its parent was not yet known.
             let new: Vec<i32> = threads::of_process(set.process).into_iter().filter(|tid| known.insert(*tid)).collect();
             for tid in &new {
                 // Only the call itself is wanted.

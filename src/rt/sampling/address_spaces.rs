@@ -148,7 +148,7 @@ impl Spaces {
         space.areas.sort_by_key(|area| area.map.start);
     }
 
-    /// The number of a sample's stack, and whether all of it is known; `hidden` tells what stood at a place on it before the
+    /// The number of a sample's stack, and whether all of it is known; `hidden` says what stood at a place on it before the
     /// kernel put an address of its own there.
     pub fn stack(&mut self, pid: i32, taken: &Taken, hidden: impl Fn(u64) -> Option<u64>) -> (u32, bool) {
         if !self.spaces.contains_key(&pid) && (!taken.user.is_empty() || !taken.registers.is_empty()) {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   parent   listed ... cpu0 opened ... cpu1 opened ...
-//!   child            ^ has none       ^ has one        ^ has both: its birth is told, later than that
+//!   child            ^ has none       ^ has one        ^ has both: its birth is reported, later than that
 //! ```
 
 use std::collections::HashMap;
@@ -45,7 +45,7 @@ pub fn attach(opening: Opening, pids: &[i32]) -> io::Result<Attached> {
     let begun = Instant::now();
     loop {
         let mut new: Vec<i32> = pids.iter().flat_map(|pid| threads::of_process(*pid)).collect();
-        // Births are told when the child is there to be listed, or at once after.
+        // Births are reported when the child is there to be listed, or at once after.
         attached.learn(&mut rings, &mut complete);
         new.retain(|tid| !complete.contains_key(tid));
         attached.hopeless = !new.is_empty() && begun.elapsed() > PATIENCE;
@@ -81,7 +81,7 @@ impl Attached {
         Ok(())
     }
 
-    /// Takes what the rings tell, and notes which threads were born with all events.
+    /// Takes what is in the rings, and notes which threads were born with all events.
     fn learn(&mut self, rings: &mut [(u32, Option<Ring>)], complete: &mut HashMap<i32, u64>) {
         let first = self.entries.len();
         for ring in rings.iter_mut().filter_map(|(_, ring)| ring.as_mut()) {

@@ -25,7 +25,7 @@ const REGISTERS: u64 = 0;
 /// Which of them is the stack pointer, if it points to the return address when a function begins.
 const STACK_POINTER: Option<usize> = if cfg!(target_arch = "x86_64") { Some(1) } else { None };
 
-/// Bytes behind every record but samples: pid and tid, time, id, CPU.
+/// Bytes after every record but samples: pid and tid, time, id, CPU.
 const TRAILER: usize = 32;
 /// From here on an address in a call chain says whose addresses follow.
 const CONTEXTS: u64 = -4095_i64 as u64;
@@ -42,7 +42,7 @@ pub enum When {
     Leaving,
     /// When it calls a function: the number of a user probe's event at the entry. Only the return address is taken.
     Calling(u64),
-    /// Never: only that it begins to run is told.
+    /// Never: only that it begins to run is reported.
     Never,
 }
 
@@ -56,7 +56,7 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Calls of a function whose return is probed; `None` where the return address cannot be told so.
+    /// Calls of a function whose return is probed; `None` where the return address cannot be found so.
     ///
     /// The kernel's other way, events that name the file and the offset themselves, must not be used: where they are inherited
     /// the kernel looks for the name in the memory of the program that starts a thread, and refuses it the thread.

@@ -56,7 +56,7 @@ use crate::tracefs::{Instance, Undo};
 
 /// The kernel takes no samples faster than this.
 const SHORTEST: Duration = Duration::from_micros(10);
-/// Below this the samples slow the program down so much that they tell about themselves.
+/// Below this the samples slow the program down so much that they show themselves.
 const COSTLY: Duration = Duration::from_micros(100);
 /// Copies of stacks below this fill the disk and are mostly lost.
 const COSTLY_STACKS: Duration = Duration::from_micros(500);
@@ -105,12 +105,12 @@ impl Sampler {
             // Where threads wait is known without, but not on behalf of which function of the program.
             attached.extend(attach::attach(Opening { when: When::Leaving, user_stack }, pids).ok());
         }
-        // Without these stacks in such functions are not whole, which is told.
+        // Without these stacks in such functions are not whole, which a note says.
         let openings = calls.iter().filter_map(|id| Opening::of_calls(*id));
         let calls: Vec<Attached> = openings.filter_map(|opening| attach::attach(opening, pids).ok()).collect();
         let holds_probes = !calls.is_empty();
         attached.extend(calls);
-        // The command is ours until it runs its program, and that tells its maps itself.
+        // The command is ours until it runs its program, and that reports its maps itself.
         let known: Vec<i32> = pids.iter().copied().filter(|pid| Some(*pid) != command).collect();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -153,7 +153,7 @@ impl Drop for Sampler {
     }
 }
 
-/// Whether these samples need to be told of calls whose returns are probed.
+/// Whether these samples need the calls whose returns are probed.
 pub fn needs_calls(windows: &WindowSettings) -> bool {
     windows.sample.is_some() && matches!(windows.user_stack, UserStack::Dwarf(_)) && Opening::of_calls(0).is_some()
 }
@@ -180,7 +180,7 @@ pub fn define_calls(plans: &[BufferPlan<'_>], top: &Instance, undo: &mut Undo) -
     calls.iter().map(id).collect::<Result<_, _>>().map_err(Error::at("reading the number of an event"))
 }
 
-/// What cannot be done is refused, what had better not be done is told.
+/// What cannot be done is refused, what had better not be done gets a note.
 fn check(period: Duration, windows: &WindowSettings, observer: &dyn WindowObserver) -> Result<(), Error> {
     if period < SHORTEST {
         return Err(WindowError::SampleTooOften { period, least: SHORTEST, stacks: false }.into());

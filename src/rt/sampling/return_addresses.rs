@@ -1,10 +1,10 @@
 //! Return addresses that the kernel hides: those of functions whose return is probed.
 //!
-//! Owns: noting them as calls come, and finding them for a place on a stack. Does not own: how calls are told (see
+//! Owns: noting them as calls come, and finding them for a place on a stack. Does not own: how calls are reported (see
 //! [`event`](super::event)), unwinding.
 //!
 //! While the return of a function is probed, its return address on the program's stack is that of a page of the kernel's,
-//! and no unwinder comes past it. So a probe at the entry tells each call with the stack as it was before.
+//! and no unwinder comes past it. So a probe at the entry reports each call with the stack as it was before.
 //! ```text
 //!   entry of f:  SP -> | address in the caller |     noted: SP, address
 //!   inside f:    SP -> | ...                   |

@@ -131,7 +131,7 @@ impl Work {
         }
     }
 
-    /// Works until it is told to stop, then takes the rest.
+    /// Works until it is to stop, then takes the rest.
     pub fn run(&mut self, mut attached: Vec<Attached>, stop: &AtomicBool) {
         attached.iter_mut().for_each(|attached| self.entries.append(&mut attached.entries));
         let mut written = Instant::now();
@@ -168,7 +168,7 @@ impl Work {
         for Attached { opening, rings, .. } in attached {
             rings.iter_mut().for_each(|ring| ring.take(|bytes| self.entries.extend(opening.parse(bytes))));
         }
-        // A program's maps must be known before its samples, whichever CPU tells them.
+        // A program's maps must be known before its samples, whichever CPU they come from.
         self.entries.sort_by_key(|entry| entry.time);
         let younger = self.entries.partition_point(|entry| entry.time <= cut);
         let younger = self.entries.split_off(younger);
@@ -211,7 +211,7 @@ impl Work {
         }
     }
 
-    /// Of two events on one CPU the first that told of a thread is heard.
+    /// Of two events on one CPU the first that names a thread counts.
     fn is_heard(&mut self, tid: i32, source: (bool, Source)) -> bool {
         let known = self.sources.entry(tid).or_default();
         match known.iter().find(|known| (known.0, known.1.cpu) == (source.0, source.1.cpu)) {
@@ -279,7 +279,7 @@ fn sorted_out<T: Copy>(waiting: &mut Vec<T>, fate: impl Fn(&T) -> Fate) -> Vec<T
     wanted
 }
 
-/// Drops the oldest of what would wait, and tells how many.
+/// Drops the oldest of what would wait, and returns how many.
 fn drop_oldest<T>(waiting: &mut Vec<T>) -> usize {
     let too_many = waiting.len().saturating_sub(MAX_WAITING);
     waiting.drain(..too_many);

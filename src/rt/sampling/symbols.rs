@@ -61,7 +61,7 @@ impl Image {
         }
     }
 
-    /// What tells this build from others, in hexadecimal; nothing if it does not say.
+    /// What identifies this build, in hexadecimal; nothing if it does not say.
     pub fn build_id(&self) -> String {
         self.binary.build_id().unwrap_or_default().iter().map(|byte| format!("{byte:02x}")).collect()
     }

@@ -3,7 +3,7 @@
 //! Rules: per thread; a second start restarts; a stop without a start is counted; the end of the thread discards; windows
 //! of one definition and label do not nest, others overlap freely.
 //!
-//! Where the time went is told by the scheduler's events. A switch-in that is missing does no harm: whatever a thread
+//! Where the time went is known from the scheduler's events. A switch-in that is missing does no harm: whatever a thread
 //! does in its own context proves that it runs, and what [`Engine::seen_running`] knows from elsewhere proves it earlier.
 //!
 //! | file | what is inside |
@@ -59,7 +59,7 @@ pub struct Window {
 impl Window {
     /// How long it took.
     pub fn duration(&self) -> u64 {
-        // What a file tells of a window need not be true.
+        // What a file says of a window need not be true.
         self.end.saturating_sub(self.start)
     }
 
@@ -110,7 +110,7 @@ struct EventMeaning {
 struct StreamState {
     time: u64,
     pid: i32,
-    /// Threads that a stack behind it belongs to.
+    /// Threads that a stack after it belongs to.
     stack_owners: [Option<i32>; 2],
     /// Who has just left its CPU, if nothing was heard of anybody since.
     switched_out: Option<i32>,
@@ -130,14 +130,14 @@ pub struct Engine {
     events: Vec<Option<EventMeaning>>,
     threads: HashMap<i32, Thread>,
     tgids: HashMap<i32, i32>,
-    /// The trace tells which clones are threads.
+    /// The trace says which clones are threads.
     clone_flags_known: bool,
     streams: Vec<StreamState>,
     counts: Counts,
     max_bytes: usize,
     /// Times at which threads were seen running, by thread and in order, from elsewhere than the records.
     pub seen_running: HashMap<i32, Vec<u64>>,
-    /// By definition, which have thresholds that events tell.
+    /// By definition, which have thresholds that events give.
     marker: Option<usize>,
     magic: Option<usize>,
     syscalls: Vec<(u64, usize)>,
@@ -349,7 +349,7 @@ impl Engine {
     fn task_created(&mut self, parent: i32, child: i32, flags: Option<u64>) {
         let inherits = match flags {
             Some(flags) => flags & CLONE_THREAD != 0,
-            // Told better by the other event, if there is one; the guess is only as good as the program is threaded.
+            // The other event says it better, if there is one; the guess is only as good as the program is threaded.
             None if self.clone_flags_known => return,
             None => true,
         };

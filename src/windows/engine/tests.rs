@@ -141,7 +141,7 @@ fn time_is_split_and_stacks_belong_to_the_step_before() {
     feed.record(0, 103, 9, 7, &[236]);
     feed.switch(0, 110, 7, 1, 0);
     feed.record(0, 110, 10, 7, &[2, 0xaaaa, 0xbbbb]);
-    // Its stack is copied after the switch was told.
+    // Its stack is copied after the switch was recorded.
     feed.record(0, 111, 13, 7, &[0x1000]);
     feed.record(1, 160, 2, 5, &[7]);
     feed.record(1, 160, 10, 5, &[1, 0xcccc]);
@@ -157,7 +157,7 @@ fn time_is_split_and_stacks_belong_to_the_step_before() {
 #[test]
 fn a_missing_switch_in_does_no_harm() {
     let mut feed = Feed::new(vec![plain(WindowSource::Syscall { nr: 0 })], None);
-    // Woken on an idle CPU whose leaving idle is not told: it runs from the waking on.
+    // Woken on an idle CPU whose leaving idle is not recorded: it runs from the waking on.
     feed.enter(0, 7, 0, [0; 2]);
     feed.switch(0, 10, 7, 2, 0);
     feed.record(1, 30, 2, 5, &[7]);
@@ -198,7 +198,7 @@ fn marker_calls_tell_their_threshold_first_or_second() {
         feed.enter(at + 50, 7, MARKER_SYSCALL_STOP, [0; 2]);
         feed.exit(at + 50, 7, MARKER_SYSCALL_STOP);
     }
-    // Refused by a filter of the program: only the exits are told.
+    // Refused by a filter of the program: only the exits are recorded.
     feed.exit(300, 7, MARKER_SYSCALL_START);
     feed.exit(340, 7, MARKER_SYSCALL_STOP);
     let durations: Vec<(u64, u64)> = feed.found.0.iter().map(|(w, _)| (w.duration() / MS, w.threshold / MS)).collect();

@@ -218,7 +218,7 @@ pub(super) enum TxtNode {
     },
     Mask(Mem),
     Cpus(Mem),
-    /// A string behind an address, if the tables know it.
+    /// A string at an address, if the tables know it.
     Address(Num),
     /// Addresses, one symbol a line.
     Stack(Mem),

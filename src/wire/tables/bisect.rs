@@ -24,7 +24,7 @@ pub(super) struct Hit {
 /// The symbol that `addr` lies in.
 pub(super) fn look_up(text: &[u8], addr: u64) -> Option<Hit> {
     let above = first_above(text, addr)?;
-    // Somebody has to stand behind it: nobody knows where the last symbol ends.
+    // Another has to come after it: nobody knows where the last symbol ends.
     let mut at = above;
     let next = (0..MAX_STEPS).find_map(|_| {
         let (line, after) = line_at(text, at)?;

@@ -97,7 +97,7 @@ impl FirstLookups {
     }
 
     /// The symbol that `addr` lies in, if a line of the ordered start of the text lies above. That decides it, whatever
-    /// comes behind: so the answer does not depend on how much of the text is here.
+    /// comes after it: so the answer does not depend on how much of the text is here.
     fn look_up(&mut self, whole: Option<&[u8]>, addr: u64) -> Option<bisect::Hit> {
         loop {
             let all = whole.or(self.growing.as_deref().map(PrefixSource::text)).unwrap_or_default();
@@ -129,7 +129,7 @@ pub(super) struct OrderedPart {
     /// Its first and last address.
     first: Option<u64>,
     last: u64,
-    /// The line behind it is not in order, or there is none.
+    /// The line after it is not in order, or there is none.
     is_over: bool,
 }
 

@@ -57,7 +57,7 @@ impl PairWord {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LatencySettings {
-    /// Which pairs; none: all that the names of the file's events tell.
+    /// Which pairs; none: all that the names of the file's events show.
     pub pairs: Vec<PairWord>,
     /// Print the calls that took so long, in ticks of the clock.
     pub threshold: Option<u64>,
@@ -200,7 +200,7 @@ impl Latency {
         is_slow.then_some((call.start, took))
     }
 
-    /// After a loss nobody knows which calls have returned, except where the stack tells.
+    /// After a loss nobody knows which calls have returned, except where the stack shows it.
     fn drop_after_loss(&mut self) {
         for ((pair, ..), open) in &mut self.open {
             let before = open.len();
@@ -283,7 +283,7 @@ impl Analysis for Latency {
     }
 }
 
-/// Pairs that the names of events tell.
+/// Pairs that the names of events show.
 fn by_names(lanes: &[Lane]) -> Vec<PairWord> {
     let mut words: Vec<PairWord> = Vec::new();
     for NamedPair { start, stop } in lanes.iter().flat_map(|lane| pairs::by_name(&lane.trace.formats)) {
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(after(&[1000, 936, 1100, -1108]), (1, 1, 0, 2));
         // One call goes over into the next: one return ends both.
         assert_eq!(after(&[1000, 1000, -1008, -1008]), (1 + 3, 2, 0, 0));
-        // A loss takes nothing that the stack still tells.
+        // A loss takes nothing that the stack still shows.
         assert_eq!(after(&[1000, 0, -1008]), (2, 1, 0, 0));
         assert_eq!(after(&[-1008]), (0, 0, 1, 0));
     }

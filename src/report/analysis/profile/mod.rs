@@ -1,6 +1,6 @@
 //! Where tasks spend their time, instead of records (`report --profile`).
 //!
-//! Owns: who waits for what, told from pairs of events and added up per task. Does not own: which events make a pair
+//! Owns: who waits for what, found from pairs of events and added up per task. Does not own: which events make a pair
 //! (see `roles`), the drawing (see `print` and `stacks`), selection and order (see `report::reading`).
 //!
 //! ```text

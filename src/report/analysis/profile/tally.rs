@@ -2,7 +2,7 @@
 
 use super::stacks::Stacks;
 
-/// An event and what tells its occurrences apart.
+/// An event and what distinguishes its occurrences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     /// The event.

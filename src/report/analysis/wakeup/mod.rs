@@ -20,7 +20,7 @@ use crate::wire::text;
 /// Real-time tasks have a priority below this.
 const RT_PRIO_END: u32 = 100;
 
-/// The events that tell of waiting.
+/// The events that show waiting.
 const EVENTS: [&str; 3] = ["sched_switch", "sched_wakeup", "sched_wakeup_new"];
 
 /// What the fields of an event say about waiting.

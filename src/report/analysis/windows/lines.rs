@@ -55,7 +55,7 @@ pub(super) fn names(samples: &Samples, stack: u32) -> impl Iterator<Item = &str>
     stack.iter().filter_map(|name| samples.names.get(*name as usize)).map(String::as_str)
 }
 
-/// A switch is told by perf so much after it is told by the tracepoint, at most.
+/// A switch is reported by perf so much after the tracepoint reports it, at most.
 const LATER_NS: u64 = 1_000_000;
 
 /// Gives steps out of a CPU the stack that perf took there, which goes on into the program.
@@ -75,7 +75,7 @@ fn where_it_left(lines: &mut [Line], samples: &Samples, window: &Window) {
     }
 }
 
-/// The steps of a window; for people, what changed nothing is told in few of them.
+/// The steps of a window; for people, what changed nothing becomes few of them.
 pub(super) fn lines(page: &WindowsReport<'_>, shown: &ShownWindow, brief: bool) -> Vec<Line> {
     let window = &shown.window;
     let mut drawing = TimeLine { page, window, lines: Vec::new(), called: None, last: window.start };
@@ -109,7 +109,7 @@ pub(super) fn lines(page: &WindowsReport<'_>, shown: &ShownWindow, brief: bool) 
 /// Function of the timer that takes samples.
 const SAMPLING_TIMER: &str = "perf_swevent_hrtimer";
 
-/// Makes one line of each interrupt in which nothing else happened, and of equal samples behind each other. The interrupts
+/// Makes one line of each interrupt in which nothing else happened, and of equal samples after each other. The interrupts
 /// that took the samples go.
 pub(super) fn compact(lines: Vec<Line>) -> Vec<Line> {
     let mut out: Vec<Line> = Vec::new();
@@ -359,7 +359,7 @@ impl TimeLine<'_, '_> {
 }
 
 impl Line {
-    /// What stands behind the step.
+    /// What stands after the step.
     pub(super) fn text(&self, reversed: bool) -> String {
         let mut text = if self.brief && !self.stack.is_empty() { String::new() } else { self.detail.clone() };
         if self.count > 1 {

@@ -170,7 +170,7 @@ fn open(number: usize, input: &Input, lanes: &[Lane], settings: &WindowSettings)
         name_places(samples);
     }
     if let Some(samples) = &mut samples {
-        // Both are told by CLOCK_MONOTONIC; what corrects the one corrects the other.
+        // Both are times of CLOCK_MONOTONIC; what corrects the one corrects the other.
         if let Some(lane) = lanes_of_file.clone().find(|lane| !lane.correction.is_plain()) {
             samples.samples.iter_mut().for_each(|sample| sample.time = lane.correction.apply(sample.time, sample.cpu));
             samples.outs.iter_mut().for_each(|out| out.time = lane.correction.apply(out.time, out.cpu));

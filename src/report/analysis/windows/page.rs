@@ -116,7 +116,7 @@ impl<'p> WindowsReport<'p> {
         self.session.only_slow.as_ref()
     }
 
-    /// Slow windows that the kernel has told, but whose records it had overwritten.
+    /// Slow windows that the kernel has found, but whose records it had overwritten.
     pub(super) fn unrecorded(&self) -> Vec<&'p Unrecorded> {
         let kernel = self.only_slow().and_then(|kept| kept.in_kernel.as_ref());
         let wanted = |one: &&Unrecorded| {

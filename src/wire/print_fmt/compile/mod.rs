@@ -65,7 +65,7 @@ pub fn compile(format: &EventFormat, setting: &Environment<'_>) -> Result<Progra
     let parsed = parse(&format.print_fmt, setting.flavor)?;
     let mut compiler = Compiler::new(format, setting);
     compiler.format_string(&parsed.format, &parsed.args)?;
-    // Room behind the last literal for copies of a fixed size.
+    // Room after the last literal for copies of a fixed size.
     compiler.program.literals.extend_from_slice(&[0; 32]);
     Ok(compiler.program)
 }
