@@ -1,6 +1,6 @@
 //! What a man page says beyond `--help`: exit status, files, environment, related pages, examples.
 //!
-//! Plain data, a [`Page`] for each command. `tests/cli.rs` appends it to what clap knows and writes `man/`; a command
+//! Plain data, a [`Page`] for each command. `tests/files/cli.rs` appends it to what clap knows and writes `man/`; a command
 //! without a page, or a page without a command, fails there.
 
 /// The further sections of one man page.

@@ -1,6 +1,21 @@
 //! Arguments in, settings out; errors become words and exit codes here and nowhere else.
 //!
-//! One file per subcommand. Only this module knows clap and writes to standard output or chooses an exit code.
+//! | file or folder | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | the command line as a whole: the list of subcommands |
+//! | `common` | what several subcommands need: options, words for errors, stderr, pager, units |
+//! | `record`, `stream`, `rt` | recording to a file, to a terminal or pipe, of windows |
+//! | `probe` | `uprobe`, `kprobe` and `probe` |
+//! | [`report`] | traces as text, JSON or CSV, and analyses |
+//! | `symbols` | `symbolize` and `debuginfo` |
+//! | `restore`, `reset` | traces and settings of recorders that were killed |
+//! | [`manual`] | what man pages say beyond the help |
+//!
+//! Imports all floors below; imported by `main` alone, which calls [`main`](fn@main). Only this folder knows clap, writes to
+//! standard output and chooses an exit code.
+//!
+//! The next subcommand: a file with its arguments and `run`, a `mod` line, a variant of `Command` and its line in
+//! [`main`](fn@main), and its page in [`manual`].
 
 mod common;
 pub mod manual;

@@ -1,7 +1,7 @@
 //! The journal on disk: what a recorder that is killed leaves for `rtrec restore`, `rtrec reset --stale` and `report`.
 //!
 //! One JSON object a line, each written by one `write(2)` before what it tells is done. The lines about data are
-//! [`dat::unsealed::Entry`](crate::dat::unsealed::Entry), those about control files are `{"step": …}`. The journal lies beside the data; a link in
+//! [`dat::unsealed::JournalEntry`](crate::dat::unsealed::JournalEntry), those about control files are `{"step": …}`. The journal lies beside the data; a link in
 //! `/run/rtrec` leads to it, for those who no longer know where that was. Nothing is synced: when the machine dies,
 //! the settings die with it.
 
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::dat::unsealed::{Begin, Entry, Family};
+use crate::dat::unsealed::{Family, JournalEntry, RecordingStart};
 use crate::tracefs::{Undo, undo::Step};
 
 /// Where links to the journals of running recorders are.
@@ -40,7 +40,7 @@ impl Journal {
     }
 
     /// Adds a line about the data.
-    pub fn note(&self, entry: &Entry) -> io::Result<()> {
+    pub fn note(&self, entry: &JournalEntry) -> io::Result<()> {
         self.put(entry)
     }
 
@@ -53,7 +53,7 @@ impl Journal {
 
     /// Notes that the control files are as they were, so that nobody puts them back a second time.
     pub fn put_back(&self) -> io::Result<()> {
-        self.put(&Entry::PutBack)
+        self.put(&JournalEntry::PutBack)
     }
 
     fn put(&self, line: &impl Serialize) -> io::Result<()> {
@@ -107,7 +107,7 @@ impl StandaloneJournal {
         let family = Family::new(Path::new(RUNNING), "stream", std::process::id());
         let _ = fs::remove_file(family.journal());
         let journal = Journal::new(File::create_new(family.journal()).ok()?);
-        journal.note(&Entry::Begin(Begin::here("stream".to_owned()))).ok()?;
+        journal.note(&JournalEntry::Begin(RecordingStart::here("stream".to_owned()))).ok()?;
         let link = JournalLink::new(&family.journal());
         Some(StandaloneJournal { family, journal, _link: link })
     }

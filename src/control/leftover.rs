@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use super::journal::{Journal, RUNNING, StepLine};
-use crate::dat::unsealed::{Entry, Family, Unsealed};
+use crate::dat::unsealed::{Family, JournalEntry, Unsealed};
 use crate::tracefs::{self, undo::Step};
 
 /// What a recorder that is no more has left behind.
@@ -37,7 +37,7 @@ impl Leftover {
         for line in BufReader::new(File::open(family.journal())?).split(b'\n') {
             let line = line?;
             match serde_json::from_slice(&line) {
-                Ok(Entry::PutBack) => steps.clear(),
+                Ok(JournalEntry::PutBack) => steps.clear(),
                 _ => steps.extend(serde_json::from_slice(&line).ok().map(|line: StepLine| line.step)),
             }
         }

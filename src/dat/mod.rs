@@ -19,7 +19,7 @@
 //! | [`unsealed`] | temporary files of a recording, and what is put together from them |
 //! | [`error`] | what can be wrong |
 //!
-//! Imported by whoever reads or writes traces: `decode`, `report`, `control`, `record`, `rt`, `cli`; imports `wire` only.
+//! Imported by whoever reads or writes traces: `report`, `control`, `record`, `rt`, `cli`; imports `wire` only.
 //!
 //! The next section: its number in [`ids`] (or in [`own`] if no other tool knows it), read by [`reader`] and written by
 //! [`writer`] or [`own`]. The next version: a file beside `v7`.

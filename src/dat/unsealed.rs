@@ -28,9 +28,9 @@ use super::writer::{self, BufferHead, Move, Room, Section, Writer};
 /// A line of the journal about the data.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Entry {
+pub enum JournalEntry {
     /// The first line.
-    Begin(Begin),
+    Begin(RecordingStart),
     /// A buffer whose readers are about to write.
     Buffer(BufferEntry),
     /// A segment is being moved into the `.part` file.
@@ -43,7 +43,7 @@ pub enum Entry {
 
 /// What is known when a recording begins.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
-pub struct Begin {
+pub struct RecordingStart {
     /// Version of the journal's form.
     pub version: u32,
     /// The recorder's process.
@@ -67,12 +67,19 @@ pub struct Begin {
     pub events: Vec<String>,
 }
 
-impl Begin {
+impl RecordingStart {
     /// Of this process, for a file of this name.
     pub fn here(output: String) -> Self {
         let pid = std::process::id().cast_signed();
         let start_ticks = start_ticks(pid).unwrap_or_default();
-        Begin { version: JOURNAL_VERSION, pid, start_ticks, boot_id: boot_id(), output, ..Begin::default() }
+        RecordingStart {
+            version: JOURNAL_VERSION,
+            pid,
+            start_ticks,
+            boot_id: boot_id(),
+            output,
+            ..RecordingStart::default()
+        }
     }
 }
 
@@ -303,7 +310,7 @@ pub struct Unsealed {
     /// Its files.
     pub family: Family,
     /// What it was about to do.
-    pub begin: Begin,
+    pub begin: RecordingStart,
     /// The buffers it recorded.
     pub buffers: Vec<BufferEntry>,
     moves: Vec<MovingEntry>,
@@ -329,7 +336,7 @@ impl Unsealed {
     /// Reads a family's journal. A last line that is cut does not count.
     pub fn open(family: Family) -> io::Result<Self> {
         let mut unsealed = Unsealed {
-            begin: Begin::default(),
+            begin: RecordingStart::default(),
             buffers: Vec::new(),
             moves: Vec::new(),
             published: Vec::new(),
@@ -339,11 +346,11 @@ impl Unsealed {
         for line in BufReader::new(File::open(family.journal())?).split(b'\n') {
             // Lines about control files are not ours to read.
             match serde_json::from_slice(&line?) {
-                Ok(Entry::Begin(begin)) => unsealed.begin = begin,
-                Ok(Entry::Buffer(buffer)) => unsealed.buffers.push(buffer),
-                Ok(Entry::Moving(moving)) => unsealed.moves.push(moving),
-                Ok(Entry::Publishing(last)) => publishing = Some(last),
-                Ok(Entry::PutBack) | Err(_) => {}
+                Ok(JournalEntry::Begin(begin)) => unsealed.begin = begin,
+                Ok(JournalEntry::Buffer(buffer)) => unsealed.buffers.push(buffer),
+                Ok(JournalEntry::Moving(moving)) => unsealed.moves.push(moving),
+                Ok(JournalEntry::Publishing(last)) => publishing = Some(last),
+                Ok(JournalEntry::PutBack) | Err(_) => {}
             }
         }
         if let Some(last) = publishing.filter(|last| family.has_published(last)) {
@@ -351,7 +358,7 @@ impl Unsealed {
         }
         let found = unsealed.begin.version;
         // None at all: its recorder died before it had begun.
-        if found != JOURNAL_VERSION && unsealed.begin != Begin::default() {
+        if found != JOURNAL_VERSION && unsealed.begin != RecordingStart::default() {
             let text = format!("{} is of form {found}, not {JOURNAL_VERSION}", family.journal().display());
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
@@ -360,7 +367,8 @@ impl Unsealed {
 
     /// Whether there is nothing to restore: its recorder died before it recorded, or when the trace was complete.
     pub fn is_void(&self) -> bool {
-        self.begin == Begin::default() || fs::metadata(self.family.file("part")).map_or(true, |part| part.len() == 0)
+        self.begin == RecordingStart::default()
+            || fs::metadata(self.family.file("part")).map_or(true, |part| part.len() == 0)
     }
 
     /// Puts a sealed trace together in the empty file `into`, changing nothing of what is there.
@@ -491,7 +499,7 @@ impl Unsealed {
 
     /// Whether the recorder is still at work.
     pub fn is_alive(&self) -> bool {
-        if self.begin == Begin::default() {
+        if self.begin == RecordingStart::default() {
             return self.family.pid().is_some_and(|pid| start_ticks(pid).is_some());
         }
         self.begin.boot_id == boot_id() && start_ticks(self.begin.pid) == Some(self.begin.start_ticks)

@@ -111,7 +111,7 @@ fn all(spec: &Spec, at: &At<'_>, address: u64) -> Result<Fetched, Trouble> {
 /// The variables at the place.
 fn scope<'a>(argument: &str, at: &At<'a>, address: u64) -> Result<Scope<'a>, ProbeError> {
     let dwarf = at.opened.needs_dwarf(&format!("the variable {argument}"))?;
-    let entry = at.entry.filter(|_| address == at.address);
+    let entry = if address == at.address { at.entry } else { None };
     dwarf
         .scope(&at.opened.binary, address, entry)
         .ok_or_else(|| refuse(argument, at, "the debug information does not know this place".to_owned()))
@@ -141,11 +141,11 @@ fn usual(spec: &Spec, at: &At<'_>, address: u64) -> Result<Fetched, Trouble> {
         }
         return Ok(fetched);
     }
-    let known_function = at.entry.filter(|_| address == at.address);
+    let known_function = if address == at.address { at.entry } else { None };
     // In the middle of a function nobody asked for its parameters, unless a line was named.
     let wanted = known_function == Some(address) || at.is_line || address != at.address;
-    let scope =
-        at.opened.dwarf().filter(|_| wanted).and_then(|dwarf| dwarf.scope(&at.opened.binary, address, known_function));
+    let dwarf = if wanted { at.opened.dwarf() } else { None };
+    let scope = dwarf.and_then(|dwarf| dwarf.scope(&at.opened.binary, address, known_function));
     let Some(scope) = scope else { return Ok(fetched) };
     if spec.returns {
         let returned = scope.returned();

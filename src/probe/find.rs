@@ -72,6 +72,9 @@ fn library_folders() -> Vec<PathBuf> {
     folders
 }
 
+/// Files that include each other are followed so far.
+const MAX_DEPTH: u8 = 4;
+
 /// Folders of `ld.so.conf`, its includes followed.
 fn configured(file: &Path, folders: &mut Vec<PathBuf>, depth: u8) {
     let Ok(text) = std::fs::read_to_string(file) else { return };
@@ -79,10 +82,13 @@ fn configured(file: &Path, folders: &mut Vec<PathBuf>, depth: u8) {
         if let Some(pattern) = line.strip_prefix("include ").map(str::trim) {
             let Some((folder, glob)) = pattern.rsplit_once('/') else { continue };
             let Ok(glob) = crate::wire::pattern::Pattern::glob(glob) else { continue };
+            if depth >= MAX_DEPTH {
+                continue;
+            }
             let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
             let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
             files.sort();
-            for file in files.iter().filter(|_| depth < 4) {
+            for file in &files {
                 if file.file_name().is_some_and(|name| glob.matches(name.as_encoded_bytes())) {
                     configured(file, folders, depth + 1);
                 }

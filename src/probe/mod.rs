@@ -16,7 +16,7 @@
 //! | `naming`, [`names`] | names of events; functions whose work has moved, and the names nearest to a misspelled one |
 //! | `error` | why a probe cannot be placed |
 //!
-//! Imported by `setup`, `record`, `rt` and `cli`; imports `symbols` and `tracefs`. It knows no recorder.
+//! Imported by `setup`, `record`, `rt`, `live` and `cli`; imports `symbols`, `tracefs` and `wire`. It knows no recorder.
 //!
 //! The next kind of probe: a [`Kind`], parsed in `spec` and resolved in `kernel` or `user`.
 //!

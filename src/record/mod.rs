@@ -4,14 +4,14 @@
 //! | --- | --- |
 //! | [`settings`] | what a recording is asked to be, by who uses it |
 //! | [`run`](mod@run) | the orchestrator: the list of the steps |
-//! | `sink`, `to_file`, `cuts`, `to_stream`, `tee` | where records go: a file (or several), a receiver, or both |
+//! | `sink`, `to_file`, `coordinator`, `to_stream`, `tee` | where records go: a file (or several), a receiver, or both |
 //! | [`capture`] | readers, the command, signals, limits, the one loop that waits |
 //! | [`file`](mod@file) | the file that a recording becomes |
 //! | [`along`] | what is gathered along the recording |
 //! | [`companion`] | what may take part besides: one trait, called at the orchestrator's steps |
 //! | [`observer`], [`outcome`], [`taken`], [`error`] | what is noted meanwhile, what it has brought, what readers bring, why it failed |
 //!
-//! Imported by `rt` and `cli`; imports `control`, `setup`, `probe`, `dat`, `tracefs` and what is below. It knows no windows,
+//! Imported by `rt`, `live` and `cli`; imports `control`, `setup`, `probe`, `dat`, `tracefs` and what is below. It knows no windows,
 //! no report, and prints nothing.
 //!
 //! The next place where records may go: a file beside `to_file` with a `Sink` (see `sink`), and a target in [`run`](mod@run).
@@ -20,7 +20,7 @@
 pub mod along;
 pub mod capture;
 pub mod companion;
-mod cuts;
+mod coordinator;
 pub mod error;
 pub mod file;
 pub mod observer;

@@ -69,16 +69,17 @@ enum Target<'r> {
 }
 
 /// Where the journal of what is changed lies: beside the file, if there is one.
-enum Place {
-    Beside(Box<Output>, Option<File>),
+enum Claimed {
+    /// The file, until its sink has it.
+    Output(Box<Output>, Option<File>),
     /// Where that cannot be done there is none.
-    Alone(Option<StandaloneJournal>),
+    Nothing(Option<StandaloneJournal>),
 }
 
-impl Place {
-    fn claim(settings: &FileSettings, target: &Target<'_>) -> Result<Place, Error> {
+impl Claimed {
+    fn claim(settings: &FileSettings, target: &Target<'_>) -> Result<Claimed, Error> {
         match target {
-            Target::Stream { kept: false, .. } => Ok(Place::Alone(StandaloneJournal::new())),
+            Target::Stream { kept: false, .. } => Ok(Claimed::Nothing(StandaloneJournal::new())),
             Target::File | Target::Stream { kept: true, .. } => {
                 ownership::check_path(&settings.output)?;
                 if let Some(folder) = &settings.temp {
@@ -86,22 +87,22 @@ impl Place {
                 }
                 let (output, file) = Output::claim(&settings.output, settings.temp.as_deref())?;
                 ownership::hand_over(&file, settings.mode).map_err(Error::output(output.path()))?;
-                Ok(Place::Beside(Box::new(output), Some(file)))
+                Ok(Claimed::Output(Box::new(output), Some(file)))
             }
         }
     }
 
     fn undo(&self) -> Undo {
         match self {
-            Place::Beside(output, _) => output.journal().undo(),
-            Place::Alone(journal) => journal.as_ref().map_or_else(Undo::new, StandaloneJournal::undo),
+            Claimed::Output(output, _) => output.journal().undo(),
+            Claimed::Nothing(journal) => journal.as_ref().map_or_else(Undo::new, StandaloneJournal::undo),
         }
     }
 
     fn sink<'s, 'c: 's, 'r: 's>(&'s mut self, target: Target<'r>) -> Box<dyn Sink<'c> + 's> {
         let output = match self {
-            Place::Beside(output, file) => file.take().map(|file| (&mut **output, file)),
-            Place::Alone(_) => None,
+            Claimed::Output(output, file) => file.take().map(|file| (&mut **output, file)),
+            Claimed::Nothing(_) => None,
         };
         match (target, output) {
             (Target::Stream { receiver, delay, .. }, output) => Box::new(StreamSink::new(receiver, delay, output)),
@@ -130,7 +131,7 @@ fn orchestrate<'c>(
     if matches!(target, Target::File) {
         note_leftovers(observer);
     }
-    let mut place = Place::claim(&settings.file, &target)?;
+    let mut claimed = Claimed::claim(&settings.file, &target)?;
     let child = match settings.capture.command.as_slice() {
         [] => None,
         command => Some(HeldChild::spawn(command, user.as_ref())?),
@@ -138,9 +139,9 @@ fn orchestrate<'c>(
     let command = child.as_ref().map(|child| child.pid().as_raw());
     let scene = Scene { settings, plans: &plans, root: &root, top: &top, observer, command };
     // Probes are removed when everything that may hold them is put back, and even if the settings are to stay.
-    let mut undo = UndoSteps { probes: place.undo(), settings: place.undo(), readers: place.undo() };
+    let mut undo = UndoSteps { probes: claimed.undo(), settings: claimed.undo(), readers: claimed.undo() };
     let locks = root::claim_buffers(&plans)?;
-    let mut sink = place.sink(target);
+    let mut sink = claimed.sink(target);
     let companion = Accompanied(companion);
     set_up(&scene, &mut *sink, &mut *companion.0, &mut undo)?;
     let control = ReaderControl::default();

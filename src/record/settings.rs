@@ -130,6 +130,7 @@ impl Limits {
 
 /// How much of each CPU's records is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tail {
     /// Bytes of sub-buffers.
     pub bytes: Option<u64>,
@@ -139,6 +140,7 @@ pub struct Tail {
 
 /// When a new file is begun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Rotation {
     /// When so many bytes were written.
     pub bytes: Option<u64>,
@@ -150,6 +152,7 @@ pub struct Rotation {
 
 /// How readers work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pace {
     /// The longest time a reader sleeps.
     pub interval: Option<Duration>,
@@ -198,4 +201,21 @@ pub enum ReaderChoice {
     Splice,
     /// Read only.
     Read,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_set_up_knows_what_bounds_the_recording_and_how_readers_are_woken() {
+        let mut settings = Settings::default();
+        let setup = settings.for_setup();
+        assert!(!setup.all_functions && !setup.wake_for_every_record && setup.until.is_none());
+        settings.capture.duration = Some(Duration::from_secs(1));
+        settings.capture.pace.interval = Some(Duration::ZERO);
+        settings.capture.limits.until = Some(("sched:sched_switch".to_owned(), None));
+        let setup = settings.for_setup();
+        assert!(setup.all_functions && setup.wake_for_every_record && setup.until == settings.capture.limits.until);
+    }
 }

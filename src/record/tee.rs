@@ -10,7 +10,7 @@ use super::file::output::Output;
 use super::file::segments::{SegmentFiles, SegmentNames};
 use super::settings::Settings;
 use super::taken::CpuResult;
-use crate::dat::unsealed::{BufferEntry, Entry};
+use crate::dat::unsealed::{BufferEntry, JournalEntry};
 use crate::dat::writer::Writer;
 
 /// A file being written.
@@ -35,7 +35,7 @@ impl FileCopy {
             writer.sections(&metadata.sections())?;
             let mut cpus = Vec::new();
             for entry in buffers {
-                output.journal().note(&Entry::Buffer(entry.clone()))?;
+                output.journal().note(&JournalEntry::Buffer(entry.clone()))?;
                 cpus.push(open(output, settings, &entry)?);
             }
             Ok(FileCopy { writer, cpus })

@@ -15,7 +15,7 @@ use super::capture::reader::{CpuReader, Handover};
 use super::capture::readers::{BufferReaders, ReaderContext, StopOnDrop};
 use super::capture::signals::event_fd;
 use super::companion::{Companion, CompanionScene, OpenedBuffer};
-use super::cuts::{CompletedOnTheWay, Coordinator};
+use super::coordinator::{CompletedOnTheWay, Coordinator};
 use super::error::Error;
 use super::file::completion::Completion;
 use super::file::metadata_thread::{MetadataRequest, MetadataThread};
@@ -27,7 +27,7 @@ use super::observer::Note;
 use super::sink::{Scene, Sink};
 use super::taken::{BufferData, Captured, CpuResult, ReaderCounters};
 use crate::dat::unsealed::BufferEntry;
-use crate::dat::unsealed::Entry;
+use crate::dat::unsealed::JournalEntry;
 use crate::dat::writer::Writer;
 use crate::setup::plan::{self, BufferPlan};
 use crate::tracefs::Undo;
@@ -165,12 +165,14 @@ impl<'c> Sink<'c> for FileSink<'_, 'c> {
         }
         let buffers = std::mem::take(&mut captured.buffers).into_iter();
         let data: BufferData = buffers.map(|cpus| cpus.into_iter().map(|cpu| (cpu.cpu, cpu.data)).collect()).collect();
+        let rotates = scene.settings.capture.limits.rotation.is_some();
+        let rotator = if rotates { self.rotator.take() } else { None };
         let completion = Completion {
             settings: &scene.settings.file,
             closing,
             writer: self.writer.take(),
             data,
-            rotator: self.rotator.take().filter(|_| scene.settings.capture.limits.rotation.is_some()),
+            rotator,
             failure: captured.failure.as_ref(),
             second_signal,
         };
@@ -204,7 +206,7 @@ impl<'c> FileSink<'_, 'c> {
             subbuf_bytes: layout.subbuf_bytes,
             cpus: cpus.clone(),
         };
-        self.output.journal().note(&Entry::Buffer(entry)).map_err(&failed)?;
+        self.output.journal().note(&JournalEntry::Buffer(entry)).map_err(&failed)?;
         let family = self.output.family();
         let mut segments = Vec::new();
         for cpu in cpus {

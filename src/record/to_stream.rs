@@ -141,14 +141,11 @@ impl<'c> Sink<'c> for StreamSink<'_> {
     ) -> Result<(Captured, Option<RunningChild>), Error> {
         let by_one_clock = self.buffers.windows(2).all(|pair| pair[0].clock == pair[1].clock);
         let coarse = self.buffers.first().is_some_and(|buffer| matches!(buffer.clock.as_str(), "counter" | "uptime"));
-        let mut rounds = Rounds {
-            scene,
-            sink: self,
-            // Buffers by different clocks have no common order; they are printed as they come.
-            clock: scene.plans.first().filter(|_| by_one_clock).map(|plan| &plan.instance),
-            slack: if coarse { 0 } else { SLACK_NS },
-            last: Instant::now(),
-        };
+        // Buffers by different clocks have no common order; they are printed as they come.
+        let first = if by_one_clock { scene.plans.first() } else { None };
+        let clock = first.map(|plan| &plan.instance);
+        let mut rounds =
+            Rounds { scene, sink: self, clock, slack: if coarse { 0 } else { SLACK_NS }, last: Instant::now() };
         let ended = course.run(child, None, undo, &mut rounds)?;
         if let Some(failure) = ended.failure {
             return Err(failure);

@@ -127,3 +127,47 @@ impl<'c> Companion<'c> for Windows<'c> {
         self.recorder = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::record::{BufferOutcome, CpuOutcome, Emptiness, Stop};
+    use crate::rt::Note;
+    use crate::tracefs::buffer::BufferStats;
+
+    struct Nobody;
+
+    impl WindowObserver for Nobody {
+        fn window_note(&self, _note: Note) {}
+    }
+
+    fn outcome() -> Outcome {
+        let stats = BufferStats { overrun: 7, ..BufferStats::default() };
+        let cpu = CpuOutcome { cpu: 0, stats, raw_bytes: 0, file_bytes: 0, wakeups: 0, lowered: 0 };
+        let buffer = |name: &str| BufferOutcome { instance: Some(name.to_owned()), cpus: vec![cpu] };
+        Outcome {
+            trouble: None,
+            files: Vec::new(),
+            ending: None,
+            stop: Stop::TimeIsUp,
+            elapsed: Duration::ZERO,
+            buffers: vec![buffer("ours"), buffer("theirs")],
+            empty: Some(Emptiness::Quiet),
+        }
+    }
+
+    #[test]
+    fn what_is_overwritten_where_the_kernel_judges_is_no_loss() {
+        let mut settings = WindowSettings { instance: "ours".to_owned(), ..WindowSettings::default() };
+        let lost = |settings: &WindowSettings| {
+            let mut outcome = outcome();
+            Windows::new(settings, &Nobody).correct(&mut outcome);
+            (outcome.lost(), outcome.empty.is_some())
+        };
+        assert_eq!(lost(&settings), (14, true));
+        settings.in_kernel = true;
+        assert_eq!(lost(&settings), (7, false));
+    }
+}

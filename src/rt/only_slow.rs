@@ -9,7 +9,7 @@
 //!   CPU 1  [..c..|d.]                                   | cut: every buffer was empty a moment after it
 //!                        slow window -> its records -> kept by CPU and time -> sub-buffers -> the CPU's file
 //! ```
-//! SlowRecords records wait until no open window can bring older ones. Both what a thread does in an open window and what waits
+//! Kept records wait until no open window can bring older ones. Both what a thread does in an open window and what waits
 //! is bounded, so memory is; what does not fit is counted. Meanwhile they are in files beside the trace, for whoever looks at
 //! a session under way or at what a killed recorder left: what is known of a slow window is there at once, its records
 //! within two seconds.
@@ -90,7 +90,7 @@ pub struct SlowFilter {
     kept: SlowRecords,
     states: SharedWindowStates,
     usr1: Option<SignalFd>,
-    /// Where slow windows are noted, and where all are counted: in the trace to be, and for whoever wake_fds.
+    /// Where slow windows are noted, and where all are counted: in the trace to be, and for whoever asks.
     notes: AppendFile,
     counts: Vec<PathBuf>,
     counted: Vec<u8>,
@@ -162,7 +162,7 @@ impl Finds for SlowRecords {
     }
 }
 
-/// What a sifter is made of.
+/// What a slow filter is made of.
 pub struct SlowFilterParts<'a> {
     /// System and text of every format.
     pub formats: &'a [(String, Vec<u8>)],
@@ -451,10 +451,11 @@ impl SlowFilter {
 
     pub(super) fn publish(&mut self, fed: u64) -> io::Result<()> {
         let counts = self.engine.counts();
-        let own = &mut self.kept.counts;
+        let only_slow = &mut self.kept.counts;
         if !self.kept.kernel_judges {
-            (own.stray_stops, own.restarts, own.discarded) = (counts.stray_stops, counts.restarts, counts.discarded);
-            own.open = self.engine.open().0 as u64;
+            (only_slow.stray_stops, only_slow.restarts, only_slow.discarded) =
+                (counts.stray_stops, counts.restarts, counts.discarded);
+            only_slow.open = self.engine.open().0 as u64;
         }
         {
             let mut states = lock(&self.states);
@@ -463,9 +464,9 @@ impl SlowFilter {
             states.known_until = fed;
         }
         for (name, spread) in &self.kept.spreads {
-            own.kinds.entry(name.clone()).or_default().spread = Some(spread.stored());
+            only_slow.kinds.entry(name.clone()).or_default().spread = Some(spread.stored());
         }
-        let counted = serde_json::to_vec(own)?;
+        let counted = serde_json::to_vec(only_slow)?;
         if counted != self.counted {
             // On a full disk the counts of before are better than none.
             self.counts.iter().for_each(|path| drop(replace_atomically(path, &counted)));

@@ -50,21 +50,21 @@ impl WindowRecorder {
         pids.dedup();
         let states = SharedWindowStates::default();
         // Samples outside of slow windows are of no use where only those are kept.
-        let judged_by = windows.only_slow.map(|_| SharedWindowStates::clone(&states));
+        let for_samples = windows.only_slow.map(|_| SharedWindowStates::clone(&states));
         let samples = own::file(family, own::SAMPLES);
         let sampler = match windows.in_kernel {
             // It would read all the time.
             true => None,
-            false => Sampler::start(windows, &pids, command, calls, judged_by, &samples, observer)?,
+            false => Sampler::start(windows, &pids, command, calls, for_samples, &samples, observer)?,
         };
-        let mut watching = WindowRecorder { session, pids, tasks: BTreeMap::new(), sampler, states };
-        watching.read_tasks();
+        let mut recorder = WindowRecorder { session, pids, tasks: BTreeMap::new(), sampler, states };
+        recorder.read_tasks();
         // Whose threads they are decides whose windows they open.
-        watching.session.tasks = watching.tasks.values().cloned().collect();
+        recorder.session.tasks = recorder.tasks.values().cloned().collect();
         // For whoever looks while the recording goes on, or after the recorder was killed.
         let path = own::file(family, own::WINDOWS);
-        replace_atomically(&path, &watching.encode()).map_err(|source| Error::Output { path, source })?;
-        Ok(watching)
+        replace_atomically(&path, &recorder.encode()).map_err(|source| Error::Output { path, source })?;
+        Ok(recorder)
     }
 
     fn encode(&self) -> Vec<u8> {

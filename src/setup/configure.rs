@@ -69,7 +69,9 @@ fn set_values(plan: &BufferPlan<'_>, undo: &mut Undo) -> Result<(), Error> {
     if let Some(mask) = &settings.cpumask {
         instance.set_value("tracing_cpumask", mask, undo).map_err(Error::at("setting the CPU mask"))?;
     }
-    if let Some(depth) = settings.max_graph_depth.filter(|_| plan.tracer.is_some()) {
+    if let Some(depth) = settings.max_graph_depth
+        && plan.tracer.is_some()
+    {
         // The file is one for all instances on some kernels, and missing without function_graph.
         instance
             .set_value("max_graph_depth", &depth.to_string(), undo)

@@ -11,8 +11,8 @@
 //! | [`threads`] | threads of processes, by `/proc` |
 //! | [`note`], [`error`] | what is worth a line, and why it failed; neither knows an option |
 //!
-//! Imported by `control`, `record`, `rt` and `cli`; imports `probe`, `tracefs` and what is below. Nothing here reads a
-//! buffer, so commands that only set up, change or look can use it as it is.
+//! Imported by `record`, `rt`, `live` and `cli`; imports `probe`, `tracefs` and what is below. Nothing here reads a buffer, so
+//! commands that only set up, change or look (see `control`) can use it as it is.
 //!
 //! A new setting of a buffer: a field in [`settings::BufferSettings`], a check in [`plan`] if a kernel may lack it, a step
 //! in [`configure`](mod@configure) where the order of its map wants it.

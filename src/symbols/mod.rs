@@ -9,9 +9,9 @@
 //! | `debug_file`, [`dwarf`], `types`, `locations` | separate debug files, lines, types, where variables are |
 //! | [`parameters`], [`usdt`], [`instructions`] | what probes of programs need: variables, static probes, where instructions begin |
 //! | [`btf`], [`kernel_arguments`] | the kernel's types, and arguments of its functions by them |
-//! | [`names`], [`demangle`] | addresses to names, as people write them |
+//! | [`names`], [`demangle`], `error` | addresses to names, as people write them; why a file says nothing |
 //!
-//! Imported by `probe`, `record`, `rt`, `report` and `cli`; imports `wire` only: no control file, no trace.
+//! Imported by `decode`, `plugins`, `probe`, `report`, `record`, `rt` and `cli`; imports `wire` only: no control file, no trace.
 //!
 //! The next form of debug information: a file beside [`dwarf`], asked by [`names`] and [`parameters`].
 

@@ -221,7 +221,10 @@ impl<'d> Scope<'d> {
             of = self.pointed(&mut place, of)?;
         }
         let text = self.finish(place, of, bits, cast)?;
-        let values = of.filter(|_| cast.is_none()).map_or(Vec::new(), |of| values(&of));
+        let values = match of {
+            Some(of) if cast.is_none() => values(&of),
+            _ => Vec::new(),
+        };
         Ok(Fetch { name: word(&name), text, values })
     }
 
@@ -387,7 +390,7 @@ impl<'d> Scope<'d> {
         match &kind {
             Type::Array(Some(element), count) if is_char(element) && *count > 0 => Ok(format!("{text}:string")),
             Type::Array(Some(element), count) if matches!(place, Place::Memory(..) | Place::File(_)) => {
-                let of = scalar(&element.resolved()).filter(|_| *count > 0);
+                let of = if *count > 0 { scalar(&element.resolved()) } else { None };
                 of.map(|of| format!("{text}:{of}[{}]", (*count).min(MAX_ELEMENTS)))
                     .ok_or_else(|| VariableError::Nowhere("its elements are no numbers; name one: [0]".to_owned()))
             }

@@ -219,7 +219,7 @@ impl<'d> Die<'d> {
             }
             let place = base + child.number(gimli::DW_AT_data_member_location).unwrap_or(0);
             let type_of = child.type_of();
-            let name = child.name().filter(|_| !is_base);
+            let name = if is_base { None } else { child.name() };
             if name.is_none()
                 && let Some(Type::Struct(inner)) = type_of.map(|inner| inner.resolved())
             {

@@ -72,7 +72,10 @@ fn usdt(text: &[u8], abi: Abi, is_64: bool, base: Option<u64>) -> Option<Usdt> {
     let mut string = || Some(String::from_utf8_lossy(strings.next()?).into_owned());
     let (provider, name, arguments) = (string()?, string()?, string()?);
     // What moved the file's addresses after linking (prelink) did not know the notes.
-    let moved = base.filter(|_| linked_base != 0).map_or(0, |base| base.wrapping_sub(linked_base));
+    let moved = match base {
+        Some(base) if linked_base != 0 => base.wrapping_sub(linked_base),
+        _ => 0,
+    };
     let semaphore = if semaphore == 0 { 0 } else { semaphore.wrapping_add(moved) };
     Some(Usdt { provider, name, address: place.wrapping_add(moved), semaphore, arguments })
 }

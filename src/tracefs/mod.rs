@@ -11,7 +11,7 @@
 //! | [`file`](mod@file), `bracketed`, [`error_log`] | reading and writing one file; word lists; the kernel's own words about a refusal |
 //! | [`events`], [`functions`], [`dynamic`], [`hist`] | events with filters and triggers, lists of functions, probes, histograms |
 //! | [`buffer`], [`mapped`] | a CPU's raw buffer, by read and splice, or mapped |
-//! | [`undo`] | what is put back, as data that can be stored |
+//! | [`undo`], `error` | what is put back, as data that can be stored; what failed, with the kernel's words |
 //!
 //! Imported by `probe`, `setup`, `control`, `record`, `rt` and `cli`; imports `wire` only.
 //!

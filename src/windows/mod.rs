@@ -9,6 +9,16 @@
 //!   start ──── out ···· waking ─── in ──── enter ──── stop
 //!     on-CPU     blocked     runnable       on-CPU
 //! ```
+//!
+//! | file or folder | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | what is asked for: definitions, sources, thresholds, the session that a file stores |
+//! | [`spec`], [`marker`], [`syscalls`] | windows on a command line, by texts in `trace_marker`, by system calls |
+//! | [`engine`], `thread`, `steps` | records in, windows out; one thread and its open windows; the records of a window |
+//! | [`samples`] | stacks that perf took, as the file has them |
+//!
+//! May import: `decode`, `wire`, `spread`. May be imported by: `report`, `rt`, `cli`. The next source of windows: a variant of
+//! [`Source`], its words in [`spec`], and what opens and closes it in the [`engine`].
 
 pub mod engine;
 pub mod marker;

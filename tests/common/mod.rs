@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod faults;
+pub mod lines;
 
 use std::collections::BTreeMap;
 use std::fs::File;

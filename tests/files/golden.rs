@@ -284,8 +284,8 @@ fn view(name: &str) -> OwnedView {
     let asked = |analysis: Box<dyn Analysis>| OwnedView::Analysis(analysis, Show::Text { cpus: true, versions: false });
     match name {
         "text" => OwnedView::Text(TextSettings::default()),
-        "summary" => asked(Box::new(Summary::default())),
-        "graph stats" => asked(Box::new(GraphStats::default())),
+        "summary" => asked(Box::<Summary>::default()),
+        "graph stats" => asked(Box::<GraphStats>::default()),
         "profile" => asked(Box::new(Profiler::new(ProfileSettings::default(), Default::default()))),
         format => OwnedView::Export(export::named(format).unwrap(), ExportSettings::default()),
     }

@@ -7,6 +7,7 @@
 mod common;
 mod faults;
 mod guest;
+mod judge;
 mod options;
 mod parity;
 mod probes;

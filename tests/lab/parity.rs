@@ -5,6 +5,8 @@ use std::time::Duration;
 use xtask::Result;
 use xtask::lab::{Guest, Request};
 
+use crate::judge::{Fetched, difference};
+
 xtask::lab_tests! {
     function_tracers_are_printed_alike,
     probes_and_stacks_are_printed_alike,
@@ -19,8 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// What is recorded: small, but with switches, interrupts, files and a pipe.
 const LOAD: &str = "sh -c 'ls / | cat > /dev/null; read x < /proc/uptime'";
 
-/// Names of tasks may differ: after a first line of the idle task, trace-cmd may take a learned name for the stored one.
-///
 /// Records with both tools and compares what both print. The words may use what `setup` made; each view is a set of
 /// options of `report`.
 fn compare(guest: &mut Guest, setup: &str, cases: &[&str], views: &[&str]) -> Result<()> {
@@ -30,18 +30,10 @@ fn compare(guest: &mut Guest, setup: &str, cases: &[&str], views: &[&str]) -> Re
         for words in cases {
             let record = format!("set -f; {tool} record -q -o t.dat {words} {LOAD}");
             guest.run(&Request::sh(&record).timeout(PATIENCE))?.check()?;
+            let fetched = Fetched::new(guest, &["t.dat"])?;
             for view in views {
-                let script = format!(
-                    "trace-cmd report {view} -i t.dat > theirs 2> words || exit 1; rtrec report --compat 3.4 {view} t.dat > ours || exit 2; \
-                     cmp -s ours theirs || {{ for f in ours theirs; do sed 's/^.\\{{0,40\\}}-\\([0-9][0-9]*  *[[0-9]\\)/\\1/' $f > $f.unnamed; done; }}; \
-                     cmp -s ours theirs || cmp -s ours.unnamed theirs.unnamed || {{ wc -l ours theirs; diff ours theirs | head -12; cat words | head -3; }}"
-                );
-                let mut said = guest.run(&Request::sh(&script).timeout(PATIENCE))?.check()?.stdout_text();
                 // trace-cmd's recorders now and then miss so short a load on an emulated processor.
-                if tool == "rtrec" && guest.text("wc -l < ours")?.trim().parse::<u32>().is_ok_and(|lines| lines < 5) {
-                    said.push_str("next to nothing was recorded\n");
-                }
-                if !said.is_empty() {
+                if let Some(said) = fetched.fault(view, "t.dat", tool == "rtrec")? {
                     differences.push(format!("{tool} record {words}, report {view}:\n{said}"));
                 }
             }
@@ -133,19 +125,18 @@ fn the_kernel_s_own_graph_is_printed_alike(guest: &mut Guest) -> Result<()> {
         "cd /tmp; trace-cmd extract -o k.dat > /dev/null 2>&1; cd /sys/kernel/tracing; echo nop > current_tracer
         echo > set_graph_function; echo > trace; echo 1408 > buffer_size_kb; echo 1 > tracing_on";
     guest.run(&Request::sh(extract).timeout(PATIENCE))?.check()?;
+    let names: Vec<String> = (0..views.len()).map(|number| format!("theirs.{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).chain(["k.dat"]).collect();
+    let fetched = Fetched::new(guest, &names)?;
     let mut differences = Vec::new();
-    for (number, (_, view)) in views.iter().enumerate() {
-        let script = format!(
-            "cd /tmp; rtrec report -O fgraph:kernel {view} k.dat > ours || exit 2
-             cmp -s ours theirs.{number} || {{ wc -l ours theirs.{number}; diff theirs.{number} ours | head -20; }}"
-        );
-        let said = guest.run(&Request::sh(&script).timeout(PATIENCE))?.check()?.stdout_text();
-        if !said.is_empty() {
-            differences.push(format!("{view}:\n{said}"));
+    for ((_, view), name) in views.iter().zip(names) {
+        let (theirs, ours) = (fetched.text(name), fetched.by_rtrec(&format!("-O fgraph:kernel {view}"), "k.dat")?);
+        if ours != theirs {
+            differences.push(format!("{view}:\n{}", difference("rtrec", &ours, "the kernel", &theirs)));
         }
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-    let lines: usize = guest.text("grep -c '/\\* words \\*/' /tmp/theirs.0; grep -c '=>  ' /tmp/theirs.0 | sed 's/^0$/none/'; wc -l < /tmp/theirs.0")?.lines().filter_map(|line| line.trim().parse::<usize>().ok()).filter(|count| *count > 0).count();
-    assert_eq!(lines, 3, "a mark, banners, lines");
+    let theirs = fetched.text("theirs.0");
+    assert!(theirs.contains("/* words */") && theirs.contains("=>  "), "a mark and banners: {theirs}");
     Ok(())
 }

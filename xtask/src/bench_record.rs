@@ -115,6 +115,7 @@ fn script(settings: &Settings) -> String {
 
 fn in_guest(kernel: Kernel, script: &str) -> Result<String> {
     setup::lab(kernel)?;
+    project::measure_in_guests();
     let mut guest = Guest::boot(kernel)?;
     guest.write("/tmp/bench.sh", 0o755, script.as_bytes())?;
     let request = Request::sh("cd /tmp && sh bench.sh").timeout(Duration::from_secs(3600));

@@ -59,10 +59,11 @@ fn in_the_lab(kernel: Kernel, rows: &mut Vec<Row>, failed: &mut Vec<String>) -> 
         failed.push(format!("kernel {kernel} is not there: {error}"));
         return Ok(());
     }
-    let mut tests = suite::listed("rtrec", "lab")?;
+    let program = suite::program("lab")?;
+    let mut tests = suite::listed(&program)?;
     tests.retain(|test| test.starts_with("faults::") && suite::is_on(test, kernel));
-    let mut command = suite::test_command(&[], "rtrec", "lab");
-    command.args(["--test-threads", "1", "--nocapture", "--exact"]).args(&tests);
+    let mut command = Command::new(program);
+    command.current_dir(project::root()).args(["--test-threads", "1", "--nocapture", "--exact"]).args(&tests);
     collect(&format!("lab {kernel}"), &mut command, rows, failed)
 }
 

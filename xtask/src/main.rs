@@ -112,6 +112,9 @@ struct TestArguments {
     /// Only this kernel of the lab: 6.1, 6.12 or latest; may be given several times, and stands for --lab.
     #[arg(long)]
     kernel: Vec<Kernel>,
+    /// Only the tests of the folders with changes since origin/main; a change of unknown effect runs everything.
+    #[arg(long)]
+    changed: bool,
     /// Do not fail because a kernel of the lab could not be had; RTREC_ALLOW_NOT_RUN=1 does the same.
     #[arg(long)]
     allow_not_run: bool,
@@ -146,7 +149,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::everything().map(|()| ExitCode::SUCCESS),
         Chore::Peers => peers(),
         Chore::Demo => demo::run(),
-        Chore::Test(arguments) => suite::run(&arguments.into()),
+        Chore::Test(arguments) => arguments.settings().and_then(|settings| suite::run(&settings)),
         Chore::Vm(arguments) => vm::run(&arguments.into()),
         Chore::Fuzz(FuzzArguments { target, minutes }) => fuzz::run(&fuzz::Settings { targets: target, minutes }),
         Chore::Faults(FaultsArguments { tries, kernel, native }) => {
@@ -166,19 +169,21 @@ fn main() -> ExitCode {
     })
 }
 
-impl From<TestArguments> for suite::Settings {
-    fn from(typed: TestArguments) -> Self {
-        let wants_lab = typed.lab || !typed.kernel.is_empty();
+impl TestArguments {
+    fn settings(self) -> Result<suite::Settings> {
+        let wants_lab = self.lab || !self.kernel.is_empty();
         // A filter is for tests: the other checks do not heed it, so they run only when named or when nothing is.
-        let all = !(typed.checks || typed.native || wants_lab);
-        let kernels = if typed.kernel.is_empty() { Kernel::ALL.to_vec() } else { typed.kernel };
-        Self {
-            checks: typed.checks || (all && typed.filter.is_none()),
-            native: typed.native || all,
+        let all = !(self.checks || self.native || wants_lab);
+        let kernels = if self.kernel.is_empty() { Kernel::ALL.to_vec() } else { self.kernel };
+        let chosen = if self.changed { suite::Chosen::by_changes()? } else { suite::Chosen::All };
+        Ok(suite::Settings {
+            checks: self.checks || (all && self.filter.is_none()),
+            native: self.native || all,
             lab: if wants_lab || all { kernels } else { Vec::new() },
-            filter: typed.filter,
-            allow_not_run: typed.allow_not_run || suite::allowed_by_environment(),
-        }
+            chosen,
+            filter: self.filter,
+            allow_not_run: self.allow_not_run || suite::allowed_by_environment(),
+        })
     }
 }
 

@@ -32,13 +32,15 @@ impl RecordFormat {
 }
 
 pub(in crate::cli) fn format(word: &str) -> Result<RecordFormat, String> {
-    match word {
-        "text" => Ok(RecordFormat::Text),
-        "json" | "csv" => {
-            export::named(word).map(RecordFormat::Export).ok_or_else(|| format!("{word} is not built in"))
-        }
-        _ => Err("there are text, json and csv".to_owned()),
+    if word == "text" {
+        return Ok(RecordFormat::Text);
     }
+    let names = || {
+        let all = export::FORMATS.iter().filter(|format| format.has_records()).map(|format| format.name);
+        all.collect::<Vec<_>>().join(" and ")
+    };
+    let found = export::named(word).filter(|format| format.has_records());
+    found.map(RecordFormat::Export).ok_or_else(|| format!("there are text, {}", names()))
 }
 
 /// Whoever read us has seen enough, or something is wrong.

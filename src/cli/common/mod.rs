@@ -12,7 +12,7 @@
 //! | `live` | prints records while they are recorded |
 //! | `pager` | long text on a terminal |
 //!
-//! Imports no subcommand. What a second subcommand comes to need moves here.
+//! Imported by all subcommands; imports none. What a second subcommand comes to need moves here.
 
 pub(super) mod daemon;
 pub(super) mod explain;

@@ -1,6 +1,13 @@
 //! `rtrec record`: arguments to settings, and the words on stderr while it runs.
 //!
-//! [`args`] is what clap sees, [`placed`] makes settings of it.
+//! | file | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | the steps: settings, windows, record, in the background if asked |
+//! | [`args`] | what clap sees |
+//! | [`placed`] | options whose meaning depends on those before them: from their order to settings |
+//!
+//! Imported by `cli` and, for the options of a set-up, by `cli::stream`; imports `cli::common`. The next option: a field in [`args`];
+//! if its place counts also a variant of `Placed` in [`placed`].
 
 mod args;
 mod placed;

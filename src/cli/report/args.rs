@@ -2,26 +2,59 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
 use super::super::common::explain::Explained;
 use super::super::common::windows::{ViewArgs, WindowArgs};
 use crate::report::FilterArg;
 use crate::report::analysis::latency::PairWord;
+use crate::report::{Format, export};
 
 /// The options as clap sees them.
 #[derive(Args, Debug, Clone, Default)]
 #[command(after_help = "Examples:\n  rtrec report\n  rtrec report -i host.dat -i guest.dat -t\n  \
     rtrec report -F 'sched_switch: next_prio < 100' --head 20\n  \
     rtrec report --from 12.5 --to 13 --comm 'kworker/*' --format json")]
-pub(super) struct Flat {
-    /// Read this file; several files are merged by time [default: trace.dat]
+pub(super) struct Options {
+    #[command(flatten)]
+    pub(super) files: FileArgs,
+    #[command(flatten)]
+    pub(super) lists: ListArgs,
+    #[command(flatten)]
+    pub(super) analysis: AnalysisArgs,
+    #[command(flatten)]
+    pub(super) select: SelectArgs,
+    #[command(flatten)]
+    pub(super) layout: LayoutArgs,
+    #[command(flatten)]
+    pub(super) time: TimeArgs,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+// Which files.
+#[derive(Args, Debug, Clone, Default)]
+pub(super) struct FileArgs {
+    /// Read this file, - for standard input; several files are merged by time [default: trace.dat]
     #[arg(short = 'i', value_name = "FILE", help_heading = "File")]
     pub(super) input: Vec<PathBuf>,
-    /// Files to read, if there is no -i
+    /// Files to read, if there is no -i; - is standard input
     #[arg(value_name = "FILES")]
     pub(super) files: Vec<PathBuf>,
+    /// Read kernel symbols from this file too
+    #[arg(long, value_name = "FILE", help_heading = "Symbols")]
+    pub(super) kallsyms: Option<PathBuf>,
+    /// Name addresses of programs in stacks and probes by the memory maps in the file (record --proc-map)
+    ///
+    /// With --windows: also name functions in samples whose debug file was missing when they were recorded.
+    #[arg(long, help_heading = "Symbols")]
+    pub(super) user_symbols: bool,
+}
 
+// What is said of files instead of printing their records.
+#[derive(Args, Debug, Clone, Default)]
+pub(super) struct ListArgs {
     /// Print the byte order of the file and of this machine, and exit
     #[arg(short = 'e', help_heading = "Instead of records")]
     pub(super) endian: bool,
@@ -67,6 +100,11 @@ pub(super) struct Flat {
     /// Print the filters as rtrec understands them, and exit
     #[arg(short = 'T', long = "filter-test", help_heading = "Instead of records")]
     pub(super) filter_test: bool,
+}
+
+// Questions that are asked of the records.
+#[derive(Args, Debug, Clone, Default)]
+pub(super) struct AnalysisArgs {
     /// Count records and losses by event, task and CPU, with the times of the first and the last
     #[arg(long, help_heading = "Instead of records")]
     pub(super) summary: bool,
@@ -97,7 +135,6 @@ pub(super) struct Flat {
     /// With --profile: show tasks of the same name as one task
     #[arg(long, requires = "profile", help_heading = "Instead of records")]
     pub(super) by_comm: bool,
-
     /// Show response-time windows: tables of all, and a time line of each slow one
     #[arg(long, help_heading = "Instead of records")]
     pub(super) windows: bool,
@@ -105,7 +142,11 @@ pub(super) struct Flat {
     pub(super) window: WindowArgs,
     #[command(flatten)]
     pub(super) view: ViewArgs,
+}
 
+// Which records.
+#[derive(Args, Debug, Clone, Default)]
+pub(super) struct SelectArgs {
     /// Keep only records that match EVENTS[:EXPR]; with several -F, records that match any of them
     ///
     /// EXPR compares fields, COMM, CPU, numbers and "texts" by == != < > <= >= and joins comparisons by && || !.
@@ -152,7 +193,11 @@ pub(super) struct Flat {
     /// Print only the last N records
     #[arg(long, value_name = "N", help_heading = "Selection")]
     pub(super) tail: Option<u64>,
+}
 
+// How records look.
+#[derive(Args, Debug, Clone, Default)]
+pub(super) struct LayoutArgs {
     /// Print all nine decimals of the time
     #[arg(short = 't', help_heading = "Layout")]
     pub(super) full_time: bool,
@@ -191,8 +236,17 @@ pub(super) struct Flat {
     /// Mark where sub-buffers begin
     #[arg(long, help_heading = "Layout")]
     pub(super) boundary: bool,
+    /// Colour tasks, events, losses and long durations
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", help_heading = "Layout")]
+    pub(super) color: ColorArg,
+    /// Print above the lines what their columns mean
+    #[arg(long, help_heading = "Layout")]
+    pub(super) legend: bool,
+    /// Print where records lie in their sub-buffers, and what lies between them
+    #[arg(long, help_heading = "Layout")]
+    pub(super) debug: bool,
     /// Print in this format
-    #[arg(long, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Layout")]
+    #[arg(long, value_parser = format_names(), default_value = "text", value_name = "FORMAT", help_heading = "Layout")]
     pub(super) format: FormatArg,
     /// With --format json or csv: print these fields of each record; commas separate several
     ///
@@ -203,7 +257,11 @@ pub(super) struct Flat {
     /// Print exactly what this version of trace-cmd prints
     #[arg(long, value_enum, value_name = "VERSION", help_heading = "trace-cmd")]
     pub(super) compat: Option<CompatArg>,
+}
 
+// How times are made.
+#[derive(Args, Debug, Clone, Default)]
+pub(super) struct TimeArgs {
     /// Add this to the times of the file before it; if it comes first, to those of all files
     #[arg(long, value_name = "TICKS", allow_negative_numbers = true, help_heading = "Time")]
     pub(super) ts_offset: Vec<i64>,
@@ -225,21 +283,11 @@ pub(super) struct Flat {
     /// Warn when a record is older than the one before it
     #[arg(long, help_heading = "Time")]
     pub(super) ts_check: bool,
+}
 
-    /// Read kernel symbols from this file too
-    #[arg(long, value_name = "FILE", help_heading = "Symbols")]
-    pub(super) kallsyms: Option<PathBuf>,
-    /// Name addresses of programs in stacks and probes by the memory maps in the file (record --proc-map)
-    ///
-    /// With --windows: also name functions in samples whose debug file was missing when they were recorded.
-    #[arg(long, help_heading = "Symbols")]
-    pub(super) user_symbols: bool,
-    /// Colour tasks, events, losses and long durations
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", help_heading = "Layout")]
-    pub(super) color: ColorArg,
-    /// Print above the lines what their columns mean
-    #[arg(long, help_heading = "Layout")]
-    pub(super) legend: bool,
+// How the report runs.
+#[derive(Args, Debug, Clone, Default)]
+pub(super) struct RunArgs {
     /// Do not start a pager ($RTREC_PAGER, $PAGER or less) when stdout is a terminal
     #[arg(long, help_heading = "Output")]
     pub(super) no_pager: bool,
@@ -252,24 +300,37 @@ pub(super) struct Flat {
     /// Accepted for trace-cmd's sake; has no effect
     #[arg(short = 'V', long, num_args = 0..=1, require_equals = true, value_name = "LEVEL", help_heading = "trace-cmd")]
     pub(super) verbose: Option<Option<String>>,
-    /// Print where records lie in their sub-buffers, and what lies between them
-    #[arg(long, help_heading = "Layout")]
-    pub(super) debug: bool,
 }
 
-#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Lines of text, or a format of the registry.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) enum FormatArg {
-    /// Lines for people
     #[default]
     Text,
-    /// One JSON object for each record
-    Json,
-    /// Comma-separated values with a heading
-    Csv,
-    /// Stacks with their time, a line each; with --windows
-    Folded,
-    /// The same stacks as an SVG picture; with --windows
-    Flamegraph,
+    Export(&'static Format),
+}
+
+impl FormatArg {
+    /// The name on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            FormatArg::Text => TEXT,
+            FormatArg::Export(format) => format.name,
+        }
+    }
+
+    pub(super) fn is_json(self) -> bool {
+        self.name() == "json"
+    }
+}
+
+const TEXT: &str = "text";
+
+fn format_names() -> impl TypedValueParser<Value = FormatArg> {
+    let text = PossibleValue::new(TEXT).help("Lines for people");
+    let formats = export::FORMATS.iter().map(|format| PossibleValue::new(format.name).help(format.about));
+    PossibleValuesParser::new(std::iter::once(text).chain(formats))
+        .map(|name| export::named(&name).map_or(FormatArg::Text, FormatArg::Export))
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -302,22 +363,22 @@ pub(super) enum Placed {
 /// Arguments of `rtrec report`.
 #[derive(Debug, Clone, Default)]
 pub struct ReportArgs {
-    pub(super) flat: Flat,
+    pub(super) options: Options,
     pub(super) placed: Vec<Placed>,
 }
 
 impl FromArgMatches for ReportArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let flat = Flat::from_arg_matches(matches)?;
+        let options = Options::from_arg_matches(matches)?;
         let mut placed: Vec<(usize, Placed)> = Vec::new();
         let at = |id: &str| matches.indices_of(id).into_iter().flatten().collect::<Vec<usize>>();
-        placed.extend(at("input").into_iter().zip(flat.input.iter().cloned().map(Placed::Input)));
-        placed.extend(at("filter").into_iter().zip(flat.filter.iter().cloned().map(Placed::Filter)));
-        placed.extend(at("invert").into_iter().zip(flat.invert.iter().map(|_| Placed::Invert)));
-        placed.extend(at("ts_offset").into_iter().zip(flat.ts_offset.iter().copied().map(Placed::TsOffset)));
-        placed.extend(at("ts2secs").into_iter().zip(flat.ts2secs.iter().copied().map(Placed::Ts2Secs)));
+        placed.extend(at("input").into_iter().zip(options.files.input.iter().cloned().map(Placed::Input)));
+        placed.extend(at("filter").into_iter().zip(options.select.filter.iter().cloned().map(Placed::Filter)));
+        placed.extend(at("invert").into_iter().zip(options.select.invert.iter().map(|_| Placed::Invert)));
+        placed.extend(at("ts_offset").into_iter().zip(options.time.ts_offset.iter().copied().map(Placed::TsOffset)));
+        placed.extend(at("ts2secs").into_iter().zip(options.time.ts2secs.iter().copied().map(Placed::Ts2Secs)));
         placed.sort_by_key(|(at, _)| *at);
-        Ok(ReportArgs { flat, placed: placed.into_iter().map(|(_, placed)| placed).collect() })
+        Ok(ReportArgs { options, placed: placed.into_iter().map(|(_, placed)| placed).collect() })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -328,17 +389,18 @@ impl FromArgMatches for ReportArgs {
 
 impl Args for ReportArgs {
     fn augment_args(command: Command) -> Command {
-        Flat::augment_args(command)
+        Options::augment_args(command)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        Flat::augment_args_for_update(command)
+        Options::augment_args_for_update(command)
     }
 }
 
-impl Flat {
+impl Options {
     pub(super) fn shows_windows(&self) -> bool {
-        self.windows || self.window.any() || self.view.top.is_some() || self.view.min.is_some()
+        let AnalysisArgs { windows, window, view, .. } = &self.analysis;
+        *windows || window.any() || view.top.is_some() || view.min.is_some()
     }
 }
 
@@ -352,10 +414,10 @@ pub(super) struct Plan {
 
 pub(super) fn plan(args: &ReportArgs) -> Result<Plan, Explained> {
     let mut plan = Plan { paths: Vec::new(), offsets: Vec::new(), hz: Vec::new(), filters: Vec::new() };
-    if !args.flat.input.is_empty() && !args.flat.files.is_empty() {
+    if !args.options.files.input.is_empty() && !args.options.files.files.is_empty() {
         return Err(Explained::new("files are given both with -i and without").row("try", "give all of them with -i"));
     }
-    if args.flat.invert.len() > 1 {
+    if args.options.select.invert.len() > 1 {
         return Err(
             Explained::new("-v may be given once").row("try", "put it before the first -F that is to drop records")
         );
@@ -383,7 +445,7 @@ pub(super) fn plan(args: &ReportArgs) -> Result<Plan, Explained> {
         }
     }
     if plan.paths.is_empty() {
-        plan.paths.clone_from(&args.flat.files);
+        plan.paths.clone_from(&args.options.files.files);
     }
     if plan.paths.is_empty() {
         plan.paths.push("trace.dat".into());

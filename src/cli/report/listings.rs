@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::super::common::explain::{Explained, report as explain};
 use super::super::common::say::say;
 use super::Stdout;
-use super::args::Flat;
+use super::args::Options;
 use crate::dat::ids;
 use crate::report::Input;
 use crate::report::reading::heading::cpu_counts;
@@ -15,21 +15,21 @@ use crate::wire::abi::Endian;
 use crate::wire::pattern::Pattern;
 
 /// The options that say something about files and need no records.
-pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Result<Option<ExitCode>, Explained> {
-    let event = match &flat.event {
+pub(super) fn file_lists(options: &Options, inputs: &[Input], out: &mut Stdout) -> Result<Option<ExitCode>, Explained> {
+    let event = match &options.lists.event {
         Some(text) => Some(event_pattern(text)?),
         None => None,
     };
-    let asked = flat.endian
-        || flat.page_size
-        || flat.functions
-        || flat.printk
-        || flat.list_events
-        || flat.events
-        || flat.check_events
-        || flat.stat
-        || flat.uname
-        || flat.version
+    let asked = options.lists.endian
+        || options.lists.page_size
+        || options.lists.functions
+        || options.lists.printk
+        || options.lists.list_events
+        || options.lists.events
+        || options.lists.check_events
+        || options.lists.stat
+        || options.lists.uname
+        || options.lists.version
         || event.is_some();
     if !asked {
         return Ok(None);
@@ -40,26 +40,26 @@ pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Res
         let order = |endian: Endian| if endian == Endian::Little { "little" } else { "big" };
         let host = crate::wire::abi::Abi::HOST.endian;
         let mut print = |out: &mut Stdout| -> io::Result<()> {
-            if flat.endian {
+            if options.lists.endian {
                 return writeln!(out, "file is {} endian and host is {} endian", order(dat.abi.endian), order(host));
             }
-            if flat.page_size {
+            if options.lists.page_size {
                 let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
                 return writeln!(out, "file page size is {}, and host page size is {page}", dat.layout.subbuf_bytes);
             }
-            if flat.functions {
+            if options.lists.functions {
                 return lists::functions(input, out);
             }
-            if flat.printk {
+            if options.lists.printk {
                 return lists::printk(input, out);
             }
-            if flat.list_events {
+            if options.lists.list_events {
                 return lists::events(input, out);
             }
-            if flat.events || event.is_some() {
+            if options.lists.events || event.is_some() {
                 return lists::formats(input, event.as_ref(), out);
             }
-            if flat.check_events {
+            if options.lists.check_events {
                 bad.extend(lists::bad_events(input));
                 return Ok(());
             }
@@ -68,7 +68,7 @@ pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Res
                 headed = true;
             }
             let text = |id: u16| if id == ids::UNAME { &dat.options.uname } else { &dat.options.version };
-            for (wanted, id) in [(flat.uname, ids::UNAME), (flat.version, ids::VERSION)] {
+            for (wanted, id) in [(options.lists.uname, ids::UNAME), (options.lists.version, ids::VERSION)] {
                 if let Some(text) = text(id).as_ref().filter(|_| wanted) {
                     out.write_all(text)?;
                     out.write_all(b"\n")?;
@@ -78,7 +78,7 @@ pub(super) fn file_lists(flat: &Flat, inputs: &[Input], out: &mut Stdout) -> Res
         };
         let _ = print(out);
     }
-    if flat.stat {
+    if options.lists.stat {
         if !headed {
             let _ = cpu_counts(inputs, out);
         }

@@ -2,6 +2,17 @@
 //!
 //! The letters are trace-cmd's. Options whose place counts (`-i`, `-F`, `-v`, `--ts-offset`, `--ts2secs`) are put in order
 //! by their position on the command line.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | the steps: open, look for listings, print |
+//! | `args` | what clap sees, and its order |
+//! | `settings`, `moment` | from words to settings of reading and text; points in time as people write them |
+//! | `view`, `windows` | which analysis or format is asked for; which windows |
+//! | `listings` | what files hold besides records |
+//!
+//! Imported by `cli`; imports `cli::common` and no other subcommand. The next analysis: a line of `ANALYSES` in `view` and a flag
+//! in `args`. The next list without records: in `listings`.
 
 mod args;
 mod listings;
@@ -18,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 pub use args::ReportArgs;
-use args::{Flat, FormatArg, plan};
+use args::{FormatArg, Options, plan};
 
 use settings::is_terminal;
 
@@ -29,12 +40,12 @@ use crate::dat::own;
 use crate::plugins::REGISTRY;
 use crate::report::reading::select::describe;
 use crate::report::text::lists;
-use crate::report::{self, Input, OwnedView, Reading, Selection};
+use crate::report::{self, Input, OwnedView, Reading, Selection, export};
 use crate::symbols::names::UserNames;
 
 /// Runs `rtrec report`.
 pub fn run(args: ReportArgs) -> ExitCode {
-    let mut out = Stdout { failed: None, pager: None, wants_pager: is_terminal() && !args.flat.no_pager };
+    let mut out = Stdout { failed: None, pager: None, wants_pager: is_terminal() && !args.options.run.no_pager };
     let result = report(&args, &mut out);
     // Nobody reads what is said behind a pager.
     out.finish();
@@ -109,43 +120,45 @@ fn name_users(inputs: &mut [Input]) {
 
 /// The durations of the calls in a file, as `rtrec report --latency` tells them.
 pub(in crate::cli) fn durations(path: &Path, threshold: Option<u64>, json: bool) -> ExitCode {
-    let mut flat = Flat { latency: true, files: vec![path.to_owned()], ..Flat::default() };
-    flat.window.threshold = threshold;
+    let mut options = Options::default();
+    options.analysis.latency = true;
+    options.files.files = vec![path.to_owned()];
+    options.analysis.window.threshold = threshold;
     if json {
-        flat.format = FormatArg::Json;
+        options.layout.format = export::named("json").map_or(FormatArg::Text, FormatArg::Export);
     }
-    run(ReportArgs { flat, placed: Vec::new() })
+    run(ReportArgs { options, placed: Vec::new() })
 }
 
 fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Explained> {
-    let flat = &args.flat;
+    let options = &args.options;
     let plan = plan(args)?;
     let mut inputs = Vec::new();
     for path in &plan.paths {
         inputs.push(open(path)?);
     }
-    if let Some(path) = &flat.kallsyms {
+    if let Some(path) = &options.files.kallsyms {
         add_symbols(&mut inputs, path)?;
     }
-    if flat.user_symbols {
+    if options.files.user_symbols {
         name_users(&mut inputs);
     }
-    let settings = settings::read_settings(flat, &plan)?;
-    let windows = flat.shows_windows().then(|| windows::window_settings(flat, &inputs)).transpose()?;
+    let settings = settings::read_settings(options, &plan)?;
+    let windows = options.shows_windows().then(|| windows::window_settings(options, &inputs)).transpose()?;
     let compat = settings.style.compat;
-    let mut view = view::view(flat, compat, windows)?;
+    let mut view = view::view(options, compat, windows)?;
     // Errors of writing are kept in `out`.
-    if let Some(code) = listings::file_lists(flat, &inputs, out)? {
+    if let Some(code) = listings::file_lists(options, &inputs, out)? {
         return Ok(code);
     }
-    let selection = settings::selection(flat, &plan)?;
-    if flat.shows_windows()
+    let selection = settings::selection(options, &plan)?;
+    if options.shows_windows()
         && !(selection.comms.is_empty() && selection.filters.is_empty() && selection.events.is_empty())
     {
         return Err(Explained::new("windows need all records of the file")
             .row("try", "--pid PID for the windows of a thread or process, --min and --top for fewer of them"));
     }
-    if flat.filter_test {
+    if options.lists.filter_test {
         let lines = describe(&inputs, &selection, compat).map_err(|error| explain::selection(&error))?;
         for line in lines {
             let _ = writeln!(out, " '{line}'");
@@ -154,27 +167,32 @@ fn report(args: &ReportArgs, out: &mut Stdout) -> Result<ExitCode, Explained> {
     }
     let reading = Reading::new(inputs, REGISTRY, settings, &Selection::default());
     let mut reading = reading.map_err(|error| explain::error(error.into()))?;
-    if flat.cpus || flat.first_event || flat.last_event {
-        let _ = lists::cpus(reading.opened(), (flat.first_event, flat.last_event), flat.full_time, out);
+    if options.lists.cpus || options.lists.first_event || options.lists.last_event {
+        let _ = lists::cpus(
+            reading.opened(),
+            (options.lists.first_event, options.lists.last_event),
+            options.layout.full_time,
+            out,
+        );
         return Ok(ExitCode::SUCCESS);
     }
-    print_records(flat, &mut reading, selection, &mut view, out)
+    print_records(options, &mut reading, selection, &mut view, out)
 }
 
 fn print_records(
-    flat: &Flat,
+    options: &Options,
     reading: &mut Reading,
     mut selection: Selection,
     view: &mut OwnedView,
     out: &mut Stdout,
 ) -> Result<ExitCode, Explained> {
     let time = |text: &Option<String>| text.as_ref().map(|text| moment::resolve(text, reading.opened())).transpose();
-    selection.from = time(&flat.from)?.unwrap_or(0);
-    let to = time(&flat.to)?;
+    selection.from = time(&options.select.from)?.unwrap_or(0);
+    let to = time(&options.select.to)?;
     reading.select(&selection, to).map_err(|error| explain::error(error.into()))?;
     let outcome = report::print(reading, view.view(), out).map_err(explain::error)?;
     out.finish();
-    if flat.quiet {
+    if options.run.quiet {
         return Ok(ExitCode::SUCCESS);
     }
     let inputs = reading.opened().inputs;
@@ -188,7 +206,11 @@ fn print_records(
 }
 
 fn open(path: &Path) -> Result<Input, Explained> {
-    Input::open(path).map_err(|error| {
+    let opened = match path.as_os_str() == "-" {
+        true => Input::from_pipe(&mut io::stdin().lock(), "-"),
+        false => Input::open(path),
+    };
+    opened.map_err(|error| {
         let failure = Explained::new(format!("{} could not be read", path.display())).row("reason", error.to_string());
         let cpu0 = path.with_file_name(format!(
             "{}.cpu0",

@@ -4,7 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal};
 
 use super::super::common::explain::{Explained, report as explain};
-use super::args::{ColorArg, CompatArg, Flat, Plan};
+use super::args::{ColorArg, CompatArg, Options, Plan};
 use crate::decode::{Compat, Ignore, PluginSet, PluginSetting, Style};
 use crate::report::analysis::profile::Hook;
 use crate::report::{ExportSettings, RawEvents, ReadSettings, Selection, TextSettings};
@@ -16,74 +16,74 @@ pub(super) fn is_terminal() -> bool {
 }
 
 /// How files are read.
-pub(super) fn read_settings(flat: &Flat, plan: &Plan) -> Result<ReadSettings, Explained> {
+pub(super) fn read_settings(options: &Options, plan: &Plan) -> Result<ReadSettings, Explained> {
     let mut settings = ReadSettings::default();
-    if let Some(threads) = flat.threads {
+    if let Some(threads) = options.run.threads {
         settings.threads = threads.clamp(1, 256);
     }
-    settings.style = style(flat)?;
-    settings.with_date = !flat.nodate;
-    settings.raw_time = flat.raw_ts;
-    settings.wall_clock = flat.wall_clock;
-    settings.align = flat.align_ts;
-    settings.head = flat.head;
-    settings.tail = flat.tail;
+    settings.style = style(options)?;
+    settings.with_date = !options.time.nodate;
+    settings.raw_time = options.time.raw_ts;
+    settings.wall_clock = options.time.wall_clock;
+    settings.align = options.time.align_ts;
+    settings.head = options.select.head;
+    settings.tail = options.select.tail;
     settings.offsets.clone_from(&plan.offsets);
     settings.hz.clone_from(&plan.hz);
-    settings.check_order = flat.ts_check;
+    settings.check_order = options.time.ts_check;
     Ok(settings)
 }
 
 /// How events look.
-fn style(flat: &Flat) -> Result<Style, Explained> {
-    let mut style = Style { nanoseconds: flat.full_time, ..Style::default() };
-    style.compat = match flat.compat {
+fn style(options: &Options) -> Result<Style, Explained> {
+    let mut style = Style { nanoseconds: options.layout.full_time, ..Style::default() };
+    style.compat = match options.layout.compat {
         None => Compat::Rtrec,
         Some(CompatArg::V31) => Compat::V31,
         Some(CompatArg::V34) => Compat::V34,
     };
-    style.plugins = if flat.no_plugins {
+    style.plugins = if options.layout.no_plugins {
         PluginSet::None
-    } else if flat.no_system_plugins {
+    } else if options.layout.no_system_plugins {
         PluginSet::NoSystem
     } else {
         PluginSet::All
     };
-    if !flat.ignore_plugin.is_empty() {
-        let patterns = words(&flat.ignore_plugin)?;
+    if !options.layout.ignore_plugin.is_empty() {
+        let patterns = words(&options.layout.ignore_plugin)?;
         style.ignore = Ignore::when(move |system, name| any(&patterns, system, name));
     }
-    style.options = flat.option.iter().map(|text| PluginSetting::parse(text)).collect();
+    style.options = options.layout.option.iter().map(|text| PluginSetting::parse(text)).collect();
     Ok(style)
 }
 
 /// How lines of text look.
-pub(super) fn text_settings(flat: &Flat) -> Result<TextSettings, Explained> {
-    let mut settings = TextSettings { heading: true, legend: flat.legend, ..TextSettings::default() };
-    settings.columns.full_time = flat.full_time;
-    settings.columns.latency = flat.narrow;
-    settings.columns.diff = flat.ts_diff;
-    settings.columns.bare_ticks = flat.raw_ts;
-    settings.columns.colour = match flat.color {
+pub(super) fn text_settings(options: &Options) -> Result<TextSettings, Explained> {
+    let mut settings = TextSettings { heading: true, legend: options.layout.legend, ..TextSettings::default() };
+    settings.columns.full_time = options.layout.full_time;
+    settings.columns.latency = options.layout.narrow;
+    settings.columns.diff = options.layout.ts_diff;
+    settings.columns.bare_ticks = options.time.raw_ts;
+    settings.columns.colour = match options.layout.color {
         ColorArg::Always => true,
         ColorArg::Never => false,
         ColorArg::Auto => is_terminal() && env::var_os("NO_COLOR").is_none_or(|set| set.is_empty()),
     };
-    if flat.raw {
+    if options.layout.raw {
         settings.columns.raw = RawEvents::all();
-    } else if !flat.raw_event.is_empty() {
-        let patterns = words(&flat.raw_event)?;
+    } else if !options.layout.raw_event.is_empty() {
+        let patterns = words(&options.layout.raw_event)?;
         settings.columns.raw = RawEvents::when(move |system, name| any(&patterns, system, name));
     }
-    settings.boundaries = flat.boundary || flat.debug;
-    settings.dump = flat.debug;
-    settings.wakeups = flat.wakeup;
+    settings.boundaries = options.layout.boundary || options.layout.debug;
+    settings.dump = options.layout.debug;
+    settings.wakeups = options.layout.wakeup;
     Ok(settings)
 }
 
 /// What records for programs hold.
-pub(super) fn export_settings(flat: &Flat) -> ExportSettings {
-    ExportSettings { fields: flat.fields.clone(), heading: true }
+pub(super) fn export_settings(options: &Options) -> ExportSettings {
+    ExportSettings { fields: options.layout.fields.clone(), heading: true }
 }
 
 pub(super) fn hooks(texts: &[String]) -> Result<Vec<Hook>, Explained> {
@@ -101,9 +101,9 @@ fn words(patterns: &[String]) -> Result<Vec<Pattern>, Explained> {
     patterns.iter().map(|text| Pattern::whole(text).map_err(explain::pattern)).collect()
 }
 
-pub(super) fn selection(flat: &Flat, plan: &Plan) -> Result<Selection, Explained> {
+pub(super) fn selection(options: &Options, plan: &Plan) -> Result<Selection, Explained> {
     let mut cpus = Vec::new();
-    for list in &flat.cpu {
+    for list in &options.select.cpu {
         match cpu_list(list) {
             Some(more) => cpus.extend(more),
             None => {
@@ -113,13 +113,13 @@ pub(super) fn selection(flat: &Flat, plan: &Plan) -> Result<Selection, Explained
     }
     Ok(Selection {
         filters: plan.filters.clone(),
-        pids: if flat.shows_windows() { Vec::new() } else { flat.pid.clone() },
-        comms: flat.comm.clone(),
-        follow_children: flat.follow_children,
+        pids: if options.shows_windows() { Vec::new() } else { options.select.pid.clone() },
+        comms: options.select.comm.clone(),
+        follow_children: options.select.follow_children,
         cpus,
-        events: flat.only_event.clone(),
-        without_hardirq: flat.no_hardirq,
-        without_softirq: flat.no_softirq,
+        events: options.select.only_event.clone(),
+        without_hardirq: options.select.no_hardirq,
+        without_softirq: options.select.no_softirq,
         from: 0,
     })
 }

@@ -2,7 +2,7 @@
 
 use super::super::common::explain::Explained;
 use super::super::common::windows::{ByArg, Resolve, SortArg, TimeArg};
-use super::args::{Flat, FormatArg};
+use super::args::{FormatArg, Options};
 use crate::report::Input;
 use crate::report::analysis::windows::{By, FoldedTime, Sort, WindowSettings, stored_session};
 use crate::windows::spec::{Place, PlacedWindow};
@@ -31,12 +31,13 @@ impl Resolve for OfFile<'_> {
     }
 }
 
-pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSettings, Explained> {
+pub(super) fn window_settings(options: &Options, inputs: &[Input]) -> Result<WindowSettings, Explained> {
     let mut sessions = Vec::new();
     for input in inputs {
         let machine = input.dat.options.uname.as_deref().and_then(Machine::of_uname);
         let mut of_file = OfFile { input, stored: stored_session(&input.dat) };
-        let session = flat.window.any().then(|| flat.window.session(machine, &mut of_file)).transpose();
+        let session =
+            options.analysis.window.any().then(|| options.analysis.window.session(machine, &mut of_file)).transpose();
         sessions.push(session.map_err(|reason| {
             Explained::new("a window could not be understood")
                 .row("reason", reason)
@@ -45,31 +46,32 @@ pub(super) fn window_settings(flat: &Flat, inputs: &[Input]) -> Result<WindowSet
     }
     Ok(WindowSettings {
         sessions,
-        threshold_ns: flat.window.threshold,
-        min_ns: flat.view.min,
+        threshold_ns: options.analysis.window.threshold,
+        min_ns: options.analysis.view.min,
         // Who woke a thread and what ran in its place belongs to its windows, so threads are not picked by their records.
-        threads: flat.pid.clone(),
-        all_steps: flat.view.all_steps,
-        user_symbols: flat.user_symbols,
-        top: flat.view.top,
-        sort: match flat.view.sort {
+        threads: options.select.pid.clone(),
+        all_steps: options.analysis.view.all_steps,
+        user_symbols: options.files.user_symbols,
+        top: options.analysis.view.top,
+        sort: match options.analysis.view.sort {
             None | Some(SortArg::Start) => Sort::Start,
             Some(SortArg::Duration) => Sort::Duration,
             Some(SortArg::Gap) => Sort::Gap,
         },
-        by: match flat.view.by {
+        by: match options.analysis.view.by {
             None | Some(ByArg::Kind) => By::Kind,
             Some(ByArg::Thread) => By::Thread,
             Some(ByArg::Label) => By::Label,
         },
-        stacks: match flat.format {
-            FormatArg::Text | FormatArg::Json => false,
-            FormatArg::Folded | FormatArg::Flamegraph => true,
-            FormatArg::Csv => {
-                return Err(Explained::new("windows have no CSV").row("try", "--format json, one object a window"));
+        stacks: match options.layout.format {
+            FormatArg::Export(format) if format.has_stacks() => true,
+            FormatArg::Export(format) if format.name != "json" => {
+                return Err(Explained::new(format!("windows have no {}", format.name.to_uppercase()))
+                    .row("try", "--format json, one object a window"));
             }
+            _ => false,
         },
-        time: match flat.view.time {
+        time: match options.analysis.view.time {
             Some(TimeArg::OnCpu) => FoldedTime::OnCpu,
             Some(TimeArg::OffCpu) => FoldedTime::OffCpu,
             None | Some(TimeArg::Wall) => FoldedTime::Wall,

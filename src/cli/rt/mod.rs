@@ -1,4 +1,13 @@
 //! `rtrec rt`: record response-time windows, in one step.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | its arguments, and a recording in the foreground |
+//! | `session` | `start`, `status`, `stop` and `report`: recordings with a name, in the background |
+//! | `selftest` | `selftest`: each source of windows, tried on this machine |
+//!
+//! Imported by `cli`; imports `cli::common` and no other subcommand. The next command of `rt`: a variant of its subcommands here,
+//! and its page in `cli::manual`.
 
 mod selftest;
 mod session;

@@ -9,7 +9,8 @@
 //! | `mod.rs` | [`Meaning`], and what its fields say |
 //! | [`pairs`] | which events are the beginning and the end of one thing, as their names tell |
 //!
-//! A new meaning is a variant here and a line in `find`.
+//! Imported by `windows` and `report`; imports `decode::formats` and `wire`. A new meaning is a variant
+//! here and an arm in `find`.
 
 pub mod pairs;
 

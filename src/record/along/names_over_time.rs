@@ -1,7 +1,7 @@
 //! The names of tasks over time, and the trace clock beside the wall clock: a small instance of its own watches both.
 //!
 //! The kernel keeps the last name of a pid only. So the instance records every new task and every renaming, and a thread
-//! takes them out once a second. Markers written between two probes at other clocks tell how those run beside
+//! takes them out once a second. Markers written between two looks at other clocks tell how those run beside
 //! the trace clock, at the start and at the end. All of it is a help: without it a recording is merely poorer.
 
 use std::collections::HashMap;
@@ -31,14 +31,14 @@ const DRAIN_EVERY_MS: u16 = 1000;
 /// Changes that are kept: those of some 200,000 tasks, in 70 MB.
 const MOST_CHANGES: usize = 1 << 19;
 /// Looks at the clocks, of which the quickest counts.
-const CLOCK_PROBES: u32 = 20;
+const CLOCK_CHECKS: u32 = 20;
 const MARKER_PREFIX: &str = "rtrec clock ";
 
 /// A watch on names and clocks that is running.
 pub struct NamesRecorder {
     instance: Instance,
     clock: String,
-    probes: Vec<ClockProbe>,
+    checks: Vec<ClockCheck>,
     stop: Arc<EventFd>,
     // Before `undo`: the thread's files must be closed before the instance can go.
     thread: Option<JoinHandle<Collected>>,
@@ -56,7 +56,7 @@ pub struct NamesAndClocks {
 
 /// Other clocks read around a marker.
 #[derive(Clone, Copy)]
-struct ClockProbe {
+struct ClockCheck {
     number: u32,
     realtime_ns: i64,
     monotonic_ns: i64,
@@ -96,22 +96,22 @@ impl NamesRecorder {
         let collector = Collector { events_by_id, layout, buffers, collected: Collected::default() };
         let thread = thread::Builder::new().name("rtrec/names".to_owned()).spawn(move || collector.run(&stopped_by));
         let thread = Some(thread.map_err(failed)?);
-        let mut history = NamesRecorder { instance, clock: clock.to_owned(), probes: Vec::new(), stop, thread, undo };
-        history.probe_clocks()?;
+        let mut history = NamesRecorder { instance, clock: clock.to_owned(), checks: Vec::new(), stop, thread, undo };
+        history.check_clocks()?;
         Ok(history)
     }
 
     /// Looks at the clocks around a marker, a few times; the quickest look is the best.
-    fn probe_clocks(&mut self) -> Result<(), Error> {
+    fn check_clocks(&mut self) -> Result<(), Error> {
         let marker = self.instance.marker()?;
-        let first = self.probes.len() as u32;
-        for number in first..first + CLOCK_PROBES {
+        let first = self.checks.len() as u32;
+        for number in first..first + CLOCK_CHECKS {
             let (monotonic, realtime) = (now(ClockId::CLOCK_MONOTONIC), now(ClockId::CLOCK_REALTIME));
             let text = format!("{MARKER_PREFIX}{number}");
             let written = nix::unistd::write(&marker, text.as_bytes());
             let (realtime_after, monotonic_after) = (now(ClockId::CLOCK_REALTIME), now(ClockId::CLOCK_MONOTONIC));
             written.map_err(|errno| Error::new(Operation::Write, &self.instance.path("trace_marker"), errno.into()))?;
-            self.probes.push(ClockProbe {
+            self.checks.push(ClockCheck {
                 number,
                 realtime_ns: realtime + (realtime_after - realtime) / 2,
                 monotonic_ns: monotonic + (monotonic_after - monotonic) / 2,
@@ -123,14 +123,14 @@ impl NamesRecorder {
 
     /// Stops watching, removes the instance (35 ms on 6.18) and tells what was seen.
     pub fn finish(mut self) -> NamesAndClocks {
-        let _ = self.probe_clocks();
+        let _ = self.check_clocks();
         let _ = self.instance.tracing_off();
         let collected = self.join();
         let cpus = self.instance.cpus().unwrap_or_default();
         let stats: Vec<BufferStats> = cpus.into_iter().flat_map(|cpu| self.instance.stats(cpu)).collect();
         let lost = stats.iter().map(BufferStats::lost).sum::<u64>() + collected.dropped;
-        let (start, end) = self.probes.split_at(self.probes.len().min(CLOCK_PROBES as usize));
-        let readings = [start, end].into_iter().filter_map(|probes| best(probes, &collected.marks)).collect();
+        let (start, end) = self.checks.split_at(self.checks.len().min(CLOCK_CHECKS as usize));
+        let readings = [start, end].into_iter().filter_map(|checks| best(checks, &collected.marks)).collect();
         let clock = self.clock.clone();
         NamesAndClocks {
             names: NameChanges { clock: clock.clone(), lost, changes: in_order(collected.changes) },
@@ -156,10 +156,10 @@ fn now(clock: ClockId) -> i64 {
 }
 
 /// The quickest look whose marker has been found.
-fn best(probes: &[ClockProbe], marks: &HashMap<u32, u64>) -> Option<ClockReading> {
-    let found = probes.iter().filter_map(|probe| Some((probe, *marks.get(&probe.number)?)));
-    let (probe, ticks) = found.min_by_key(|(probe, _)| probe.width_ns)?;
-    let ClockProbe { realtime_ns, monotonic_ns, width_ns, .. } = *probe;
+fn best(checks: &[ClockCheck], marks: &HashMap<u32, u64>) -> Option<ClockReading> {
+    let found = checks.iter().filter_map(|check| Some((check, *marks.get(&check.number)?)));
+    let (check, ticks) = found.min_by_key(|(check, _)| check.width_ns)?;
+    let ClockCheck { realtime_ns, monotonic_ns, width_ns, .. } = *check;
     Some(ClockReading { ticks, realtime_ns, monotonic_ns, width_ns })
 }
 
@@ -170,7 +170,7 @@ fn in_order(mut changes: Vec<(NameChange, Option<Vec<u8>>)>) -> Vec<NameChange> 
     let mut all = Vec::with_capacity(changes.len());
     for (change, before) in changes {
         let first = known.insert(change.pid);
-        if let Some(name) = before.filter(|_| first) {
+        if first && let Some(name) = before {
             all.push(NameChange { ticks: 0, pid: change.pid, name });
         }
         all.push(change);
@@ -179,7 +179,7 @@ fn in_order(mut changes: Vec<(NameChange, Option<Vec<u8>>)>) -> Vec<NameChange> 
     all
 }
 
-/// One event and where in it the events_by_id are.
+/// One event and where in it pid and names are.
 struct Event {
     name: EventName,
     id: u16,
@@ -328,11 +328,11 @@ mod tests {
 
     #[test]
     fn the_quickest_look_whose_marker_was_found_counts() {
-        let probe = |number, width_ns| ClockProbe { number, realtime_ns: i64::from(number), monotonic_ns: 0, width_ns };
-        let probes = [probe(0, 500), probe(1, 90), probe(2, 40)];
+        let check = |number, width_ns| ClockCheck { number, realtime_ns: i64::from(number), monotonic_ns: 0, width_ns };
+        let checks = [check(0, 500), check(1, 90), check(2, 40)];
         let marks = HashMap::from([(0, 1000), (1, 1100)]);
-        let reading = best(&probes, &marks).unwrap();
+        let reading = best(&checks, &marks).unwrap();
         assert_eq!((reading.ticks, reading.realtime_ns), (1100, 1));
-        assert!(best(&probes[2..], &marks).is_none());
+        assert!(best(&checks[2..], &marks).is_none());
     }
 }

@@ -69,7 +69,9 @@ impl StopConditions<'_> {
     /// Why it is over, if so.
     fn met(&self) -> Option<Stop> {
         if let Some(caught) = self.signals.caught() {
-            if let Some(child) = self.child.filter(|_| !caught.from_terminal) {
+            if let Some(child) = self.child
+                && !caught.from_terminal
+            {
                 child.signal(caught.signal);
             }
             return Some(Stop::Signal(caught.signal as i32));
@@ -121,5 +123,49 @@ pub fn wait(conditions: &StopConditions<'_>, attended: &mut dyn Attend) -> Resul
         if paused.and_then(|()| conditions.sleep(attended.wake_fds(), attended.patience())).is_err() {
             return Ok(Stop::ReaderFailed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::capture::signals::event_fd;
+
+    /// Has seen enough after so many looks.
+    struct Looks(u32);
+
+    impl Attend for Looks {
+        fn attend(&mut self, _child: Option<RunningChild>, _now: Instant) -> Result<Option<Stop>, Error> {
+            self.0 = self.0.saturating_sub(1);
+            Ok((self.0 == 0).then_some(Stop::SizeReached))
+        }
+
+        fn patience(&self) -> Duration {
+            Duration::from_millis(1)
+        }
+    }
+
+    fn waited(looks: u32, duration: Option<Duration>, alarmed: bool) -> Stop {
+        let signals = Signals::block().unwrap();
+        let alarm = event_fd().unwrap();
+        if alarmed {
+            alarm.write(1).unwrap();
+        }
+        let conditions = StopConditions {
+            signals: &signals,
+            processes: &[],
+            child: None,
+            alarm: Some(alarm.as_fd()),
+            started: Instant::now(),
+            duration,
+        };
+        wait(&conditions, &mut Looks(looks)).unwrap()
+    }
+
+    #[test]
+    fn what_is_attended_to_the_time_and_a_reader_in_trouble_each_end_the_wait() {
+        assert_eq!(waited(3, None, false), Stop::SizeReached);
+        assert_eq!(waited(u32::MAX, Some(Duration::from_millis(20)), false), Stop::TimeIsUp);
+        assert_eq!(waited(u32::MAX, None, true), Stop::ReaderFailed);
     }
 }

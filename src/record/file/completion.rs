@@ -8,7 +8,7 @@ use super::ownership;
 use super::rotation::Rotator;
 use super::sealing::{self, ClosingMetadata};
 use crate::dat::own;
-use crate::dat::unsealed::Entry;
+use crate::dat::unsealed::JournalEntry;
 use crate::dat::writer::{Move, Room, Writer};
 use crate::dat::writer6;
 use crate::record::error::Error;
@@ -59,7 +59,7 @@ impl Completion<'_> {
                 return Err(io::ErrorKind::Interrupted.into());
             }
             // Only where a segment is given back piece by piece its place must be known.
-            let noted = journal.note(&Entry::Moving(step.into()));
+            let noted = journal.note(&JournalEntry::Moving(step.into()));
             if room == Room::Short { noted.map(|()| room) } else { Ok(room) }
         };
         let file = sealing::seal(writer, self.closing, &mut self.data, &mut moving).map_err(unsealed)?;

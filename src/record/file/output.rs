@@ -13,7 +13,7 @@ use nix::sys::statvfs::statvfs;
 
 use super::metadata;
 use crate::control::{Journal, JournalLink};
-use crate::dat::unsealed::{Begin, Entry, Family};
+use crate::dat::unsealed::{Family, JournalEntry, RecordingStart};
 use crate::record::error::Error;
 use crate::record::settings::FileSettings;
 use crate::tracefs::events::EventName;
@@ -68,15 +68,15 @@ impl Output {
 
     /// Writes down what a restored trace needs to be known.
     pub fn note_begin(&self, settings: &FileSettings, events: &BTreeSet<EventName>) -> io::Result<()> {
-        let begin = Begin {
+        let begin = RecordingStart {
             elsewhere: settings.temp.is_some(),
             compression: settings.compression.name().to_owned(),
             uname: metadata::uname(),
             cpus: metadata::configured_cpus(),
             events: events.iter().map(ToString::to_string).collect(),
-            ..Begin::here(std::path::absolute(&self.path)?.to_string_lossy().into_owned())
+            ..RecordingStart::here(std::path::absolute(&self.path)?.to_string_lossy().into_owned())
         };
-        self.journal.note(&Entry::Begin(begin))
+        self.journal.note(&JournalEntry::Begin(begin))
     }
 
     /// Whether the temporary files hold records: then they stay if the trace cannot be completed.

@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::output::create;
 use crate::control::Journal;
 use crate::dat::chunks::Compression;
-use crate::dat::unsealed::{Entry, Family, PublishingEntry};
+use crate::dat::unsealed::{Family, JournalEntry, PublishingEntry};
 use crate::dat::writer::Writer;
 use crate::record::settings::Rotation;
 use crate::record::taken::{BufferData, HandedOver, Totals};
@@ -76,8 +76,8 @@ impl Rotator {
     /// What was handed over for a cut that was not completed.
     pub fn collected(&mut self, buffers: usize) -> BufferData {
         let mut all: BufferData = (0..buffers).map(|_| Vec::new()).collect();
-        for handed_over_by in self.handed_over.drain(..) {
-            all[handed_over_by.buffer].push((handed_over_by.cpu, handed_over_by.data));
+        for one in self.handed_over.drain(..) {
+            all[one.buffer].push((one.cpu, one.data));
         }
         all.iter_mut().for_each(|cpus| cpus.sort_by_key(|(cpu, _)| *cpu));
         all
@@ -113,7 +113,7 @@ pub fn begin_copy(family: &Family, compression: Compression) -> io::Result<Write
 /// Gives a sealed copy its name. From then on the segments in it are there twice, which the journal tells `restore`.
 pub fn publish_copy(family: &Family, journal: &Journal, path: &Path, segments: Vec<String>) -> io::Result<()> {
     let shown = path.to_string_lossy().into_owned();
-    journal.note(&Entry::Publishing(PublishingEntry { path: shown, kind: "rotated".to_owned(), segments }))?;
+    journal.note(&JournalEntry::Publishing(PublishingEntry { path: shown, kind: "rotated".to_owned(), segments }))?;
     fs::rename(family.file("rotated"), path)
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn handed_over_by(buffer: usize, cpu: u32) -> HandedOver {
+    fn one(buffer: usize, cpu: u32) -> HandedOver {
         HandedOver { buffer, cpu, cut: 1, data: Vec::new() }
     }
 
@@ -145,8 +145,8 @@ mod tests {
         let mut rotor = Rotator::new(Rotation::default(), Path::new("a.dat"), 3, now);
         assert_eq!(rotor.begin_cut(Totals::default(), now), Some(1));
         assert_eq!(rotor.begin_cut(Totals::default(), now), None);
-        assert!(rotor.take(handed_over_by(1, 0), 2).is_none() && rotor.take(handed_over_by(0, 1), 2).is_none());
-        let all = rotor.take(handed_over_by(0, 0), 2).unwrap();
+        assert!(rotor.take(one(1, 0), 2).is_none() && rotor.take(one(0, 1), 2).is_none());
+        let all = rotor.take(one(0, 0), 2).unwrap();
         let cpus: Vec<Vec<u32>> = all.iter().map(|cpus| cpus.iter().map(|(cpu, _)| *cpu).collect()).collect();
         assert_eq!(cpus, [vec![0, 1], vec![0]]);
         assert_eq!(rotor.begin_cut(Totals::default(), now), Some(2));
@@ -157,8 +157,8 @@ mod tests {
         let now = Instant::now();
         let mut rotor = Rotator::new(Rotation::default(), Path::new("a.dat"), 2, now);
         rotor.begin_cut(Totals::default(), now);
-        rotor.take(handed_over_by(0, 1), 2);
-        let all = rotor.take(handed_over_by(1, 0), 2).unwrap();
+        rotor.take(one(0, 1), 2);
+        let all = rotor.take(one(1, 0), 2).unwrap();
         rotor.take_back(all);
         let again = rotor.collected(2);
         let cpus: Vec<Vec<u32>> = again.iter().map(|cpus| cpus.iter().map(|(cpu, _)| *cpu).collect()).collect();

@@ -20,7 +20,7 @@ use crate::dat::chunks::{ChunkWriter, Compression, Segment};
 use crate::dat::unsealed::{Family, SegmentEnd};
 use crate::record::settings::Tail;
 
-/// SegmentFiles that a kept tail is divided into: the more, the less is kept beyond what was asked for.
+/// Segments that a kept tail is divided into: the more, the less is kept beyond what was asked for.
 const TAIL_SEGMENTS: u32 = 8;
 /// The longest that a whole sub-buffer stays in memory only.
 const LONGEST_STAGED: Duration = Duration::from_secs(1);

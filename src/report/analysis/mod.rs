@@ -13,8 +13,8 @@
 //! An analysis takes records in order of time, wherever they come from: [`run`] works on files, on pipes, and, round by round,
 //! on what is being recorded.
 //!
-//! May import: `report::reading`, `report::export::stacks`, `decode`, `windows`, `wire`, `spread`. May be imported by:
-//! `report::text` (for [`wakeup`]), `report`, `live`, `cli`. A new analysis is a folder here with an implementation of
+//! May import: `report::reading`, `report::export::stacks`, `decode`, `windows`, `dat`, `symbols`, `wire`, `spread`. May be imported
+//! by: `report::text` (for [`wakeup`]), `report`, `live`, `cli`. A new analysis is a folder here with an implementation of
 //! [`Analysis`], and one line below; what the command line calls it is said in `cli::report`.
 
 pub mod graph_stats;

@@ -12,7 +12,7 @@ use crate::wire::text;
 /// The registry's entry.
 pub(super) const FORMAT: Format = Format {
     name: "csv",
-    about: "Comma separated values",
+    about: "Comma-separated values with a heading",
     records: Some(|opened, settings| Box::new(Csv::new(opened, settings))),
     ..Format::NONE
 };

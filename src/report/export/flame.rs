@@ -13,8 +13,12 @@ use super::format::Format;
 use super::stacks::Stacks;
 
 /// The registry's entry.
-pub(super) const FORMAT: Format =
-    Format { name: "flamegraph", about: "A flame graph: SVG", stacks: Some(draw), ..Format::NONE };
+pub(super) const FORMAT: Format = Format {
+    name: "flamegraph",
+    about: "The same stacks as an SVG picture; with --windows",
+    stacks: Some(draw),
+    ..Format::NONE
+};
 
 fn draw(stacks: &Stacks, out: &mut dyn Write) -> io::Result<()> {
     let mut options = Options::default();

@@ -6,8 +6,12 @@ use super::format::Format;
 use super::stacks::Stacks;
 
 /// The registry's entry.
-pub(super) const FORMAT: Format =
-    Format { name: "folded", about: "Stacks with their time, one a line", stacks: Some(print), ..Format::NONE };
+pub(super) const FORMAT: Format = Format {
+    name: "folded",
+    about: "Stacks with their time, a line each; with --windows",
+    stacks: Some(print),
+    ..Format::NONE
+};
 
 fn print(stacks: &Stacks, out: &mut dyn Write) -> io::Result<()> {
     stacks.lines().try_for_each(|line| writeln!(out, "{line}"))

@@ -28,6 +28,9 @@ pub(in crate::report) trait RecordWriter: Render<Batch> {
 /// Makes a writer for what was opened.
 type MakeWriter = for<'r> fn(Opened<'r>, &'r ExportSettings) -> Box<dyn RecordWriter + 'r>;
 
+/// Prints stacks.
+type PrintStacks = fn(&Stacks, &mut dyn Write) -> io::Result<()>;
+
 /// A format: what it can hold.
 #[derive(Clone, Copy)]
 pub struct Format {
@@ -38,7 +41,7 @@ pub struct Format {
     /// Records, one by one.
     pub(in crate::report) records: Option<MakeWriter>,
     /// Stacks with their time.
-    pub(in crate::report) stacks: Option<fn(&Stacks, &mut dyn Write) -> io::Result<()>>,
+    pub(in crate::report) stacks: Option<PrintStacks>,
 }
 
 impl std::fmt::Debug for Format {
@@ -48,6 +51,16 @@ impl std::fmt::Debug for Format {
 }
 
 impl Format {
+    /// Whether it holds records, one by one.
+    pub fn has_records(&self) -> bool {
+        self.records.is_some()
+    }
+
+    /// Whether it holds stacks with their time.
+    pub fn has_stacks(&self) -> bool {
+        self.stacks.is_some()
+    }
+
     /// A format of nothing, for the parts that an entry leaves out.
     pub(super) const NONE: Format = Format { name: "", about: "", records: None, stacks: None };
 }

@@ -17,7 +17,7 @@ use crate::wire::text;
 /// The registry's entry.
 pub(super) const FORMAT: Format = Format {
     name: "json",
-    about: "One JSON object a line",
+    about: "One JSON object for each record",
     records: Some(|opened, settings| Box::new(Json::new(opened, settings))),
     ..Format::NONE
 };

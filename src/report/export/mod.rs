@@ -8,7 +8,8 @@
 //! | [`folded`], [`flame`] | stacks as folded lines, as a flame graph |
 //!
 //! May import: `report::reading`, `decode`, `wire`. May be imported by: `report::analysis` (for [`stacks`]), `report`, `cli`.
-//! A new format is a file here with a [`Format`], and one line in [`FORMATS`].
+//! A new format is a file here with a [`Format`], and one line in [`FORMATS`]; the word for it on a command line is a variant of
+//! `FormatArg` in `cli::report`.
 
 pub mod csv;
 mod fields;

@@ -13,8 +13,8 @@ use crate::decode::Trace;
 use crate::symbols::names::UserNames;
 use crate::wire::abi::Abi;
 use crate::wire::common::Common;
-use crate::wire::early::Growing;
 use crate::wire::subbuf::Layout;
+use crate::wire::tables::early::Growing;
 use crate::wire::tables::{Cmdlines, Kallsyms, PrintkFormats};
 
 /// An opened file. A copy shares what was read.

@@ -27,6 +27,9 @@
 //!
 //! May be imported by: `report::text`, `report::export`, `report::analysis`, and by everything above `report`.
 //!
+//! The next source of records: a way to make an [`Input`] (see [`input`]). The next condition on records: a field of
+//! [`Selection`], asked for in its [`Gate`]. The next correction of times: in [`clock`].
+//!
 //! Memory is bounded by the chunks and batches under way, whatever the size of the files.
 
 pub(in crate::report) mod batch;

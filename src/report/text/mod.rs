@@ -9,8 +9,8 @@
 //! | `legend`, `dump` | what columns mean; where records lie in their sub-buffers |
 //! | [`lists`] | what can be said of files without their records |
 //!
-//! May import: `report::reading`, `report::analysis::wakeup` and the hooks of `report::analysis::profile`, `decode`, `wire`.
-//! May be imported by: `report` and everything above it. A new layout is a file here, chosen in [`print`](fn@print).
+//! May import: `report::reading`, `report::analysis::wakeup` and the hooks of `report::analysis::profile`, `decode`, `dat`,
+//! `wire`. May be imported by: `report` and everything above it. A new layout is a file here, chosen in [`print`](fn@print).
 
 mod columns;
 mod dump;

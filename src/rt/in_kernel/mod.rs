@@ -14,6 +14,7 @@
 //!
 //! | file | what is inside |
 //! | --- | --- |
+//! | `mod.rs` | what is set up, who is counted, when a snapshot is taken |
 //! | [`hist_triggers`] | from windows to the triggers and synthetic events that judge them |
 //!
 //! Imported by the rest of `rt`; imports `record`'s error, `setup`, `tracefs`, `windows` and what is below. The next thing a

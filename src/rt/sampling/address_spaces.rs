@@ -184,7 +184,10 @@ impl Spaces {
         let mut read = |address: u64| {
             let at = usize::try_from(address.checked_sub(sp).ok_or(())?).map_err(|_| ())?;
             let value = stack.get(at..at.checked_add(8).ok_or(())?).map(NativeEndian::read_u64).ok_or(())?;
-            Ok(hidden(address).filter(|_| space.is_trampoline(pid, value)).unwrap_or(value))
+            match hidden(address) {
+                Some(address) if space.is_trampoline(pid, value) => Ok(address),
+                _ => Ok(value),
+            }
         };
         let mut frames = Vec::new();
         let mut walk = space.unwinder.iter_frames(pc, registers, &mut self.cache, &mut read);

@@ -118,7 +118,9 @@ impl Sampler {
         let run = move || {
             priority::raise_nice();
             let mut spaces = Spaces::new();
-            known.iter().filter(|_| period.is_some()).for_each(|pid| spaces.read(*pid));
+            if period.is_some() {
+                known.iter().for_each(|pid| spaces.read(*pid));
+            }
             let mut work = Work::new(period, spaces, states, file);
             work.run(attached, &stopped);
             (work.into_total(), cpu_time())

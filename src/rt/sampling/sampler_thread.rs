@@ -66,14 +66,14 @@ enum Fate {
 
 impl Known {
     fn take(states: &SharedWindowStates, over: bool) -> Known {
-        let mut known = window_states::lock(states);
+        let mut states = window_states::lock(states);
         let mut slow: HashMap<i32, Vec<(u64, u64)>> = HashMap::new();
-        std::mem::take(&mut known.slow)
+        std::mem::take(&mut states.slow)
             .into_iter()
             .for_each(|(tid, start, end)| slow.entry(tid).or_default().push((start, end)));
         match over {
             true => Known { slow, open: HashMap::new(), known_until: u64::MAX },
-            false => Known { slow, open: known.open.clone(), known_until: known.known_until },
+            false => Known { slow, open: states.open.clone(), known_until: states.known_until },
         }
     }
 
@@ -130,7 +130,7 @@ impl Work {
         }
     }
 
-    /// Works until it is known to stop, then takes the rest.
+    /// Works until it is told to stop, then takes the rest.
     pub fn run(&mut self, mut attached: Vec<Attached>, stop: &AtomicBool) {
         attached.iter_mut().for_each(|attached| self.entries.append(&mut attached.entries));
         let mut written = Instant::now();
@@ -139,7 +139,8 @@ impl Work {
             let is_due = over
                 || written.elapsed() >= WRITE_PERIOD
                 || self.samples.len() + self.outs.len() + self.switches.len() > MANY;
-            let known = self.states.as_ref().filter(|_| is_due).map(|states| Known::take(states, over));
+            let states = if is_due { self.states.as_ref() } else { None };
+            let known = states.map(|states| Known::take(states, over));
             self.take(&mut attached, if over { u64::MAX } else { window_states::now() });
             if is_due {
                 written = Instant::now();
@@ -161,7 +162,7 @@ impl Work {
         }
     }
 
-    /// Empties the rings. What is younger than the cut waits: another CPU may have known something before it.
+    /// Empties the rings. What is younger than the cut waits: another CPU may have written something before it.
     fn take(&mut self, attached: &mut [Attached], cut: u64) {
         for Attached { opening, rings, .. } in attached {
             rings.iter_mut().for_each(|ring| ring.take(|bytes| self.entries.extend(opening.parse(bytes))));
@@ -209,7 +210,7 @@ impl Work {
         }
     }
 
-    /// Of two events on one CPU the first that known of a thread is heard.
+    /// Of two events on one CPU the first that told of a thread is heard.
     fn is_heard(&mut self, tid: i32, source: (bool, Source)) -> bool {
         let known = self.sources.entry(tid).or_default();
         match known.iter().find(|known| (known.0, known.1.cpu) == (source.0, source.1.cpu)) {
@@ -254,7 +255,7 @@ impl Work {
             Err(error) => {
                 self.since.forgotten += (count + block.outs.len() + block.switches.len()) as u64;
                 self.total.failure.get_or_insert(error);
-                // What the block known of names is known again.
+                // What the block had of names is written again.
                 self.spaces.begin_anew(&mut [&mut self.samples, &mut self.outs]);
             }
         }
@@ -315,9 +316,9 @@ mod tests {
             sampled(&mut work, time, tid);
         }
         {
-            let mut known = window_states::lock(&states);
-            (known.known_until, known.slow) = (50, vec![(1, 5, 20)]);
-            known.open.insert(3, 20);
+            let mut states = window_states::lock(&states);
+            (states.known_until, states.slow) = (50, vec![(1, 5, 20)]);
+            states.open.insert(3, 20);
         }
         work.write(Some(&Known::take(&states, false)));
         let times = |work: &Work| work.samples.iter().map(|sample| (sample.time, sample.tid)).collect::<Vec<_>>();
@@ -336,14 +337,14 @@ mod tests {
     fn of_two_events_of_a_thread_one_counts() {
         let folder = tempfile::tempdir().unwrap();
         let mut work = work(&folder, None);
-        let known = |time, tid, id, cpu, body| Entry { time, pid: 1, tid, source: Source { id, cpu }, body };
-        let sample = |time, tid, id, cpu| known(time, tid, id, cpu, Body::Sample(Box::default()));
+        let entry = |time, tid, id, cpu, body| Entry { time, pid: 1, tid, source: Source { id, cpu }, body };
+        let sample = |time, tid, id, cpu| entry(time, tid, id, cpu, Body::Sample(Box::default()));
         work.one(sample(1, 7, 100, 0));
         work.one(sample(2, 7, 200, 0));
         work.one(sample(3, 7, 201, 1));
-        work.one(known(4, 7, 500, 0, Body::Out(Box::default())));
+        work.one(entry(4, 7, 500, 0, Body::Out(Box::default())));
         work.one(sample(4, 8, 200, 0));
-        work.one(known(5, 7, 0, 0, Body::Exit));
+        work.one(entry(5, 7, 0, 0, Body::Exit));
         work.one(sample(6, 7, 300, 0));
         assert_eq!(work.samples.iter().map(|sample| sample.time).collect::<Vec<_>>(), [1, 3, 4, 6]);
         assert_eq!(work.outs.len(), 1, "another sort of event is another matter");

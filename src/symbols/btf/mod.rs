@@ -5,6 +5,14 @@
 //! Does not own: where arguments were recorded (see `plugins`), words for them (see `kernel_arguments`).
 //! Units: offsets in bytes from the start of the type or string section.
 //! Source: Documentation/bpf/btf.rst of Linux 6.12.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | the container, and functions by name |
+//! | `layout` | members, pointers, arrays, prototypes of functions and tracepoints |
+//!
+//! Imported by `plugins`, `probe` and `symbols::kernel_arguments`; imports `wire` only. The next kind of type: a constant and its
+//! length here, what it is made of in `layout`.
 
 use std::collections::HashMap;
 use std::fmt;

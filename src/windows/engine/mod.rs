@@ -5,6 +5,14 @@
 //!
 //! Where the time went is told by the scheduler's events. A switch-in that is missing does no harm: whatever a thread
 //! does in its own context proves that it runs, and what [`Engine::proofs`] knows from elsewhere proves it earlier.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | the engine: from meanings of records to windows |
+//! | `acts` | what a record opens or closes |
+//!
+//! Imported by `report::analysis::windows` and `rt`; imports `decode::meaning`, the rest of `windows` and `wire`. The next event
+//! that says where time goes: a meaning (`decode::meaning`), and what it does to a thread here.
 
 mod acts;
 

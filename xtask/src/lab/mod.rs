@@ -38,4 +38,5 @@ mod shared;
 
 pub use crate::kernels::Kernel;
 pub use guest::{Guest, Outcome, Request};
+pub(crate) use shared::TIMES_FILE;
 pub use shared::{Session, check, guest, not_run, test_name};

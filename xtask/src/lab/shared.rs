@@ -7,8 +7,10 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::Instant;
 
 use super::guest::Guest;
 use super::machine::last_words;
@@ -17,6 +19,9 @@ use crate::kernels::Kernel;
 
 /// Where the runner of the tests wants to hear of tests that could not run.
 const NOT_RUN_FILE: &str = "RTREC_NOT_RUN";
+
+/// Where it wants to read how long each took.
+pub(crate) const TIMES_FILE: &str = "RTREC_TEST_TIMES";
 
 static SLOTS: [Mutex<Slot>; 3] = [const { Mutex::new(Slot::Empty) }; 3];
 
@@ -138,9 +143,31 @@ pub fn check(kernel: Kernel, name: &str, body: fn(&mut Guest) -> Result<()>) {
     };
     // Dropped before the session, so that a failing check shows what the kernel had to say about it.
     let shown = ConsoleOnPanic(&mut session);
+    let _clock = Clock { test: format!("lab {name}::{}", test_name(kernel)), begun: Instant::now() };
     if let Err(error) = body(shown.0) {
         panic!("{name} on kernel {kernel}: {error}");
     }
+}
+
+/// Writes down how long a check took, however it ended.
+struct Clock {
+    test: String,
+    begun: Instant,
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        if let Some(path) = std::env::var_os(TIMES_FILE) {
+            append(Path::new(&path), &format!("{}\t{:.3}\n", self.test, self.begun.elapsed().as_secs_f64()));
+        }
+    }
+}
+
+/// Adds a line to a file in one write, since tests of several processes may share it.
+fn append(path: &Path, line: &str) {
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let written = file.and_then(|mut file| file.write_all(line.as_bytes()));
+    written.unwrap_or_else(|e| eprintln!("{}: {e}", path.display()));
 }
 
 /// Prints the end of the guest's console if the check that uses it panics.
@@ -159,13 +186,9 @@ impl Drop for ConsoleOnPanic<'_> {
 /// skipped, not as passed.
 pub fn not_run(test: &str, why: &str) {
     eprintln!("NOT RUN: {test}: {why}");
-    let Some(path) = std::env::var_os(NOT_RUN_FILE) else {
-        return;
-    };
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
-    // One write: tests of several processes share the file.
-    let written = file.and_then(|mut file| file.write_all(format!("{test}\t{}\n", why.replace('\n', " ")).as_bytes()));
-    written.unwrap_or_else(|e| eprintln!("{}: {e}", std::path::Path::new(&path).display()));
+    if let Some(path) = std::env::var_os(NOT_RUN_FILE) {
+        append(Path::new(&path), &format!("{test}\t{}\n", why.replace('\n', " ")));
+    }
 }
 
 /// The name `lab_tests!` gives to a check's test on this kernel.

@@ -7,7 +7,8 @@
 //! | [`probe`] | probes by name |
 //! | [`report`] | files, selections, analyses |
 //!
-//! A new kind of error is a file here that makes an [`Explained`].
+//! Imported by the subcommands; imports the floors whose errors it explains. A new kind of error is a file here that makes an
+//! [`Explained`].
 
 pub(in crate::cli) mod probe;
 pub(in crate::cli) mod record;

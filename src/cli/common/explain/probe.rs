@@ -40,6 +40,26 @@ pub(in crate::cli) fn error(error: &ProbeError) -> Explained {
         ProbeError::OtherMachine { .. } => {
             explained.row("cause", "the kernel places user probes in code of its own machine only")
         }
+        ProbeError::Argument { known, .. } if known.is_empty() => explained.row("note", PASSED_ON),
+        ProbeError::Argument { known, .. } => explained.row("known", known.join(", ")),
+        ProbeError::NoFunction { nearest, .. } => explained.nearest(nearest, "grep NAME /proc/kallsyms"),
+        ProbeError::NoEvent { nearest, .. } => explained.nearest(nearest, "cat available_events in the tracefs folder"),
+        ProbeError::NameTaken(_) => explained.row("try", "another name in front: NAME=TARGET"),
+        ProbeError::Refused { source, .. } => {
+            let explained = explained.tracefs(source);
+            match refusal(source) {
+                Some(reason) => explained.row("reason", reason),
+                None => explained,
+            }
+        }
+        ProbeError::Tracefs(source) => explained.tracefs(source),
+        place => in_binary(place, explained),
+    }
+}
+
+/// An error about a place in a program or library.
+fn in_binary(error: &ProbeError, explained: Explained) -> Explained {
+    match error {
         ProbeError::NoSymbol { nearest, tables, paths, .. } => no_symbol(explained, nearest, tables, paths),
         ProbeError::Inlined { path, lines, .. } => {
             let targets: Vec<String> = lines.iter().map(|line| format!("{}:{line}", path.display())).collect();
@@ -86,19 +106,7 @@ pub(in crate::cli) fn error(error: &ProbeError) -> Explained {
         ProbeError::NotReturned { .. } => {
             Explained::new(format!("{error}. --both has the entry beside it")).row("note", PASSED_ON)
         }
-        ProbeError::Argument { known, .. } if known.is_empty() => explained.row("note", PASSED_ON),
-        ProbeError::Argument { known, .. } => explained.row("known", known.join(", ")),
-        ProbeError::NoFunction { nearest, .. } => explained.nearest(nearest, "grep NAME /proc/kallsyms"),
-        ProbeError::NoEvent { nearest, .. } => explained.nearest(nearest, "cat available_events in the tracefs folder"),
-        ProbeError::NameTaken(_) => explained.row("try", "another name in front: NAME=TARGET"),
-        ProbeError::Refused { source, .. } => {
-            let explained = explained.tracefs(source);
-            match refusal(source) {
-                Some(reason) => explained.row("reason", reason),
-                None => explained,
-            }
-        }
-        ProbeError::Tracefs(source) => explained.tracefs(source),
+        _ => explained,
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Owns: the calls that are open and the figures of those that have ended. An exit closes the last entry of its function in
 //! its task; calls that were opened later and never closed were lost.
+//!
+//! All is in this file. Imported by `cli`. The next figure of a function: a column of the table.
 
 use std::collections::HashMap;
 use std::io::{self, Write};

@@ -6,6 +6,13 @@
 //! Where both events carry the stack pointer as a field `sp` each return finds its own entry, since the stack of a call
 //! that was left lies below; else a return closes the last entry, and a loss forgets all that were open. What could not
 //! be paired is counted.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | the analysis: pairs, open calls, figures |
+//! | `show` | them as text and JSON |
+//!
+//! Imported by `cli`. Which events are pairs by their names is said in `decode::meaning::pairs`.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Where tasks spend their time, instead of records (`report --profile`).
 //!
 //! Owns: who waits for what, told from pairs of events and added up per task. Does not own: which events make a pair
-//! (see [`roles`]), the drawing (see [`print`](mod@print) and [`stacks`]), selection and order (see `report::reading`).
+//! (see `roles`), the drawing (see `print` and `stacks`), selection and order (see `report::reading`).
 //!
 //! ```text
 //!   sched_switch -----------------> sched_wakeup --> sched_switch        a task sleeps, is woken, runs
@@ -12,6 +12,15 @@
 //! Everything else is counted. A stack that follows on the record's task belongs to what the record began or counted.
 //! Starts that were never ended are not shown, and of several open ones an end ends the last. After events were lost,
 //! what began before is forgotten, on that CPU or, if it may end on another, on all.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | the analysis: who waits for what, by task |
+//! | `roles`, `hook` | what each event says about waiting; pairs that the reader names |
+//! | `tally`, `stacks` | how often and how long; stacks that share their beginnings |
+//! | `print` | it as text |
+//!
+//! Imported by `cli`, and by `report::text` (for the list of hooks). The next pair of events: in `roles`.
 
 mod hook;
 mod print;

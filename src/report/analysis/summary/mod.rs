@@ -1,6 +1,8 @@
 //! How many records there are of each event, task and CPU, and what was lost (`report --summary`).
 //!
 //! Owns: the counts. Does not own: names of tasks (a lane's).
+//!
+//! All is in this file. Imported by `cli`. The next thing to count: a list in [`Summary`], and its rows below the others.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};

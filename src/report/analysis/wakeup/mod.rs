@@ -2,6 +2,9 @@
 //!
 //! Owns: the latency of each switch and the summary at the end. Only records that are reported count, and only those of the
 //! first file: pids of several have nothing to do with each other.
+//!
+//! All is in this file. Imported by `report::text`, which prints it beside the records. The next way to wake a task: a meaning
+//! (`decode::meaning`), and what it says about waiting here.
 
 use std::collections::HashMap;
 use std::io::{self, Write};

@@ -4,6 +4,7 @@ use super::page::{Page, Shown};
 use super::settings::Sort;
 use crate::decode::Scene;
 use crate::decode::meaning::{Edge, Meaning, could_go_on, frames};
+use crate::report::reading::lane::Lane;
 use crate::windows::engine::Window;
 use crate::windows::samples::{Sample, Samples};
 use crate::wire::record::Record;
@@ -182,6 +183,32 @@ fn is_named(meaning: &Meaning) -> bool {
     matches!(meaning, Call { .. } | Exec { .. } | FunctionEntry { .. } | FunctionExit { .. } | Other)
 }
 
+/// A record of a window.
+struct Seen<'s> {
+    time: u64,
+    cpu: u32,
+    id: u16,
+    lane: &'s Lane,
+    data: &'s [u8],
+}
+
+impl Seen<'_> {
+    /// The event's text.
+    fn text(&self) -> String {
+        let mut out = Vec::new();
+        let record = Record { ticks: self.time, cpu: self.cpu, data: self.data };
+        let (trace, names) = (&*self.lane.trace, &*self.lane.names);
+        let scene = Scene { trace, names, seq: u64::MAX, exit: None, aux: 0 };
+        self.lane.decoders.get(self.id).iter().for_each(|decoder| decoder.text(&record, &scene, &mut out));
+        String::from_utf8_lossy(out.trim_ascii()).into_owned()
+    }
+
+    /// The event's name.
+    fn event(&self) -> String {
+        self.lane.trace.formats.get(self.id).map_or("?", |format| format.name.as_str()).to_owned()
+    }
+}
+
 struct Drawing<'d, 'p> {
     page: &'d Page<'p>,
     window: &'d Window,
@@ -220,21 +247,11 @@ impl Drawing<'_, '_> {
 
     fn record(&mut self, time: u64, stream: u32, data: &[u8], place: Place) {
         let Some((cpu, lane)) = self.page.origin(stream) else { return };
-        let id = lane.common.id(data);
-        let Some(meaning) = self.page.engine.meaning(id) else { return };
-        let abi = lane.trace.abi;
-        let record = Record { ticks: time, cpu, data };
-        let text = || {
-            let mut out = Vec::new();
-            let scene = Scene { trace: &lane.trace, names: &lane.names, seq: u64::MAX, exit: None, aux: 0 };
-            lane.decoders.get(id).iter().for_each(|decoder| decoder.text(&record, &scene, &mut out));
-            String::from_utf8_lossy(out.trim_ascii()).into_owned()
-        };
-        let event = || lane.trace.formats.get(id).map_or("?", |format| format.name.as_str()).to_owned();
-        let mine = lane.common.pid(data) == self.window.tid;
-        let tid = self.window.tid;
+        let seen = Seen { time, cpu, id: lane.common.id(data), lane, data };
+        let page = self.page;
+        let Some(meaning) = page.engine.meaning(seen.id) else { return };
         if let Meaning::Stack { kernel, callers, size } = meaning {
-            let addresses = frames(callers, size.as_ref(), data, abi);
+            let addresses = frames(callers, size.as_ref(), data, lane.trace.abi);
             let name = |address: &u64| match lane.trace.kallsyms.lookup(*address).filter(|_| *kernel) {
                 Some(symbol) => String::from_utf8_lossy(symbol.name).into_owned(),
                 None => format!("{address:#x}"),
@@ -242,8 +259,27 @@ impl Drawing<'_, '_> {
             let names: Vec<String> = addresses.iter().map(name).collect();
             return self.stack(time, cpu, strip(names, *kernel));
         }
+        let (mut step, mut detail, mut brief) = self.step(meaning, &seen);
+        let pid = lane.common.pid(data);
+        if pid != self.window.tid && !matches!(meaning, Meaning::Switch { .. } | Meaning::Wake { .. }) {
+            detail.push_str(&format!("  (by {})", self.task(pid, time)));
+        }
+        if place != Place::Between {
+            let word = if place == Place::Start { "start" } else { "stop" };
+            if !matches!(meaning, Meaning::Print { .. }) {
+                detail = if is_named(meaning) { format!("{step}: {detail}") } else { detail };
+            }
+            (step, brief) = (word.to_owned(), false);
+        }
+        self.push(time, cpu, step, detail).brief = brief;
+    }
+
+    /// What a record is called, what it says, and whether its stack says that better.
+    fn step(&mut self, meaning: &Meaning, seen: &Seen<'_>) -> (String, String, bool) {
+        let Seen { time, cpu, lane, data, .. } = *seen;
+        let (tid, abi) = (self.window.tid, lane.trace.abi);
         let called = self.called;
-        let (mut step, mut detail, mut brief) = match meaning {
+        match meaning {
             Meaning::Switch { prev, state, next, .. } => {
                 let int = |field: &crate::wire::format::Field| field.int(data, abi).unwrap_or(0);
                 if int(prev) as u32 as i32 == tid {
@@ -280,34 +316,23 @@ impl Drawing<'_, '_> {
                 ("exit".to_owned(), format!("{} = {}{took}", self.call(nr), result(ret)), false)
             }
             Meaning::Interrupt(edge) => {
-                let name = event();
+                let name = seen.event();
                 let sort = if name.starts_with("softirq") { "softirq" } else { "irq" };
                 let what = match name.trim_end_matches("_entry").trim_end_matches("_exit") {
-                    "irq_handler" | "softirq" => text(),
+                    "irq_handler" | "softirq" => seen.text(),
                     vector => vector.to_owned(),
                 };
                 (format!("{sort} {}", if *edge == Edge::Entry { "in" } else { "out" }), what, false)
             }
             Meaning::Timer(edge) => {
-                (format!("timer {}", if *edge == Edge::Entry { "in" } else { "out" }), text(), false)
+                (format!("timer {}", if *edge == Edge::Entry { "in" } else { "out" }), seen.text(), false)
             }
-            Meaning::Fault { .. } => ("fault".to_owned(), text(), false),
+            Meaning::Fault { .. } => ("fault".to_owned(), seen.text(), false),
             Meaning::Print { text } => {
                 ("marker".to_owned(), String::from_utf8_lossy(text.text(data, abi).trim_ascii()).into_owned(), false)
             }
-            _ => (event(), text(), false),
-        };
-        if !mine && !matches!(meaning, Meaning::Switch { .. } | Meaning::Wake { .. }) {
-            detail.push_str(&format!("  (by {})", self.task(lane.common.pid(data), time)));
+            _ => (seen.event(), seen.text(), false),
         }
-        if place != Place::Between {
-            let word = if place == Place::Start { "start" } else { "stop" };
-            if !matches!(meaning, Meaning::Print { .. }) {
-                detail = if is_named(meaning) { format!("{step}: {detail}") } else { detail };
-            }
-            (step, brief) = (word.to_owned(), false);
-        }
-        self.push(time, cpu, step, detail).brief = brief;
     }
 
     /// Gives a stack to the step before it.

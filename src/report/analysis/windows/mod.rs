@@ -2,6 +2,16 @@
 //!
 //! Owns: which windows of the files are shown, in which order and form. Does not own: how they are cut out of the records
 //! (see [`crate::windows`]), selection and order of records (see `report::reading`).
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `mod.rs` | the analysis: it feeds the engine of each file |
+//! | `settings` | which windows, and how they are shown |
+//! | `page` | the windows that were found in a file |
+//! | `text`, `lines`, `table` | them for people: summary, time lines, figures |
+//! | `json`, `folded` | them for programs: JSON, stacks |
+//!
+//! Imported by `cli`. The next form of windows: a file beside `json`, called by the findings in `mod.rs`.
 
 mod folded;
 mod json;

@@ -7,44 +7,13 @@ use super::{Compiler, Elem, INT, LONG_LONG, Result, U64, Val, refuse};
 
 impl Compiler<'_> {
     pub(super) fn call(&mut self, name: &str, args: &[Expr]) -> Result<Val> {
+        if name.starts_with("__get_")
+            && let Some(value) = self.dynamic_field(name, args)?
+        {
+            return Ok(value);
+        }
         let arg = |index: usize| args.get(index).ok_or_else(|| Refusal::new("an argument is missing"));
         match name {
-            "__get_str" | "__get_rel_str" => {
-                if self.lte && !self.names_field(args.first()) {
-                    return Ok(Val::Txt(self.literal_text(b"")?));
-                }
-                let mem = self.dynamic_bytes(args.first())?;
-                Ok(Val::Txt(self.push_txt(TxtNode::Bytes(mem))?))
-            }
-            "__get_dynamic_array" | "__get_rel_dynamic_array" | "__get_sockaddr" | "__get_rel_sockaddr" => {
-                if self.lte && name == "__get_rel_sockaddr" {
-                    return refuse("`__get_rel_sockaddr` is unknown");
-                }
-                match self.dynamic(args.first())?.1 {
-                    Val::Mem(mem, elem) => Ok(Val::Mem(mem, Elem { total: 0, ..elem })),
-                    other => Ok(other),
-                }
-            }
-            "__get_dynamic_array_len" | "__get_rel_dynamic_array_len" => {
-                let (field, _) = self.dynamic(args.first())?;
-                let num = self.push_num(NumNode::Length(field.offset))?;
-                Ok(Val::Num(num, if self.lte { U64 } else { INT }))
-            }
-            "__get_bitmask" | "__get_rel_bitmask" => {
-                let mem = self.dynamic_bytes(args.first())?;
-                Ok(Val::Txt(self.push_txt(TxtNode::Mask(mem))?))
-            }
-            "__get_cpumask" | "__get_rel_cpumask" => {
-                let mem = self.dynamic_bytes(args.first())?;
-                Ok(Val::Txt(self.push_txt(TxtNode::Cpus(mem))?))
-            }
-            "__get_stacktrace" | "__get_rel_stacktrace" => {
-                if self.setting.flavor == Flavor::Lte2022 {
-                    return refuse("`__get_stacktrace` is unknown");
-                }
-                let mem = self.dynamic_bytes(args.first())?;
-                Ok(Val::Txt(self.push_txt(TxtNode::Stack(mem))?))
-            }
             "__print_flags" | "__print_flags_u64" => self.flags(name, args),
             "__print_symbolic" | "__print_symbolic_u64" => self.symbolic(name, args),
             "__print_hex" | "__print_hex_str" => {
@@ -103,6 +72,49 @@ impl Compiler<'_> {
                 self.unknown(name, args)
             }
         }
+    }
+
+    /// A macro that reads a dynamic field; `None` if there is none of that name.
+    fn dynamic_field(&mut self, name: &str, args: &[Expr]) -> Result<Option<Val>> {
+        Ok(Some(match name {
+            "__get_str" | "__get_rel_str" => {
+                if self.lte && !self.names_field(args.first()) {
+                    return Ok(Some(Val::Txt(self.literal_text(b"")?)));
+                }
+                let mem = self.dynamic_bytes(args.first())?;
+                Val::Txt(self.push_txt(TxtNode::Bytes(mem))?)
+            }
+            "__get_dynamic_array" | "__get_rel_dynamic_array" | "__get_sockaddr" | "__get_rel_sockaddr" => {
+                if self.lte && name == "__get_rel_sockaddr" {
+                    return refuse("`__get_rel_sockaddr` is unknown");
+                }
+                match self.dynamic(args.first())?.1 {
+                    Val::Mem(mem, elem) => Val::Mem(mem, Elem { total: 0, ..elem }),
+                    other => other,
+                }
+            }
+            "__get_dynamic_array_len" | "__get_rel_dynamic_array_len" => {
+                let (field, _) = self.dynamic(args.first())?;
+                let num = self.push_num(NumNode::Length(field.offset))?;
+                Val::Num(num, if self.lte { U64 } else { INT })
+            }
+            "__get_bitmask" | "__get_rel_bitmask" => {
+                let mem = self.dynamic_bytes(args.first())?;
+                Val::Txt(self.push_txt(TxtNode::Mask(mem))?)
+            }
+            "__get_cpumask" | "__get_rel_cpumask" => {
+                let mem = self.dynamic_bytes(args.first())?;
+                Val::Txt(self.push_txt(TxtNode::Cpus(mem))?)
+            }
+            "__get_stacktrace" | "__get_rel_stacktrace" => {
+                if self.setting.flavor == Flavor::Lte2022 {
+                    return refuse("`__get_stacktrace` is unknown");
+                }
+                let mem = self.dynamic_bytes(args.first())?;
+                Val::Txt(self.push_txt(TxtNode::Stack(mem))?)
+            }
+            _ => return Ok(None),
+        }))
     }
 
     fn names_field(&self, arg: Option<&Expr>) -> bool {

@@ -3,8 +3,17 @@
 //! By C's rules each number has a width and a sign and is kept fitted to it. By libtraceevent's rules every number is
 //! an unsigned one of 64 bits and fields are zero-extended; what its parser refuses is refused here too.
 //!
-//! Here are the compiler's state, its nodes and what they cost, and fields of the record; `expressions`, `types`, `helpers`
-//! and `conversions` compile what their names say.
+//! Here are the compiler's state, its nodes and what they cost, and fields of the record.
+//!
+//! | file | what is inside |
+//! | --- | --- |
+//! | `expressions` | operators, names, literals, elements of arrays |
+//! | `types` | casts and sizes |
+//! | `helpers` | calls |
+//! | `conversions` | the format string |
+//!
+//! Imported by the rest of `print_fmt`; imports its tree (`parse`), its `program` and what is below. The next operator is a case
+//! in `expressions`.
 
 use crate::wire::abi::Abi;
 use crate::wire::format::{EventFormat, Field, FieldKind, Place};

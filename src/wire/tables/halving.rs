@@ -1,11 +1,11 @@
 //! An address looked up in the text of kallsyms as it is, without an index.
 //!
-//! The kernel writes its own symbols in order of their addresses, and those of modules behind them. So a few addresses
+//! The kernel writes its own symbols in order of their addresses, and those of modules after them. So a few addresses
 //! are found by halving the text, which takes a microsecond each, where an index of all symbols takes milliseconds.
 //! Where the text does not decide, as with several symbols at the very address, `None` says: ask the index.
 
-use super::bytes::find;
-use super::tables::{parse_symbol, sixteen_digits};
+use super::kallsyms::{parse_symbol, sixteen_digits};
+use crate::wire::bytes::find;
 
 /// Lines without a symbol that are stepped over in a row.
 const MAX_STEPS: usize = 1000;

@@ -2,7 +2,8 @@
 //!
 //! A report that shows a few addresses neither waits for all megabytes of the text nor for an index of them.
 
-use super::{halving, text};
+use super::halving;
+use crate::wire::text;
 
 /// A text that is brought bit by bit.
 pub trait Growing: Send {
