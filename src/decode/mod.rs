@@ -11,6 +11,7 @@
 //! | [`flags`] | the column of latency flags |
 //! | [`field`] | fields found once and read from each record |
 //! | [`meaning`] | what a record is: a switch, a wake-up, a system call, … |
+//! | `testing` | for tests: formats of whole kernels, and records of their events |
 //!
 //! Owns: everything that is true of a trace whoever looks at it. Does not own: families of events (`plugins` has a file for
 //! each and hands the registry in), order and selection of records (`report`).

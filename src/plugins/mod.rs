@@ -8,6 +8,7 @@
 //! | [`print`](mod@print) | `trace_printk`, `bputs`, raw data, what programs write into `trace_marker` |
 //! | [`probes`] | probes of functions |
 //! | [`hrtimer`], [`kmem`], [`futex`], [`mac80211`], [`tlb`], [`kvm`], [`jbd2`], [`scsi`], [`xen`] | subsystems |
+//! | `testing` | for tests: what records of a trace look like |
 //!
 //! Owns: the text of these events. Does not own: what a plugin is (see [`decode`](crate::decode)), the evaluation of
 //! `print fmt` (see `wire::print_fmt`), the columns before the text (see `report`).

@@ -20,6 +20,7 @@
 //! | `stream`, `pool` | one CPU of one buffer; threads that fetch ahead and render |
 //! | `seek`, `tail` | where a time begins; the last records without reading all |
 //! | [`live`] | records that come while they are recorded |
+//! | `testing` | for tests: sub-buffers made of real records, and what reading them comes to |
 //!
 //! Owns: which records there are, their order, their times. Does not own: the container (see [`dat`](crate::dat)), what an
 //! event says (see [`decode`](crate::decode)), what is made of the records.

@@ -372,6 +372,12 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_is_handed_on_over_several_sub_buffers_without_records() {
+        let (lines, _) = stream(&[exits(&[10]), lossy(Lost::Count(5), &[]), page(&[]), page(&[]), exits(&[20])]);
+        assert_eq!(lines, [AT_10, "lost 5 before 20", AT_20]);
+    }
+
+    #[test]
     fn losses_before_one_record_add_up() {
         let pages = [exits(&[10]), lossy(Lost::Count(5), &[]), lossy(Lost::Count(3), &[one(20)])];
         assert_eq!(stream(&pages).0, [AT_10, "lost 8 before 20", AT_20]);
