@@ -46,7 +46,7 @@ pub trait Analysis: Take {
         Wants::All
     }
 
-    /// Whether records of other events may be left out while reading a file, which is faster. What was lost is then told
+    /// Whether records of other events may be left out while reading a file, which is faster. What was lost is then reported
     /// only before the next record of the events it wants.
     fn reads_only_these(&self) -> bool {
         false

@@ -325,7 +325,7 @@ fn seed(instance: &Instance, sets: &[Set], undo: &mut Undo) -> Result<(), Error>
         add(instance, &seed, undo)?;
         let mut known = BTreeSet::new();
         loop {
-            // Whoever is born meanwhile gets into the lists by the kernel, unless its parent was not yet known.
+            // Whoever is born meanwhile is added to the lists by the kernel, unless its parent was not yet known.
             let new: Vec<i32> = threads::of_process(set.process).into_iter().filter(|tid| known.insert(*tid)).collect();
             for tid in &new {
                 // Only the call itself is wanted.
