@@ -217,8 +217,8 @@ impl Family {
     }
 
     /// What waits to be written after so much of a CPU's data.
-    pub fn pending_path(&self, instance: &str, cpu: u32, behind: SegmentEnd) -> PathBuf {
-        self.file(&format!("{}.{}.{}", pending_kind(instance, cpu), behind.segment, behind.raw_bytes))
+    pub fn pending_path(&self, instance: &str, cpu: u32, end: SegmentEnd) -> PathBuf {
+        self.file(&format!("{}.{}.{}", pending_kind(instance, cpu), end.segment, end.raw_bytes))
     }
 
     /// What waited to be written after these segments of a CPU, if anything did: it is as whole as they are.

@@ -32,8 +32,8 @@ fn named(print: &str, field: &str, values: &[(i64, String)]) -> Option<String> {
     let names: Vec<String> =
         values.iter().take(MOST).map(|(value, name)| format!("{{ {value}, \"{name}\" }}")).collect();
     let symbolic = format!("__print_symbolic({record}, {})", names.join(", "));
-    let behind = argument + record.len();
-    Some([&print[..start], "%s", &print[start + length..argument], &symbolic, &print[behind..]].concat())
+    let end = argument + record.len();
+    Some([&print[..start], "%s", &print[start + length..argument], &symbolic, &print[end..]].concat())
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ pub(super) fn set_functions(plan: &BufferPlan<'_>, notes: Notes<'_>, undo: &mut 
     // What an earlier user left in the lists would silently narrow the trace.
     for list in [FunctionList::Filter, FunctionList::Notrace, FunctionList::Graph, FunctionList::GraphNotrace] {
         let wanted = plan.functions.iter().any(|(wanted, _)| *wanted == list);
-        let own = instance.path(list.file()).exists();
-        if !wanted && (!own || instance.functions(list).is_ok_and(|lines| lines.is_empty())) {
+        let has_file = instance.path(list.file()).exists();
+        if !wanted && (!has_file || instance.functions(list).is_ok_and(|lines| lines.is_empty())) {
             continue;
         }
         // A tracer that somebody has left on would trace all functions between emptying and filling its list.

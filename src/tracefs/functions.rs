@@ -124,9 +124,9 @@ impl Instance {
     }
 
     fn function_path(&self, list: FunctionList) -> PathBuf {
-        let own = self.path(list.file());
+        let instance_file = self.path(list.file());
         // The graph lists are global and exist at the top level only.
-        if own.exists() { own } else { self.top_path(list.file()) }
+        if instance_file.exists() { instance_file } else { self.top_path(list.file()) }
     }
 }
 

@@ -321,8 +321,8 @@ impl Instance {
 
     /// `events/header_page`, the instance's own where the kernel has one.
     pub fn header_page_path(&self) -> PathBuf {
-        let own = self.path("events/header_page");
-        if own.exists() { own } else { self.root.join("events/header_page") }
+        let instance_file = self.path("events/header_page");
+        if instance_file.exists() { instance_file } else { self.root.join("events/header_page") }
     }
 
     /// A CPU's counters, verbatim.

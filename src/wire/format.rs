@@ -238,7 +238,7 @@ impl EventFormat {
             fields: Vec::new(),
             print_fmt: String::new(),
         };
-        let (mut id, mut own) = (None, false);
+        let (mut id, mut in_event_fields) = (None, false);
         let mut lines = Cursor::new(text, abi);
         loop {
             let offset = lines.offset();
@@ -250,7 +250,7 @@ impl EventFormat {
                 id = c_integer(number).and_then(|id| u16::try_from(id).ok());
             } else if let Some(rest) = trimmed.strip_prefix(b"field") {
                 let field = parse_field(rest, offset, abi)?;
-                if own || !field.name.starts_with("common_") {
+                if in_event_fields || !field.name.starts_with("common_") {
                     format.fields.push(field);
                 } else {
                     format.common.push(field);
@@ -260,7 +260,7 @@ impl EventFormat {
                 format.print_fmt = lossy(text.get(start..).unwrap_or(&[]).trim_ascii());
                 break;
             } else if trimmed.is_empty() && !format.common.is_empty() {
-                own = true;
+                in_event_fields = true;
             }
         }
         if format.name.is_empty() {

@@ -120,12 +120,12 @@ mod tests {
             Some(("00400000", "00401000", "/bin/busy box"))
         );
         assert_eq!(area("7ffd-7ffe rw-p 00000000 00:00 0 "), None);
-        let own = maps_of(std::process::id() as i32).unwrap();
-        let head: Vec<&str> = own.lines().next().unwrap().splitn(3, ' ').collect();
+        let text = maps_of(std::process::id() as i32).unwrap();
+        let head: Vec<&str> = text.lines().next().unwrap().splitn(3, ' ').collect();
         assert_eq!(i32::from_str_radix(head[0], 16).unwrap(), std::process::id() as i32);
         let maps = Maps::default();
         maps.read(std::process::id() as i32);
         assert!(maps.build_ids().lines().any(|line| line.contains(" /") && line.contains("libc")));
-        assert_eq!(usize::from_str_radix(head[1], 16).unwrap(), own.lines().count() - 1);
+        assert_eq!(usize::from_str_radix(head[1], 16).unwrap(), text.lines().count() - 1);
     }
 }

@@ -85,8 +85,8 @@ impl Watchdog {
         let before = std::mem::replace(&mut self.before, totals);
         let taken = totals.taken.saturating_sub(before.taken) / RECORD_BYTES;
         let lost = totals.overrun.saturating_sub(before.overrun);
-        let behind = lost > 0 && lost > taken.saturating_mul(4);
-        self.late = if waited >= LATE && behind { self.late + 1 } else { 0 };
+        let losing = lost > 0 && lost > taken.saturating_mul(4);
+        self.late = if waited >= LATE && losing { self.late + 1 } else { 0 };
         self.late >= LATE_LOOKS
     }
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
 
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgid, getuid};
 
@@ -30,11 +29,9 @@ impl Identity {
     pub fn of(name: &str) -> Result<Self, Error> {
         let unknown = || Error::NoUser(name.to_owned());
         let user = User::from_name(name).ok().flatten().ok_or_else(unknown)?;
-        let own =
-            |home: &PathBuf| [("HOME", home.clone().into_os_string()), ("USER", name.into()), ("LOGNAME", name.into())];
-        let own = own(&user.dir);
-        let inherited = std::env::vars_os().filter(|(key, _)| own.iter().all(|(name, _)| key != name));
-        let environment = inherited.chain(own.iter().map(|(key, value)| (OsString::from(key), value.clone())));
+        let users_own = [("HOME", user.dir.clone().into_os_string()), ("USER", name.into()), ("LOGNAME", name.into())];
+        let inherited = std::env::vars_os().filter(|(key, _)| users_own.iter().all(|(name, _)| key != name));
+        let environment = inherited.chain(users_own.iter().map(|(key, value)| (OsString::from(key), value.clone())));
         let environment = environment
             .filter_map(|(key, value)| CString::new([key.as_bytes(), b"=", value.into_vec().as_slice()].concat()).ok());
         Ok(Identity {

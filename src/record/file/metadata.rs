@@ -84,10 +84,10 @@ impl Metadata {
 
     /// System and text of every format.
     pub fn formats(&self) -> Vec<(String, Vec<u8>)> {
-        let own = self.ftrace.iter().map(|text| ("ftrace".to_owned(), text.clone()));
+        let of_ftrace = self.ftrace.iter().map(|text| ("ftrace".to_owned(), text.clone()));
         let others =
             self.systems.iter().flat_map(|(system, texts)| texts.iter().map(|text| (system.clone(), text.clone())));
-        own.chain(others).collect()
+        of_ftrace.chain(others).collect()
     }
 
     /// The sections of a file.

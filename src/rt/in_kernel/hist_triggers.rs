@@ -135,15 +135,15 @@ fn filtered(text: String, filter: Option<&str>) -> String {
 
 impl Recipe {
     /// For the session's windows, under names that nobody else has who has another number.
-    pub fn new(session: &WindowConfig, own: u32) -> Result<Recipe, Refusal> {
+    pub fn new(session: &WindowConfig, rtrec_pid: u32) -> Result<Recipe, Refusal> {
         check(session)?;
-        let window = event("synthetic", &format!("rtrec_{own}_window"));
+        let window = event("synthetic", &format!("rtrec_{rtrec_pid}_window"));
         let of = |definition: &WindowDefinition| {
             if definition.process == Some(0) { session.command } else { definition.process }
         };
         let all: BTreeSet<i32> = session.definitions.iter().filter_map(of).collect();
         let sets: Vec<Set> =
-            all.into_iter().enumerate().map(|(number, process)| Set::new(number, process, own)).collect();
+            all.into_iter().enumerate().map(|(number, process)| Set::new(number, process, rtrec_pid)).collect();
         let mut recipe = Recipe {
             synthetic: vec![format!("s:synthetic/{} int tid; u64 start; u64 dur; u64 over; u64 def", window.event)],
             windows: Vec::new(),
@@ -189,8 +189,8 @@ impl Recipe {
 }
 
 impl Set {
-    fn new(k: usize, process: i32, own: u32) -> Set {
-        let event = event("synthetic", &format!("rtrec_{own}_member{k}"));
+    fn new(k: usize, process: i32, rtrec_pid: u32) -> Set {
+        let event = event("synthetic", &format!("rtrec_{rtrec_pid}_member{k}"));
         let name = event.event.clone();
         let born = format!(
             "hist:keys=common_pid:born{k}=$mem{k}:size={THREADS}:onmatch(synthetic.{name}).trace({name},pid) \

@@ -316,9 +316,9 @@ fn seed(instance: &Instance, sets: &[Set], undo: &mut Undo) -> Result<(), Error>
         return Ok(());
     }
     let set_up = || Error::at("setting the pid filter");
-    let own = [nix::unistd::gettid().as_raw()];
+    let this_thread = [nix::unistd::gettid().as_raw()];
     // What this thread does counts only while it is traced.
-    instance.add_pids(PidList::Event, &own, undo).map_err(set_up())?;
+    instance.add_pids(PidList::Event, &this_thread, undo).map_err(set_up())?;
     let before = undo.steps().len();
     for set in sets {
         let seed = set.seed();

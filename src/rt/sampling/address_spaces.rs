@@ -213,13 +213,13 @@ impl Spaces {
             let name = if is_known { Name::Known("[uprobes]".to_owned()) } else { nowhere(address) };
             return (self.tables.name(name), false);
         };
-        let own = address.wrapping_sub(area.bias);
-        let name = match area.binary.as_ref().and_then(|binary| binary.name(own)) {
+        let file_address = address.wrapping_sub(area.bias);
+        let name = match area.binary.as_ref().and_then(|binary| binary.name(file_address)) {
             Some(name) => Name::Known(name),
             None => {
                 let build_id = area.binary.as_ref().map(|binary| binary.build_id()).unwrap_or_default();
                 let file = self.tables.file(ProgramFile { path: area.map.path.clone(), build_id });
-                Name::At { file, address: own }
+                Name::At { file, address: file_address }
             }
         };
         let name = self.tables.name(name);
@@ -336,14 +336,14 @@ mod tests {
     #[test]
     fn stacks_and_names_are_kept_once() {
         let mut spaces = Spaces::new();
-        let own = std::process::id() as i32;
-        spaces.read(own);
+        let this_process = std::process::id() as i32;
+        spaces.read(this_process);
         let here = stacks_and_names_are_kept_once as *const () as u64;
         let taken = Taken { user: vec![here, here + 1], ..Taken::default() };
-        let (stack, whole) = spaces.stack(own, &taken, |_| None);
+        let (stack, whole) = spaces.stack(this_process, &taken, |_| None);
         assert_eq!((stack, whole), (0, true));
-        assert_eq!(spaces.stack(own, &taken, |_| None).0, 0);
-        assert_eq!(spaces.stack(own, &Taken { user: vec![8], ..Taken::default() }, |_| None), (1, false));
+        assert_eq!(spaces.stack(this_process, &taken, |_| None).0, 0);
+        assert_eq!(spaces.stack(this_process, &Taken { user: vec![8], ..Taken::default() }, |_| None), (1, false));
         let mut samples = vec![Sample { stack: 0, ..Sample::default() }, Sample { stack: 1, ..Sample::default() }];
         let tables = spaces.tables(&mut [&mut samples]);
         let all = Samples::decode(&tables.block(samples, Vec::new()).encode());
@@ -354,13 +354,13 @@ mod tests {
     #[test]
     fn memory_of_processes_that_are_gone_is_forgotten() {
         let mut spaces = Spaces::new();
-        let own = std::process::id() as i32;
+        let this_process = std::process::id() as i32;
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let gone = child.id() as i32;
         child.wait().unwrap();
-        spaces.read(own);
-        spaces.fork(own, gone);
-        spaces.forget_ended(&HashSet::from([own, gone]));
-        assert!(spaces.spaces.contains_key(&own) && !spaces.spaces.contains_key(&gone));
+        spaces.read(this_process);
+        spaces.fork(this_process, gone);
+        spaces.forget_ended(&HashSet::from([this_process, gone]));
+        assert!(spaces.spaces.contains_key(&this_process) && !spaces.spaces.contains_key(&gone));
     }
 }

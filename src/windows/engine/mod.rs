@@ -353,8 +353,8 @@ impl Engine {
             None if self.clone_flags_known => return,
             None => true,
         };
-        let own = if inherits { self.tgids.get(&parent).copied() } else { Some(child) };
-        own.and_then(|tgid| self.tgids.insert(child, tgid));
+        let tgid_of_child = if inherits { self.tgids.get(&parent).copied() } else { Some(child) };
+        tgid_of_child.and_then(|tgid| self.tgids.insert(child, tgid));
     }
 
     fn start(&mut self, window_event: WindowEvent, origin: RecordOrigin, record: &Record<'_>) {

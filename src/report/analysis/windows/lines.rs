@@ -381,8 +381,8 @@ impl Line {
 
 /// Leaves the tracer's own functions out.
 fn without_tracer_frames(names: Vec<String>, kernel: bool) -> Vec<String> {
-    let own = |name: &String| kernel && TRACER.iter().any(|prefix| name.starts_with(prefix));
-    names.into_iter().skip_while(own).collect()
+    let is_tracer_frame = |name: &String| kernel && TRACER.iter().any(|prefix| name.starts_with(prefix));
+    names.into_iter().skip_while(is_tracer_frame).collect()
 }
 
 fn letter(state: u64) -> String {
