@@ -203,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_before_records_that_nobody_wants_waits_for_the_next_one() {
+        let selection = Selection { events: vec!["sched_waking".into()], ..Selection::default() };
+        let waking = |time: u64| (time, record(WAKING, 7, &[]));
+        let mut reading = reading(settings(), &selection);
+        let pages = [lossy(Lost::Count(3), &[(10, record(EXIT, 7, &[])), waking(30)])];
+        assert_eq!(round(&mut reading, &[(0, &pages)], Some(20)), [""; 0]);
+        assert_eq!(round(&mut reading, &[], Some(40)), ["lost 3 before 30", "30 0 7 sched_waking"]);
+        let pages = [lossy(Lost::Count(2), &[(50, record(EXIT, 7, &[]))]), page(&[waking(70)])];
+        assert_eq!(round(&mut reading, &[(0, &pages)], Some(60)), [""; 0]);
+        assert_eq!(round(&mut reading, &[], Some(80)), ["lost 2 before 70", "70 0 7 sched_waking"]);
+    }
+
+    #[test]
     fn a_loss_before_records_that_wait_waits_with_them() {
         let mut reading = reading(settings(), &Selection::default());
         let pages = [exits(&[10]), lossy(Lost::Count(3), &[(30, record(EXIT, 7, &[]))])];

@@ -4,6 +4,7 @@
 //! learn, which exit folds into which entry. The result is a batch of positions that any thread can turn into text.
 //! Ties: the file given first, then its buffers in file order, then the lowest CPU.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::batch::{Batch, Exit, Item, Mark, NO_EXIT};
@@ -27,6 +28,8 @@ struct MergeInput {
     stream: Stream,
     /// Lost before records that were not printed.
     lost: Lost,
+    /// Of that, what comes before the last time wanted: if nothing follows in this pass, the next one has to say so.
+    unsaid: Lost,
     lane: u32,
     next: Next,
     /// A later time than the last wanted one was met, but earlier ones may follow.
@@ -37,7 +40,7 @@ struct MergeInput {
 
 impl MergeInput {
     fn new(stream: Stream, lane: u32, next: Next) -> MergeInput {
-        MergeInput { stream, lane, next, lost: Lost::None, disordered: false, held: (0, 0, 0) }
+        MergeInput { stream, lane, next, lost: Lost::None, unsaid: Lost::None, disordered: false, held: (0, 0, 0) }
     }
 }
 
@@ -83,6 +86,8 @@ pub(super) struct Progress {
     last: Option<u64>,
     /// Records that are older than the one before.
     backwards: u64,
+    /// What each stream lost before records that were left out, and nobody has heard of.
+    unsaid: HashMap<u32, Lost>,
 }
 
 impl Progress {
@@ -167,7 +172,10 @@ impl<'r> Merge<'r> {
                 let time = lanes[lane as usize].correction.apply(next.ticks, stream.cpu);
                 merge.heap.push((time, merge.sources.len() as u32));
             }
-            merge.sources.push(MergeInput::new(stream, lane, next.unwrap_or(Next::NONE)));
+            let mut source = MergeInput::new(stream, lane, next.unwrap_or(Next::NONE));
+            source.lost = merge.progress.unsaid.get(&source.stream.number).copied().unwrap_or_default();
+            source.unsaid = source.lost;
+            merge.sources.push(source);
         }
         merge.heap.sort_unstable();
         merge
@@ -181,6 +189,12 @@ impl<'r> Merge<'r> {
     /// How many of them are older than the one before.
     pub(super) fn backwards(&self) -> u64 {
         self.progress.backwards
+    }
+
+    /// Notes what was lost before records that were left out, for the next pass.
+    pub(super) fn keep_losses(&mut self) {
+        let losses = self.sources.iter().filter(|source| source.unsaid != Lost::None);
+        self.progress.unsaid = losses.map(|source| (source.stream.number, source.unsaid)).collect();
     }
 
     /// All streams, for their notes, each with its lane.
@@ -319,12 +333,16 @@ impl<'r> Merge<'r> {
         if !self.gate.pass(self.lanes, source.lane as usize, id, time, &record) {
             // What was lost before the first time wanted is nobody's business.
             let lost = join(source.lost, source.stream.lost());
-            source.lost = if time < self.gate.from() { Lost::None } else { lost };
+            if time >= self.gate.from() {
+                source.unsaid = lost;
+            }
+            source.lost = source.unsaid;
             self.advance(pool);
             return true;
         }
         let at = batch.items.len() as u32;
         let lost = join(std::mem::take(&mut source.lost), source.stream.lost());
+        source.unsaid = Lost::None;
         if lost != Lost::None {
             batch.marks.push((at, Mark::Lost(lost)));
         }

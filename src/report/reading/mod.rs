@@ -263,7 +263,7 @@ impl Reading {
             &mut self.progress,
             &mut self.gate,
             &self.settings,
-            asked,
+            &Asked { goes_on: self.live.is_some(), ..asked.clone() },
         )
     }
 }

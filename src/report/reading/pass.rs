@@ -30,6 +30,9 @@ pub(in crate::report) struct Asked {
     pub(in crate::report) keeps_account: bool,
     /// Records are handed out one by one, so that only the last ones can be.
     pub(in crate::report) has_tail: bool,
+    /// More passes follow, with records that come later: each sub-buffer is looked at until its last record is handed out,
+    /// so nothing is left out where it is found, or what was lost before it would not be heard of.
+    pub(in crate::report) goes_on: bool,
 }
 
 /// A pass that has begun.
@@ -138,7 +141,8 @@ impl<'r> Pass<'r> {
 
     /// Records and damage.
     pub(in crate::report) fn finish(self) -> Outcome {
-        let Pass { opened, merge, skip, check_order, .. } = self;
+        let Pass { opened, mut merge, skip, check_order, .. } = self;
+        merge.keep_losses();
         let mut outcome = Outcome { records: merge.records().saturating_sub(skip), notes: Vec::new() };
         if check_order && merge.backwards() > 0 {
             let what = format!("{} records are older than the record before them", merge.backwards());
@@ -228,6 +232,9 @@ fn wants(
     asked: &Asked,
     progress: &Progress,
 ) -> Vec<Wanted> {
+    if asked.goes_on {
+        return Vec::new();
+    }
     let mut wants = gate.wants(file);
     let counts_all = settings.head.is_some() || settings.check_order || gate.remembers();
     if !counts_all && let Some(events) = asked.events.as_ref() {
