@@ -10,7 +10,7 @@
 //! .NAME.rtrec-PID.cpu0.0         chunks (or, uncompressed, sub-buffers) of CPU 0, its first segment
 //! .NAME.rtrec-PID.INSTANCE.cpu0.0
 //! .NAME.rtrec-PID.cpu0.waiting.0.8192   what was to follow when 8192 bytes of sub-buffers were in segment 0, or may yet
-//! .NAME.rtrec-PID.own-7403       what is to be a section of rtrec's own (see `own`)
+//! .NAME.rtrec-PID.own-7403       what is to be a section of rtrec's own (see `rtrec_sections`)
 //! ```
 //! A chunk is one write, so what a dead recorder leaves is whole up to the last chunk. Nothing is synced to the disk
 //! while recording: these files outlive their process, not a power cut.

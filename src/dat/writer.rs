@@ -144,7 +144,7 @@ impl Writer {
         let _ = nix::fcntl::fallocate(&self.file, flags, self.at.cast_signed(), bytes.cast_signed());
     }
 
-    /// Packs and writes a section that no option names (see [`super::own`]).
+    /// Packs and writes a section that no option names (see [`super::rtrec_sections`]).
     pub fn unlisted(&mut self, section: &Section<'_>) -> io::Result<()> {
         let (flags, body) = pack(self.compression, &section.payload)?;
         self.put_section(section.id, flags, description(section.id), &body)
