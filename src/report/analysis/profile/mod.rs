@@ -122,6 +122,12 @@ struct SubjectState {
 #[derive(Default)]
 struct FileProfile {
     roles: Roles,
+    times: FileTimes,
+}
+
+/// Who waited for what in one file, and how long.
+#[derive(Default)]
+struct FileTimes {
     owners: BTreeMap<Subject, SubjectState>,
     record_number: u64,
     /// How often each stream lost something.
@@ -147,19 +153,20 @@ impl Take for Profiler {
     #[inline]
     fn take(&mut self, record: &Record<'_>) {
         let Some(file) = self.files.get_mut(record.lane.file) else { return };
-        let (stream, all_losses) = (record.stream, file.all_losses);
-        let losses = file.losses.get(stream as usize).copied().unwrap_or(0);
-        file.take(record, RecordTime { time: record.time(), stream, losses, all_losses });
+        let FileProfile { roles, times } = file;
+        let (stream, all_losses) = (record.stream, times.all_losses);
+        let losses = times.losses.get(stream as usize).copied().unwrap_or(0);
+        times.take(roles, record, RecordTime { time: record.time(), stream, losses, all_losses });
     }
 
     fn lost(&mut self, loss: &Loss<'_>) {
-        let Some(file) = self.files.get_mut(loss.lane.file) else { return };
+        let Some(FileProfile { times, .. }) = self.files.get_mut(loss.lane.file) else { return };
         let stream = loss.stream as usize;
-        if file.losses.len() <= stream {
-            file.losses.resize(stream + 1, 0);
+        if times.losses.len() <= stream {
+            times.losses.resize(stream + 1, 0);
         }
-        file.losses[stream] += 1;
-        file.all_losses += 1;
+        times.losses[stream] += 1;
+        times.all_losses += 1;
     }
 }
 
@@ -191,7 +198,7 @@ impl Analysis for Profiler {
         let mut pages = Vec::new();
         for (number, file) in self.files.iter_mut().enumerate() {
             let (Some(lane), Some(input)) = (opened.lane_of(number), opened.inputs.get(number)) else { continue };
-            let owners = std::mem::take(&mut file.owners);
+            let owners = std::mem::take(&mut file.times.owners);
             let name = (opened.inputs.len() > 1).then_some(input.name.as_str());
             pages.push(print::ProfilePrinter::new(name, lane, &file.roles, owners, self.settings.by_comm));
         }
@@ -218,14 +225,14 @@ fn all_hooks(input: &Input, asked: &[Hook]) -> Vec<Hook> {
     asked.iter().cloned().chain(stored).collect()
 }
 
-impl FileProfile {
+impl FileTimes {
     fn task(&mut self, pid: i32) -> &mut SubjectState {
         self.owners.entry(Subject::Task(pid)).or_default()
     }
 
-    fn take(&mut self, record: &Record<'_>, at: RecordTime) {
+    fn take(&mut self, roles: &Roles, record: &Record<'_>, at: RecordTime) {
         let (id, pid, data) = (record.id(), record.pid(), record.bytes.data);
-        let Some(role) = self.roles.get(id) else {
+        let Some(role) = roles.get(id) else {
             self.task(pid).last = StackOwner::Nothing;
             return;
         };
@@ -249,12 +256,9 @@ impl FileProfile {
             }
             Role::Wakeup(fields) => {
                 let (key, comm) = fields.read(data);
-                self.wakeup(key, &comm, pid, at);
+                self.wakeup(key, comm, pid, at);
             }
-            Role::Part(part) => {
-                let part = part.clone();
-                self.part(&part, pid, record, at);
-            }
+            Role::Part(part) => self.part(part, pid, record, at),
         }
     }
 
@@ -321,9 +325,9 @@ impl FileProfile {
         self.task(pid).last = last;
     }
 
-    fn switch(&mut self, seen: &roles::SwitchRecord, pid: i32, at: RecordTime) {
+    fn switch(&mut self, seen: &roles::SwitchRecord<'_>, pid: i32, at: RecordTime) {
         let next = self.task(seen.next_pid);
-        next.learn(&seen.next_comm);
+        next.learn(seen.next_comm);
         if let Some(woken) = seen.woken {
             self.end(Subject::Task(seen.next_pid), woken.with(seen.next_pid as u32), at);
         }
@@ -331,7 +335,7 @@ impl FileProfile {
         self.record_number += 1;
         let record_number = self.record_number;
         let prev = self.task(seen.prev_pid);
-        prev.learn(&seen.prev_comm);
+        prev.learn(seen.prev_comm);
         prev.sleeps = seen.key.value != 0;
         if prev.switched_out.len() < MAX_OPEN {
             prev.switched_out.push((seen.key, OpenInterval { at, pinned: false, record_number, stack: None }));

@@ -131,19 +131,19 @@ pub(super) struct SwitchFields {
 }
 
 /// One switch.
-pub(super) struct SwitchRecord {
+pub(super) struct SwitchRecord<'d> {
     pub(super) prev_pid: i32,
-    pub(super) prev_comm: Vec<u8>,
+    pub(super) prev_comm: &'d [u8],
     pub(super) next_pid: i32,
-    pub(super) next_comm: Vec<u8>,
+    pub(super) next_comm: &'d [u8],
     /// Being away in that state.
     pub(super) key: Key,
     pub(super) woken: Option<Key>,
 }
 
 impl SwitchFields {
-    pub(super) fn read(&self, data: &[u8]) -> SwitchRecord {
-        let comm = |field: &Field| until_nul(field.bytes(data, self.abi)).to_vec();
+    pub(super) fn read<'d>(&self, data: &'d [u8]) -> SwitchRecord<'d> {
+        let comm = |field: &Field| until_nul(field.bytes(data, self.abi));
         SwitchRecord {
             prev_pid: self.prev.0.get(data) as u32 as i32,
             prev_comm: comm(&self.prev.1),
@@ -165,8 +165,8 @@ pub(super) struct WakeFields {
 }
 
 impl WakeFields {
-    pub(super) fn read(&self, data: &[u8]) -> (Key, Vec<u8>) {
-        let comm = until_nul(self.comm.bytes(data, self.abi)).to_vec();
+    pub(super) fn read<'d>(&self, data: &'d [u8]) -> (Key, &'d [u8]) {
+        let comm = until_nul(self.comm.bytes(data, self.abi));
         (Key { id: self.id, value: self.pid.get(data) }, comm)
     }
 }

@@ -52,7 +52,11 @@ pub struct Summary {
     all: Count,
     /// By file and event id.
     events: Vec<Vec<Count>>,
-    tasks: HashMap<(usize, i32), Count, BuildHasherDefault<TaskHasher>>,
+    /// Where a task's count is, by file and task.
+    tasks: HashMap<(usize, i32), usize, BuildHasherDefault<TaskHasher>>,
+    task_counts: Vec<Count>,
+    /// The task of the last record, since records of a task come in runs, and where its count is.
+    last_task: Option<((usize, i32), usize)>,
     /// By stream.
     cpus: Vec<(Count, Losses)>,
 }
@@ -88,6 +92,18 @@ impl Hasher for TaskHasher {
     }
 }
 
+impl Summary {
+    /// Where the count of a task is.
+    fn find_task(&mut self, task: (usize, i32)) -> usize {
+        let at = *self.tasks.entry(task).or_insert(self.task_counts.len());
+        if at == self.task_counts.len() {
+            self.task_counts.push(Count::default());
+        }
+        self.last_task = Some((task, at));
+        at
+    }
+}
+
 impl Take for Summary {
     #[inline(always)]
     fn take(&mut self, record: &Record<'_>) {
@@ -95,7 +111,12 @@ impl Take for Summary {
         self.all.add(time);
         at(&mut self.cpus, record.stream as usize).0.add(time);
         at(at(&mut self.events, file), record.id().into()).add(time);
-        self.tasks.entry((file, record.pid())).or_default().add(time);
+        let task = (file, record.pid());
+        let at = match self.last_task {
+            Some((last, at)) if last == task => at,
+            _ => self.find_task(task),
+        };
+        self.task_counts[at].add(time);
     }
 
     fn lost(&mut self, loss: &Loss<'_>) {
@@ -183,7 +204,8 @@ fn events(summary: &Summary, opened: Opened<'_>) -> Vec<Row> {
 }
 
 fn tasks(summary: &Summary, opened: Opened<'_>) -> Vec<Row> {
-    let mut tasks: Vec<_> = summary.tasks.iter().collect();
+    let counted = summary.tasks.iter().filter_map(|(key, at)| Some((key, summary.task_counts.get(*at)?)));
+    let mut tasks: Vec<_> = counted.collect();
     tasks.sort_by_key(|(key, count)| (std::cmp::Reverse(count.records), **key));
     let row = |(&(file, pid), count): (&(usize, i32), &Count)| {
         let comm = opened.lane_of(file).map_or(&b""[..], |lane| lane.names.at(pid, u64::MAX));
