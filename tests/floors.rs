@@ -359,3 +359,58 @@ fn folders_beside_each_other_hold_no_circle() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+/// Lines of a file, of a function, and fields of a struct: what is longer has parts that want names of their own.
+const MOST_LINES: usize = 600;
+const MOST_LINES_OF_A_FUNCTION: usize = 80;
+const MOST_FIELDS: usize = 25;
+
+/// Lines from one that opens a block to the one that closes it; the code is formatted, so both are indented alike.
+fn block<'l>(lines: &'l [&'l str]) -> &'l [&'l str] {
+    let indent = lines[0].len() - lines[0].trim_start().len();
+    let closes = |line: &&str| line.starts_with(&format!("{}}}", " ".repeat(indent)));
+    let declared = lines.iter().position(|line| line.ends_with(';') || line.ends_with('{') || line.ends_with('}'));
+    match declared {
+        Some(end) if !lines[end].ends_with('{') => &lines[..=end],
+        _ => &lines[..=lines.iter().position(closes).unwrap_or(lines.len() - 1)],
+    }
+}
+
+/// The line without what stands before `fn` or `struct`.
+fn item(line: &str) -> &str {
+    let mut rest = line.trim_start();
+    while let Some(word) = ["pub ", "const ", "async ", "unsafe "].iter().find(|word| rest.starts_with(**word)) {
+        rest = &rest[word.len()..];
+    }
+    rest.strip_prefix("pub(").and_then(|rest| rest.split_once(") ")).map_or(rest, |(_, rest)| rest)
+}
+
+#[test]
+fn files_functions_and_structs_are_short() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut wrong = Vec::new();
+    for file in House::read().files {
+        let text = fs::read_to_string(src.join(&file.path)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.len() > MOST_LINES {
+            wrong.push(format!("{} has {} lines", file.path, lines.len()));
+        }
+        // What clap reads is as wide as the command line.
+        let arguments = file.path.ends_with("args.rs");
+        for (at, line) in lines.iter().enumerate() {
+            let (block, item) = (block(&lines[at..]), item(line));
+            if item.starts_with("fn ") && block.len() > MOST_LINES_OF_A_FUNCTION {
+                wrong.push(format!("{}:{} has {} lines: {item}", file.path, at + 1, block.len()));
+            }
+            let fields = block.iter().skip(1).filter(|line| {
+                let name = self::item(line).split_once(": ").map_or("", |(name, _)| name);
+                let deeper = line.len() - line.trim_start().len() == lines[at].len() - lines[at].trim_start().len() + 4;
+                deeper && !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+            });
+            if item.starts_with("struct ") && !arguments && fields.count() > MOST_FIELDS {
+                wrong.push(format!("{}:{} has too many fields: {item}", file.path, at + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
