@@ -1,7 +1,7 @@
 //! A recording whose records are looked at while it goes on: printed, or asked by an analysis.
 //!
-//! Owns: handing what a recorder brings to a reading. Does not own: recording (see [`record`](crate::record)), reading and
-//! analyses (see [`report`](crate::report)); the two do not know each other.
+//! Owns: handing what a recorder brings to a reading. Does not own: recording (see [`record`]), reading and
+//! analyses (see [`report`]); the two do not know each other.
 //!
 //! May be imported by: `cli`.
 

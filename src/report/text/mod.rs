@@ -10,7 +10,7 @@
 //! | [`lists`] | what can be said of files without their records |
 //!
 //! May import: `report::reading`, `report::analysis::wakeup` and the hooks of `report::analysis::profile`, `decode`, `dat`,
-//! `wire`. May be imported by: `report` and everything above it. A new layout is a file here, chosen in [`print`](fn@print).
+//! `wire`. May be imported by: `report` and everything above it. A new layout is a file here, chosen in `print`.
 
 mod columns;
 mod dump;
