@@ -8,8 +8,7 @@
 //! | [`folded`], [`flame`] | stacks as folded lines, as a flame graph |
 //!
 //! May import: `report::reading`, `decode`, `wire`. May be imported by: `report::analysis` (for [`stacks`]), `report`, `cli`.
-//! A new format is a file here with a [`Format`], and one line in [`FORMATS`]; the word for it on a command line is a variant of
-//! `FormatArg` in `cli::report`.
+//! A new format is a file here with a [`Format`], and one line in [`FORMATS`], from which the command line takes its names.
 
 pub mod csv;
 mod fields;
